@@ -6,7 +6,7 @@ use tokio::sync::broadcast;
 
 /// A number of receivers.
 pub type ReceiverCount = usize;
-/// The maximum number of values that a channel stores for its slowest receiver.
+/// The number of values that a channel stores for its slowest receiver.
 pub type Capacity = usize;
 /// The receiving side of a channel. A receiver with more unread values than the channel's capacity loses the oldest of
 /// them. Its next `recv` then returns `RecvError::Lagged` with the number of lost values.
@@ -21,8 +21,8 @@ pub type BroadcastSendResult<T> = Result<ReceiverCount, BroadcastSendError<T>>;
 /// The default capacity of a channel: 1024 values.
 pub const DEFAULT_BROADCAST_SENDER_CAPACITY: Capacity = 1024;
 
-/// The maximum capacity of a channel: 1 048 576 values. A channel allocates the memory for all values when it is
-/// created.
+/// The maximum capacity of a channel: 1 048 576 values. The maximum limits the memory, because a channel allocates the
+/// memory for all its values when it is created.
 pub const MAX_BROADCAST_SENDER_CAPACITY: Capacity = 1 << 20;
 
 /// A channel that sends every value to every receiver.
@@ -44,9 +44,8 @@ pub struct Broadcast<T> {
 }
 
 impl<T: Clone> Broadcast<T> {
-    /// Creates a channel that stores at most `capacity` values for its slowest receiver. A capacity of 0 counts as 1,
-    /// a capacity above [`MAX_BROADCAST_SENDER_CAPACITY`] counts as this maximum, and any other capacity is rounded up
-    /// to a power of two.
+    /// Creates a channel that stores `capacity` values for its slowest receiver. The capacity is rounded up to a power
+    /// of two. A capacity of 0 counts as 1. A capacity above [`MAX_BROADCAST_SENDER_CAPACITY`] counts as this maximum.
     pub fn new(capacity: Capacity) -> Self {
         Self {
             sender: BroadcastSender::new(capacity.clamp(1, MAX_BROADCAST_SENDER_CAPACITY)),

@@ -15,15 +15,16 @@ use crate::broadcast::{
 pub type BroadcastMapReceiver<T> = BroadcastReceiver<T>;
 /// The sending side of a named channel.
 pub type BroadcastMapSender<T> = BroadcastSender<T>;
-/// Error of a send to a channel without receivers. The error contains the unsent value.
+/// The error type of [`BroadcastMap::try_send`]. The method never returns this error: a send to a channel without
+/// receivers returns `Ok(Some(0))`.
 pub type BroadcastMapSendError<T> = BroadcastSendError<T>;
 
 /// A map from names to [`Broadcast`] channels.
 ///
 /// [`subscribe_or_insert`](Self::subscribe_or_insert) creates a channel if the map has none of this name. Such a
-/// channel becomes unused when its last receiver is dropped. The map does not remove unused channels at once: a later
-/// call of `subscribe_or_insert` removes them. A channel created by [`insert`](Self::insert) stays until
-/// [`unsubscribe`](Self::unsubscribe).
+/// channel becomes unused when its last receiver is dropped. The map does not remove unused channels at once. A call of
+/// `subscribe_or_insert` removes all of them when the map has at least 64 channels, and twice as many as after the last
+/// removal. A channel created by [`insert`](Self::insert) stays until [`unsubscribe`](Self::unsubscribe).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -73,7 +74,7 @@ impl<T: Clone> BroadcastMap<T> {
     }
 
     /// Creates a channel that stays until [`unsubscribe`](Self::unsubscribe). If a channel of this name exists,
-    /// the new channel replaces it, and the call returns the old channel. [`Broadcast::new`] has the limits of
+    /// the new channel replaces it, and the call returns the old channel. [`Broadcast::new`] describes the limits of
     /// `capacity`.
     pub fn insert(&self, key: impl AsRef<str>, capacity: Capacity) -> Option<Broadcast<T>> {
         let named = NamedChannel {
@@ -93,7 +94,7 @@ impl<T: Clone> BroadcastMap<T> {
     }
 
     /// Returns a receiver of the channel of this name. Creates the channel if the map has no such channel.
-    /// [`Broadcast::new`] has the limits of `capacity`.
+    /// [`Broadcast::new`] describes the limits of `capacity`.
     ///
     /// Concurrent calls with the same name share one channel.
     pub fn subscribe_or_insert(
@@ -117,7 +118,7 @@ impl<T: Clone> BroadcastMap<T> {
             },
         );
         drop(table);
-        // The unused channels are dropped after the lock is released. They drop their unreceived values, and the
+        // The unused channels are dropped after the lock is released. A channel may still contain values, and the
         // destructor of a value may call this map.
         drop(unused);
         receiver
@@ -184,9 +185,11 @@ impl<T: Clone> BroadcastMap<T> {
 }
 
 impl<T: Clone> ChannelTable<T> {
-    /// Removes and returns the unused channels: the channels of `subscribe_or_insert` that have no receivers. Does
-    /// nothing until the number of channels has doubled since the last sweep. The average cost of a new channel is
-    /// therefore constant.
+    /// Removes and returns the unused channels: the channels of `subscribe_or_insert` that have no receivers.
+    ///
+    /// A sweep visits all channels. Therefore the method does nothing while the map has fewer channels than `sweep_at`:
+    /// twice the number of channels after the last sweep, and at least [`MIN_SWEEP`]. The average cost of the sweeps
+    /// per new channel is then constant.
     ///
     /// The caller must release the lock of the map before it drops the returned channels.
     #[must_use]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Limits of rooms.
+/// Limits of rooms (groups of connections that receive the same messages).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RoomsConfig {
@@ -87,8 +87,8 @@ impl RoomsConfig {
     }
 }
 
-/// Limits of a [`History`](crate::history::History). If the history exceeds a limit after a new message, the history
-/// drops its oldest messages.
+/// Limits of a [`History`](crate::history::History). When a message is added, the history drops its oldest messages
+/// until it is within all limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HistoryLimits {
     pub(crate) messages: usize,

@@ -1,4 +1,7 @@
 //! State of one room: members, order of messages, history, shards.
+//!
+//! A room is a named group of connections, its members. A hub is a task that delivers messages to members. A shard is
+//! the part of a room that one hub serves.
 
 use std::{
     collections::HashMap,
@@ -21,6 +24,7 @@ use crate::{
 pub(crate) struct MemberRecord {
     pub(crate) user: Arc<str>,
     shard: usize,
+    /// The message that the other members receive when this member leaves.
     pub(crate) farewell: Option<Message>,
 }
 
@@ -33,7 +37,7 @@ pub(crate) struct RoomState {
     seats_per_shard: Vec<usize>,
 }
 
-/// A room. Its handles, the hubs and the registry share it.
+/// A room. Its handles, the hubs and the registry (the map of all rooms) share it.
 pub(crate) struct RoomCore {
     pub(crate) name: Arc<str>,
     state: Mutex<RoomState>,
@@ -63,8 +67,8 @@ impl RoomCore {
     /// Publishes a message and returns the number of members in its audience. Calls `wake` with the index of
     /// each shard that has members.
     ///
-    /// The call holds the room's lock. All shards therefore queue the room's messages in the order of their
-    /// offsets.
+    /// The call holds the room's lock until the message is in the queues of these shards. Concurrent calls therefore
+    /// queue their messages in every shard in the same order: the order of the offsets.
     pub(crate) fn publish(
         &self,
         message: Message,
@@ -121,7 +125,8 @@ impl RoomCore {
         self.lock().members.len()
     }
 
-    /// Returns true if the room has no members and no history. The registry can then remove the room.
+    /// Returns true if the room has no members and no history. The registry then removes the room if no handle to it is
+    /// left.
     pub(crate) fn is_vacant(&self) -> bool {
         let state = self.lock();
         state.members.is_empty() && state.history.is_empty()
@@ -129,8 +134,9 @@ impl RoomCore {
 }
 
 impl RoomState {
-    /// Returns the index of the shard for a new member. A small room puts all members into the shard `home`: a
-    /// published message then wakes one hub alone. A large room spreads its new members over all shards.
+    /// Returns the index of the shard for a new member. A small room puts each new member into the shard `home`, so
+    /// that a message to the room wakes a single hub. A large room puts each new member into the shard with the fewest
+    /// members.
     pub(crate) fn shard_for(&self, home: usize) -> usize {
         /// Number of members from which a room uses all its shards.
         const SHARE_FROM: usize = 32;

@@ -24,9 +24,10 @@ pub enum RoomError {
     /// The connection has closed, or is neither a WebSocket nor an event stream.
     #[error("only an open WebSocket or event stream can join a room")]
     NotConnected,
-    /// The handle belongs to a channel of a session, and a channel cannot join a room. One reason is that the room
-    /// would send only to the channel's current connection, and not to later ones. The other reason is that clients
-    /// with resume ids would count the room's messages as messages of the channel.
+    /// The handle that should join belongs to a channel of a session, and a channel cannot join a room. A channel keeps
+    /// its messages across the connections of a client. One reason is that the room would send only to the channel's
+    /// current connection, and not to later ones. The other reason is that some clients count the messages of their
+    /// channel, and name the last one when they connect again. They would count the room's messages too.
     #[error(
         "a channel (`ctx.ws()`, `ctx.sse()`, or a connection at an endpoint `ws()` or `sse()`) cannot join a room: use \
          `ctx.upgrade(stream)` or `ctx.event_stream(stream)` in a handler of its own route"

@@ -1,10 +1,10 @@
 //! Hubs: tasks that deliver the messages of all rooms.
 //!
-//! Each room has one shard per hub: the part of the room that this hub serves. A shard has a queue of messages, joins
-//! and leaves. The inbox of a hub lists the rooms in whose shard the queue is not empty. The hub runs one [`Pass`] over
-//! each of these shards: the pass delivers the messages in the shard's queue. After 256 deliveries the hub continues
-//! with the next room's pass. If a shard still has slow members at the end of a pass, the hub runs another pass over
-//! the shard after 50 ms.
+//! Each room has one shard per hub. A shard is the part of the room that its hub serves. It has a queue of messages,
+//! joins and leaves. The inbox of a hub lists the rooms whose shard waits for a [`Pass`]. A pass delivers the messages
+//! in the queue of one shard. After 256 deliveries the hub continues with the next room's pass. A slow member has
+//! missed messages, because the queue of its connection was full. If a shard still has slow members at the end of a
+//! pass, the hub runs another pass over the shard, at most 50 ms later.
 
 use std::{
     collections::VecDeque,
@@ -70,8 +70,8 @@ impl Hub {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends a room to the inbox and wakes the task. Does nothing if the room is in the inbox, or if a pass runs over
-    /// its shard.
+    /// Appends a room to the inbox and wakes the hub's task. Does nothing if the room is in the inbox already, or if a
+    /// pass runs over the room's shard: that pass also delivers the new messages.
     fn enqueue(&self, core: &Arc<RoomCore>) {
         let Some(shard) = core.shards.get(self.shard) else {
             return;
@@ -102,7 +102,8 @@ impl Hub {
     /// Returns the future that a task polls to run the hub. The future ends after [`stop`](Self::stop).
     /// Returns `None` if a task runs the hub already.
     ///
-    /// The future calls `release` with each room that has no more work at this hub.
+    /// The hub has a reference to each room for which it has work. When the future does not need such a reference any
+    /// more, it passes the reference to `release`.
     pub(crate) fn run(
         self: Arc<Self>,
         release: impl Fn(Arc<RoomCore>) + Send + 'static,

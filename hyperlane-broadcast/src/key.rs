@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// The parties of a message: two parties, or a group.
+/// The parties of a channel: two parties, a group, or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BroadcastType<T> {
     /// Two parties. Their order does not matter.
@@ -15,9 +15,9 @@ pub enum BroadcastType<T> {
 }
 
 impl<T: ToString + PartialOrd> BroadcastType<T> {
-    /// Returns the key of the channel for these parties, for use in a [`BroadcastMap`](crate::BroadcastMap). Both
-    /// orders of two parties give the same key. Different parties give different keys. The key of
-    /// [`Unknown`](Self::Unknown) is empty.
+    /// Returns the key of the channel for these parties, for use in a [`BroadcastMap`](crate::BroadcastMap), which
+    /// stores channels by key. Both orders of two parties give the same key. Parties with different texts (`to_string`)
+    /// give different keys. The key of [`Unknown`](Self::Unknown) is empty.
     ///
     /// ```
     /// use hyperlane_broadcast::BroadcastType;
@@ -35,7 +35,8 @@ impl<T: ToString + PartialOrd> BroadcastType<T> {
                     (other, one)
                 };
                 let (first, second) = (first.to_string(), second.to_string());
-                // The length of the first name keeps keys unique if a name contains a colon.
+                // The key contains the length of the first text, so that keys are unique even if a text contains a
+                // colon.
                 let mut key = String::with_capacity(first.len() + second.len() + 12);
                 // Writing to a `String` cannot fail.
                 let _ = write!(key, "ptp:{}:{first}:{second}", first.len());

@@ -2,8 +2,9 @@
 //!
 //! A [`Room`] sends messages to many WebSockets and event streams. All of them receive the messages in the
 //! same order. `room.broadcast(..)` never waits for a receiver: background tasks, the hubs, deliver the
-//! messages. A hub encodes each message once per wire format. A connection that reads too slowly catches up
-//! from the room's history. A slow connection delays neither the sender nor the other members.
+//! messages. Connections with the same wire format (WebSocket frames, for example) share the encoded message. A
+//! connection that reads too slowly catches up from the room's history. A slow connection delays neither the
+//! sender nor the other members.
 //!
 //! ```
 //! use hyperlane_broadcast::{Join, RoomExt};
@@ -36,16 +37,18 @@
 //! | --- | --- |
 //! | room | a named group of members, with the last messages sent to the group; [`Rooms`] are all rooms of a server |
 //! | member | a connection in a room: a WebSocket or an event stream ([`Member`]) |
-//! | offset | the number of a message in its room ([`Offset`]); all members receive messages in this order |
+//! | offset | the number of a message in its room ([`Offset`]); members receive messages in this order |
 //! | hub | a task that delivers messages to members; a server has one hub per worker thread, at most 16 |
 //! | shard | the part of a room that one hub serves: a queue of messages, joins and leaves, and the seats of members |
-//! | seat | a member's entry in a shard: the outbox of its connection, and its position if the member is slow |
+//! | outbox | the sending side of a connection, with the queue of bytes that the client has not received yet |
+//! | seat | a member's entry in a shard: the outbox of the member's connection, and the position of a slow member |
 //! | position | the offset of the first message that a slow member has not received yet |
 //! | pass | a hub's delivery of one shard's queue to the shard's seats |
 //!
-//! A member is *slow* while its outbox is full. When the outbox has space again, the hub delivers the room's
-//! history from the member's position on. If the history has dropped the message at the member's position,
-//! the hub closes the connection (a WebSocket with code 1013).
+//! A member is *slow* from the first message that its full outbox refuses until it has received all missed
+//! messages. When the outbox has space again, the hub delivers the room's history from the member's position on. If
+//! the history has dropped the message at the member's position, the hub closes the connection (a WebSocket with
+//! code 1013).
 //!
 //! # Channels between tasks
 //!

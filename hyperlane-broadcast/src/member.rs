@@ -98,13 +98,14 @@ impl Join {
     }
 }
 
-/// A connection that can join rooms: a handle from `ctx.upgrade(stream)` or `ctx.event_stream(stream)`, or
-/// the outbox of a connection.
+/// A connection that can join rooms: a handle from `ctx.upgrade(stream)` or `ctx.event_stream(stream)`, or the
+/// [`Outbox`] of a connection (its handle for sending).
 ///
-/// The handles from `ctx.ws()` and `ctx.sse()` have the same types, but belong to channels of a session. Channels
-/// cannot join a room: [`Room::join`](crate::Room::join) returns [`RoomError::Channel`](crate::RoomError::Channel).
+/// The handles from `ctx.ws()` and `ctx.sse()` have the same types, but belong to channels. A channel carries the
+/// messages of one session across connections. It cannot join a room: [`Room::join`](crate::Room::join) returns
+/// [`RoomError::Channel`](crate::RoomError::Channel).
 pub trait Connected {
-    /// Returns the outbox to which hubs deliver the room's messages.
+    /// Returns the outbox of the connection. The room's messages are pushed to this outbox.
     fn outbox(&self) -> Outbox;
 }
 

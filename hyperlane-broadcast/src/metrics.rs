@@ -4,7 +4,7 @@ use metrics::{Counter, Gauge, KeyName, SharedString, Unit, counter, gauge};
 
 use crate::config::RoomsConfig;
 
-/// Metrics of all rooms. `None` if the program had installed no recorder when the first room was created.
+/// Metrics of all rooms. Contains `None` if the program had installed no recorder when it made its first room.
 pub(crate) struct Metrics(Option<Box<Instruments>>);
 
 struct Instruments {
@@ -14,22 +14,23 @@ struct Instruments {
     drops: Counter,
 }
 
-/// Metrics of one room.
+/// The metrics that one room records. Contains `None` if [`Metrics`] does.
 #[derive(Default)]
 pub(crate) struct RoomMetrics(Option<Box<RoomInstruments>>);
 
 struct RoomInstruments {
     /// `Some` for rooms that [`RoomsConfig::measured_rooms`] lists.
     size: Option<Gauge>,
+    // The two counters count for all rooms together: they are clones of the counters in `Instruments`.
     deliveries: Counter,
     drops: Counter,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        // If no recorder is installed, the crate `metrics` passes its no-op recorder, a type of size 0. The crate has no
-        // other way to recognize it. A recorder of the program without fields is therefore not recognized either, as
-        // docs/observability.md says.
+        // If no recorder is installed, the crate `metrics` passes its no-op recorder, a type of size 0. Only the size
+        // shows that it is the no-op recorder. If the program's own recorder has no fields, its size is also 0, so the
+        // rooms record nothing (docs/observability.md).
         if metrics::with_recorder(|recorder| size_of_val(recorder)) == 0 {
             return Self(None);
         }

@@ -1,4 +1,7 @@
 //! Passes: a pass delivers the messages in the queue of one shard to the shard's seats.
+//!
+//! A shard is the part of a room that one hub (a task that delivers messages) serves. A seat is a member in a shard. A
+//! member is *slow* if its outbox, the send queue of its connection, was full when a message came.
 
 use std::sync::Arc;
 
@@ -8,7 +11,8 @@ use crate::{
     shard::{Shard, Work},
 };
 
-/// Number of deliveries in one turn of a pass. After a turn the hub continues with the pass of the next room.
+/// Maximum number of deliveries in one turn of a pass. A delivery is one batch of messages for one seat. After a turn
+/// the hub continues with the pass of the next room.
 const DELIVERIES_PER_TURN: usize = 256;
 
 /// The delivery of the messages in one shard's queue.
@@ -31,7 +35,8 @@ pub(crate) struct Pass {
     retries_slow: bool,
     /// True if some members are slow at the end of this pass.
     pub(crate) has_slow: bool,
-    /// Number of deliveries that the pass has not added to the metrics yet.
+    /// Number of delivered messages that the pass has not added to the metrics yet. A message for several members
+    /// counts once per member.
     delivered: u64,
     /// True after the pass has put the seats back into the shard.
     is_done: bool,
@@ -97,7 +102,8 @@ impl Pass {
                     left -= 1;
                     self.next_seat += 1;
                     if seat.position.is_some() {
-                        // The messages of the batch are in the history too. `catch_up` delivers them in order.
+                        // The messages of the batch are in the history too. `catch_up` delivers them after the older
+                        // messages that this member has missed.
                         catch_up(seat, &self.core, &mut self.delivered);
                     } else {
                         seat.deliver(batch, &mut self.delivered);
@@ -139,8 +145,9 @@ impl Pass {
     }
 }
 
-/// Delivers the messages that a slow member has missed. If the history has dropped some of these messages,
-/// closes the member's connection instead.
+/// Delivers the messages that a slow member has missed, until its outbox is full. If the history has dropped some of
+/// these messages, closes the member's connection instead. Does nothing if the member is not slow or its connection has
+/// ended.
 fn catch_up(seat: &mut Seat, core: &RoomCore, delivered: &mut u64) {
     let Some(position) = seat.position else {
         return;

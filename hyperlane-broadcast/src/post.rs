@@ -66,8 +66,9 @@ impl Post {
         self.message.len() + size_of::<Self>()
     }
 
-    /// Returns the message in the wire format of `outbox`. All outboxes of the same format share the bytes.
-    /// Returns `None` if the format cannot carry the message.
+    /// Returns the message in the wire format of `outbox`. All outboxes of the same format share the bytes. Returns
+    /// `None` if the format cannot carry the message, or if outboxes of this format cannot share bytes
+    /// ([`WireFormat::WebSocketTakeover`]).
     pub(crate) fn encoded(&self, outbox: &Outbox) -> Option<&Bytes> {
         let format = outbox.format();
         let slot = match format {

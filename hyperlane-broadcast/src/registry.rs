@@ -1,5 +1,7 @@
 //! State that all rooms of a server share: the map of rooms, the memberships, and the hubs that deliver messages.
 //!
+//! A shard is the part of a room that one hub serves, with a queue of messages, joins and leaves.
+//!
 //! A thread that needs several locks acquires them in this order: memberships, a room's state, a shard's queue. The map
 //! of rooms has a lock too: a thread acquires it before the lock of a room's state. No code closes a connection while
 //! it holds one of these locks.
@@ -30,8 +32,8 @@ use crate::{
     shard::Command,
 };
 
-/// Time between two sweeps. A sweep drops the expired messages of all rooms. It then removes rooms without members,
-/// history and handles.
+/// Time between two sweeps. A sweep drops the expired messages of each room. It removes the room if the room then has
+/// no members and no history, and the program has no handle to it.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Maximum number of hub tasks. More tasks would contend for the same network stack.
@@ -52,7 +54,7 @@ pub(crate) struct RoomRegistry {
     memberships: Mutex<HashMap<MemberId, Membership>>,
     /// Hubs, created with the first room. Their tasks start when the first member joins.
     hubs: OnceLock<Vec<Arc<Hub>>>,
-    /// The runtime of the hubs' tasks and of the sweeper.
+    /// The runtime of the hubs' tasks and of the sweeper; `None` while no runtime is known.
     runtime: Mutex<Option<Handle>>,
     /// True if the program has chosen the runtime by [`Rooms::on`](crate::Rooms::on).
     is_runtime_fixed: bool,
@@ -105,7 +107,8 @@ impl RoomRegistry {
         self.lock_rooms().len()
     }
 
-    /// Drops one reference to a room. Removes the room if it has no other references, members or history.
+    /// Drops one reference to a room. Removes the room if only the map still refers to it, and if it has no members and
+    /// no history.
     pub(crate) fn release(&self, core: Arc<RoomCore>) {
         let mut rooms = self.lock_rooms();
         let name = core.name.clone();
@@ -139,7 +142,8 @@ impl RoomRegistry {
         })
     }
 
-    /// Adds a connection to a room. If the connection is a member already, updates its user and its farewell.
+    /// Adds a connection to a room. If the connection is a member already, updates its user and its farewell (the
+    /// message that is published when the member leaves).
     pub(crate) fn join(
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
@@ -227,7 +231,7 @@ impl RoomRegistry {
         }
     }
 
-    /// Removes a member from a room's state and publishes its farewell.
+    /// Removes a member from a room's state. Publishes the member's farewell if it has one.
     fn remove_member(self: &Arc<Self>, core: &Arc<RoomCore>, id: MemberId) {
         let farewell = {
             let mut state = core.lock();
@@ -276,8 +280,8 @@ impl RoomRegistry {
         })
     }
 
-    /// Starts the tasks of all hubs. `server` is the runtime of a joining member's server. The tasks run on
-    /// `server`, or on the runtime that the program has chosen by [`Rooms::on`](crate::Rooms::on).
+    /// Starts the tasks of all hubs. `server` is the runtime of a joining member's server. The tasks run on `server`,
+    /// unless the program has chosen another runtime by [`Rooms::on`](crate::Rooms::on).
     fn start_hubs(self: &Arc<Self>, server: Option<Handle>) {
         if self.hubs().iter().all(|hub| hub.is_running()) {
             return;
@@ -307,8 +311,8 @@ impl RoomRegistry {
         {
             runtime.spawn(run);
         }
-        // If the runtime has shut down, it drops the spawned task at once, and the hub does not run. `Hub::run` then
-        // returns a future again, and a new thread runs this future.
+        // The hub does not run yet if no runtime is known, or if the runtime has shut down: such a runtime drops the
+        // spawned task at once. In both cases, `Hub::run` now returns a future, and a new thread runs this future.
         match hub.clone().run(release()) {
             Some(run) => spawn_thread(run),
             None => true,

@@ -17,8 +17,8 @@ use crate::{
 
 /// A handle to a room. All members of a room receive its messages in the same order.
 ///
-/// Clones are cheap. All handles with the same name refer to the same room. A room exists while it has a
-/// member, a handle, or an unexpired message in its history.
+/// Clones are cheap. Within one server, all handles with the same name refer to the same room. A room exists while it
+/// has a member, a handle, or an unexpired message in its history.
 ///
 /// ```
 /// use hyperlane_broadcast::{RoomExt, RoomError};
@@ -66,7 +66,7 @@ impl Room {
     ///
     /// # Errors
     /// - [`RoomError::Channel`] if `connection` is a channel of a session, connected or not.
-    /// - [`RoomError::NotConnected`] if the connection has closed.
+    /// - [`RoomError::NotConnected`] if the connection has closed, or is neither a WebSocket nor an event stream.
     /// - [`RoomError::TooManyRooms`] if the connection is in the maximum number of rooms already.
     ///
     /// # Cancel safety
@@ -77,7 +77,7 @@ impl Room {
     }
 
     /// Adds a connection to the room, with the options of [`Join`]. If the connection is a member already,
-    /// the call updates its user and its farewell.
+    /// the call only replaces its user name and its farewell. The member then receives no history.
     ///
     /// # Errors
     /// Returns the same errors as [`join`](Self::join).
@@ -92,8 +92,8 @@ impl Room {
         self.registry.join(&self.core, connection.outbox(), join)
     }
 
-    /// Removes a connection from the room and sends its farewell to the other members. Returns false if the
-    /// connection was not a member.
+    /// Removes a connection from the room. If the member joined with a farewell ([`Join::farewell`]), the other members
+    /// receive it. Returns false if the connection was not a member.
     ///
     /// # Cancel safety
     /// Cancel safe.

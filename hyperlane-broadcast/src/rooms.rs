@@ -8,13 +8,14 @@ use crate::{config::RoomsConfig, error::RoomError, registry::RoomRegistry, room:
 
 /// A handle to all rooms of a server. Clones are cheap and refer to the same rooms.
 ///
-/// Hooks use the server's rooms through [`RoomExt::room`](crate::RoomExt::room). A program that also publishes outside
-/// of hooks creates the `Rooms` and passes a clone to [`Server::state`](hyperlane_core::Server::state). A handle works
-/// in any runtime and on any thread.
+/// Hooks (the program's functions that handle requests) use the server's rooms through
+/// [`RoomExt::room`](crate::RoomExt::room). A program that also publishes outside of hooks creates the `Rooms` and
+/// passes a clone to [`Server::state`](hyperlane_core::Server::state). A handle works in any runtime and on any thread.
 ///
-/// Hubs, the tasks that deliver messages to members, run on the runtime given to [`on`](Self::on). Without `on`, hubs
-/// run on the runtime of the server whose connection joins first. If the hubs' runtime shuts down before the rooms are
-/// dropped, the hubs continue on threads of their own.
+/// Hubs are the tasks that deliver messages to the members of rooms. They run on the runtime that the program passes to
+/// [`on`](Self::on) or [`with_config_on`](Self::with_config_on). If the program passes no runtime, hubs run on the
+/// runtime of the server whose connection joins first. If the hubs' runtime shuts down before the rooms are dropped,
+/// the hubs continue on threads of their own.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -43,23 +44,23 @@ impl Default for Rooms {
 }
 
 impl Rooms {
-    /// Creates a handle to new rooms with the default limits.
+    /// Creates rooms with the default limits, and returns a handle to them. No room exists at first.
     pub fn new() -> Self {
         Self::with_config(RoomsConfig::default())
     }
 
-    /// Creates a handle to new rooms with these limits.
+    /// Creates rooms with the limits of `config`, like [`new`](Self::new).
     pub fn with_config(config: RoomsConfig) -> Self {
         Self::build(config, None)
     }
 
-    /// Creates a handle to new rooms with the default limits. The hubs run on `runtime`. The time driver of
-    /// `runtime` must be enabled.
+    /// Creates rooms with the default limits, like [`new`](Self::new). The hubs run on `runtime`, whose time driver
+    /// must be enabled.
     pub fn on(runtime: Handle) -> Self {
         Self::with_config_on(RoomsConfig::default(), runtime)
     }
 
-    /// Creates a handle to new rooms with these limits. The hubs run on `runtime`, as with [`on`](Self::on).
+    /// Creates rooms with the limits of `config`. The hubs run on `runtime`, as with [`on`](Self::on).
     pub fn with_config_on(config: RoomsConfig, runtime: Handle) -> Self {
         Self::build(config, Some(runtime))
     }

@@ -1,4 +1,7 @@
 //! Seats: the data that a hub keeps about each member, and the delivery of messages to the member.
+//!
+//! A hub is a task that delivers the messages of rooms. In one *pass*, it delivers the queue of one shard (its part of
+//! a room).
 
 use std::{io, sync::Arc};
 
@@ -79,14 +82,14 @@ pub(crate) struct Seat {
     pub(crate) id: MemberId,
     pub(crate) outbox: Outbox,
     /// True if this member can receive messages that were encoded for other members with the same wire format. False
-    /// for compression with context takeover.
+    /// for compression with context takeover, where each message depends on the earlier messages of the connection.
     takes_shared: bool,
-    /// For a slow member: the offset of the first message that its full outbox has refused. `None` for a member
-    /// that is not slow.
+    /// For a slow member: the offset of the first message that it may have missed, because its outbox was full or
+    /// because a pass was dropped before its end. `None` for a member that is not slow.
     pub(crate) position: Option<Offset>,
-    /// For a member that was slow: the hub has delivered all messages before this offset from the history. A later
-    /// batch may contain some of these messages again. The hub then skips them. The value is 0 for a member that was
-    /// never slow.
+    /// The offset after the last message that the hub has delivered to this member from the room's history; 0 if the
+    /// hub has delivered none from there. A later batch may contain messages before this offset again. The hub then
+    /// skips them.
     pub(crate) caught_up_to: Offset,
 }
 

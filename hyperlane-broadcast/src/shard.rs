@@ -1,4 +1,5 @@
-//! Shards: the part of a room that one hub serves.
+//! Shards: the part of a room that one hub serves. A hub is a task that delivers messages to members. One run of the
+//! hub over a shard is a pass.
 
 use std::{
     collections::VecDeque,
@@ -9,8 +10,8 @@ use hyperlane_core::Outbox;
 
 use crate::{member::MemberId, post::Post, seat::Seat};
 
-/// Maximum size of the messages that a pass merges into one write, in bytes. The last message of a batch may exceed the
-/// limit.
+/// Maximum size of the messages that a pass merges into one write, in bytes. Each message counts with
+/// [`Post::history_bytes`]. The last message of a batch may exceed the limit.
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// An entry of a shard's queue.
@@ -39,7 +40,7 @@ pub(crate) struct Shard {
 #[derive(Default)]
 pub(crate) struct Seats {
     pub(crate) list: Vec<Seat>,
-    /// True if some members are slow.
+    /// True if some members are slow: their full outboxes have refused messages. Also true after a dropped pass.
     pub(crate) has_slow: bool,
 }
 
@@ -52,7 +53,8 @@ struct ShardQueue {
 /// Tells whether the hub has been woken for the shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum WakeState {
-    /// The queue is empty, or the code that has appended an entry has not called `Hub::wake` yet.
+    /// The hub has not been woken. Either the queue is empty, or the code that has appended an entry has not called
+    /// `Hub::wake` yet, or a pass was dropped before its end.
     #[default]
     Idle,
     /// The connection with this id wakes the hub at the end of its current poll.
@@ -69,7 +71,7 @@ pub(crate) enum Work {
     Replay(Vec<Arc<Post>>),
     /// No work: the queue is empty, and `take_work` has put the seats back into the shard.
     Done {
-        /// True if some members are slow.
+        /// True if some members are slow: their full outboxes have refused messages.
         has_slow: bool,
     },
 }
@@ -120,7 +122,7 @@ impl Shard {
         std::mem::take(&mut *self.lock_seats())
     }
 
-    /// Puts back the seats of a pass that is dropped before its end.
+    /// Puts back the seats of a pass that is dropped before its end. Sets `has_slow`, because some members may be slow.
     pub(crate) fn put_back(&self, list: Vec<Seat>) {
         let mut queue = self.lock_queue();
         queue.wake = WakeState::Idle;
@@ -130,8 +132,9 @@ impl Shard {
         };
     }
 
-    /// Applies the joins and leaves at the front of the queue to `seats`. Returns the messages that follow, up to
-    /// the next join or leave and up to [`BATCH_BYTES`].
+    /// Applies the joins and leaves at the front of the queue to `seats`. Returns the messages that follow, up to the
+    /// next join or leave and up to [`BATCH_BYTES`]. After a join with messages of the history, returns these messages
+    /// first.
     pub(crate) fn take_work(&self, seats: &mut Vec<Seat>) -> Work {
         let mut posts = Vec::new();
         let mut bytes = 0;

@@ -39,8 +39,9 @@ use crate::{
     session::{KeptAlive, SessionEntry},
 };
 
-/// The close code of a reset for a plain WebSocket (a WebSocket without resume ids). The client has to reload its
-/// state. Its next connection begins with new messages.
+/// The close code of a reset for a plain WebSocket: one whose client does not count messages, and so sends no resume id
+/// (the id of its last message) when it connects again. The client has to reload its state. Its next connection begins
+/// with new messages.
 pub(crate) const RESET: CloseCode = CloseCode::new(4010);
 const MISSED: &str = "missed messages are gone: reload the state";
 /// The close code for a connection whose tab has connected again.
@@ -59,9 +60,11 @@ struct Inner {
     inbox: Inbox,
     end: Option<End>,
     was_connected: bool,
-    /// True after the endpoint has called the program's function for this channel.
+    /// True after the program's function for this channel was called. The endpoint (the path at which clients connect)
+    /// calls it at the first connection.
     is_started: bool,
-    /// Bytes that the channel has charged to the session's memory. The value is 0 while a client is connected.
+    /// Bytes that the channel has charged to the memory for sessions (`session_memory`). The value is 0 while a client
+    /// is connected.
     charged: usize,
     /// Keeps the session from eviction. The first connection sets this guard.
     kept: Option<KeptAlive>,
@@ -126,12 +129,12 @@ impl Inner {
         self.end.is_none() && self.state.connections().next().is_none()
     }
 
-    /// Wakes all waiting senders after the lock is released.
+    /// Moves the waiting senders to `woken`. [`Locked`] wakes them after it has released the lock.
     fn wake_senders(&mut self) {
         self.woken.extend(self.senders.take());
     }
 
-    /// Wakes all waiting receivers after the lock is released.
+    /// Moves the waiting receivers to `woken`. [`Locked`] wakes them after it has released the lock.
     fn wake_receivers(&mut self) {
         self.woken.extend(self.receivers.take());
     }
@@ -176,7 +179,7 @@ impl Channel {
         }
     }
 
-    /// Returns whether a client has connected before and the channel has not ended.
+    /// Returns whether a client has connected at least once and the channel has not ended.
     pub(crate) fn is_open(&self) -> bool {
         let inner = self.lock();
         inner.end.is_none() && inner.was_connected
@@ -200,7 +203,8 @@ impl Channel {
             .map(|connection| connection.connection().clone())
     }
 
-    /// Stores the guard that keeps the session from eviction until the channel ends.
+    /// Stores the guard that keeps the session from eviction until the channel ends. Does nothing if the channel has a
+    /// guard or has ended.
     pub(crate) fn keep(&self, keep: impl FnOnce() -> KeptAlive) {
         let mut inner = self.lock();
         if inner.end.is_none() && inner.kept.is_none() {

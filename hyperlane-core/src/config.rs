@@ -37,8 +37,8 @@ macro_rules! server_config {
     ($($(#[$doc:meta])* $field:ident: $type:ty $(as $argument:ty)? = $default:expr $(, if $feature:literal)?;)*) => {
         /// The settings of a server: addresses, socket options, limits.
         ///
-        /// Every limit is finite. Sizes are in bytes. Fields are public, and each has a builder method of the same
-        /// name. The server calls [`validate`](Self::validate) when it binds.
+        /// By default, every limit is finite. Sizes are in bytes. Fields are public, and each has a builder method of
+        /// the same name. The server calls [`validate`](Self::validate) before it binds.
         ///
         /// ```
         /// use hyperlane_core::ServerConfig;
@@ -84,8 +84,8 @@ macro_rules! server_config {
 server_config! {
     /// The addresses to listen on: `host:port`, `[ipv6]:port` or `unix:/path`. The prefix `proxy:` marks the address of
     /// a load balancer that begins each connection with a PROXY protocol header, version 2 (feature `proxy-protocol`).
-    /// Default: `127.0.0.1:8080`, an address that only programs on this machine can reach. A program opens its server
-    /// to the network by an explicit setting.
+    /// Default: `127.0.0.1:8080`, an address that only programs on this machine can reach. To open the server to the
+    /// network, set another address.
     addresses: Vec<String> = vec!["127.0.0.1:8080".to_owned()];
     /// Sends small segments at once (`TCP_NODELAY`). Default: `None`, which means on. If off, Nagle's algorithm makes a
     /// real-time message wait for the acknowledgment of the previous segment.
@@ -109,44 +109,51 @@ server_config! {
 
     /// The proxies in front of the server (`10.0.0.0/8`, `192.0.2.1`). These proxies report the client's address,
     /// protocol and host in header fields. If one of the three is missing or invalid, the server still takes the other
-    /// two. Default: none; the server then ignores such fields, because any client can send them. If the list has an
-    /// entry, the server also trusts the peer of a Unix socket.
+    /// two. Default: none; the server then ignores these header fields, because any client can send them. If the list
+    /// has an entry, the server also trusts the peer of a Unix socket.
     ///
     /// Each of these header fields contains a list, and the server reads the list from the right. For a request that
     /// has passed N of these proxies, the server takes item N from the right as the client's address, protocol or host.
     /// If a list has fewer than N items, the server takes the leftmost item.
     trusted_proxies: Vec<Cidr> = Vec::new();
-    /// The header field in which the trusted proxies report the client. The server ignores all other forwarding fields,
-    /// because a client could send them. Default: `X-Forwarded-For` with `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    /// The header field, or the group of header fields, in which the trusted proxies report the client. The server
+    /// ignores all other forwarding fields, because a client could send them. Default: the group `X-Forwarded-For`,
+    /// `X-Forwarded-Proto` and `X-Forwarded-Host`.
     forwarded_field: ForwardedField = ForwardedField::default();
 
     /// The hosts that the server answers to: `app.example` at any port, `app.example:8443` at that port,
     /// `*.app.example` for all subdomains, or addresses. For any other host, the server answers with 421 and logs the
     /// host once.
     ///
-    /// Default: empty. If the list is empty, a server that other machines can reach answers to any host. If the list
-    /// has entries, such a server answers only to listed hosts. A server that listens only on loopback TCP addresses
-    /// always answers to names of this machine (`localhost` and its subdomains, `127.0.0.0/8`, `[::1]`). Such a server
-    /// answers to another host only if the host is listed. This check stops DNS rebinding: a web page whose name
-    /// resolves to 127.0.0.1 cannot use the server.
+    /// Default: empty. The effect of the list depends on the addresses of the server:
+    ///
+    /// - A server that listens only on loopback TCP addresses answers to the names of this machine (`localhost` and its
+    ///   subdomains, `127.0.0.0/8`, `[::1]`) and to listed hosts. This rule stops DNS rebinding: a web page whose name
+    ///   resolves to 127.0.0.1 cannot use the server.
+    /// - Any other server answers to all hosts if the list is empty, and only to listed hosts if the list has entries.
     ///
     /// The server does not check the host of a request from one of its
     /// [`trusted_proxies`](Self#structfield.trusted_proxies): a proxy decides itself which hosts it serves. If a proxy
     /// and a browser on the proxy's machine connect from the same address, the server takes the browser for the proxy.
     /// In this case, let the proxy connect from an address of its own (nginx: `proxy_bind 127.0.0.2`).
     ///
-    /// The server also does not check requests at Unix sockets, requests on transports passed to
-    /// [`ServerControlHook::serve`](crate::ServerControlHook::serve), requests to a server inside another stack
-    /// (`Server::into_service`), and requests of old clients (HTTP/1.0) that name no host. At `proxy:` addresses, the
-    /// server answers to any host if the list is empty.
+    /// The server also does not check the host of these requests:
+    ///
+    /// - requests at Unix sockets
+    /// - requests on transports passed to [`ServerControlHook::serve`](crate::ServerControlHook::serve)
+    /// - requests to a server inside another stack (`Server::into_service`)
+    /// - requests of old clients (HTTP/1.0) that name no host
+    ///
+    /// At `proxy:` addresses, the server answers to any host if the list is empty, even if it listens only on loopback
+    /// addresses.
     allowed_hosts: Vec<String> = Vec::new();
 
     /// Maximum time from the first byte of a request to the end of its head. Default: 10 s. The limit keeps slow
     /// clients from occupying connections.
     header_timeout: Duration = Duration::from_secs(10);
-    /// Maximum time for a handler to answer a WebSocket handshake that its guard (`#[is_ws_upgrade_type]`) has
-    /// accepted. After this time the server sends the 101 itself and logs a warning. Default: 10 s, the same as
-    /// `header_timeout`.
+    /// Maximum time for a handler (a route of the program) to answer a WebSocket handshake that the handler's guard
+    /// `#[is_ws_upgrade_type]` has accepted. After this time the server sends the 101 itself and logs a warning.
+    /// Default: 10 s, the same as `header_timeout`.
     handshake_timeout: Duration = Duration::from_secs(10);
     /// Maximum wait for the next request of a connection. Default: 75 s, longer than common proxies keep an idle
     /// connection.
@@ -181,18 +188,19 @@ server_config! {
     /// code 1008.
     max_fragments: u32 = 128 * 1024;
     /// Maximum number of messages per second on a WebSocket, with a burst of the same number. Time in which the server
-    /// pauses reading does not count. Default: 1 000 000, far above the rate of real clients. The server already slows
-    /// down fast senders: it pauses reading while [`inbox_bytes`](Self::inbox_bytes) or more wait for the handler. A
-    /// lower limit is therefore useful only if you know your clients. The server closes the WebSocket of a faster
-    /// client with code 1008.
+    /// pauses reading does not count. Default: 1 000 000, far above the rate of real clients. A lower limit is useful
+    /// only if you know the rate of your clients, because the server slows down fast senders in any case: it pauses
+    /// reading while [`inbox_bytes`](Self::inbox_bytes) or more wait for the handler. The server closes the WebSocket
+    /// of a client that exceeds the limit with code 1008.
     max_messages_per_second: u32 = 1_000_000;
     /// Maximum number of pings and pongs per second on a WebSocket, with a burst of the same number. A pong that
     /// answers a ping of the server (heartbeat, channel or program) does not count. Default: 1000. A client needs only
-    /// a few pings, and the server must answer each. The server closes the WebSocket of a faster client with code 1008.
+    /// a few pings, and the server must answer each. The server closes the WebSocket of a client that exceeds the limit
+    /// with code 1008.
     max_control_frames_per_second: u32 = 1000;
-    /// The idle time after which the server pings a WebSocket client. With `None` the server never pings. The server
-    /// then notices a vanished client only when it sends something to the client. Default: 25 s, below the idle limits
-    /// of common proxies.
+    /// The idle time after which the server pings a WebSocket client. With `None` the server does not ping idle
+    /// clients. It then notices a vanished client only when it sends something to the client. Default: 25 s, below the
+    /// idle limits of common proxies.
     ping_interval: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(25));
     /// Maximum wait for any bytes of the client after a ping. With `None` the server keeps a client that does not
     /// answer. This setting has no effect if `ping_interval` is `None`. Default: 20 s.
@@ -230,8 +238,8 @@ server_config! {
     session_ttl: Duration = Duration::from_secs(7 * 24 * 60 * 60), if "sessions";
     /// Maximum age of a session, even if it is in use. Default: 30 days.
     session_max_age: Duration = Duration::from_secs(30 * 24 * 60 * 60), if "sessions";
-    /// Lifetime of a session's token. Default: 60 s, enough to open a connection with the token. A token that is found
-    /// in a log has probably expired.
+    /// Lifetime of a session's token, with which a client can open a connection without the cookie. Default: 60 s,
+    /// enough to open a connection. A token that is found in a log has probably expired.
     session_token_ttl: Duration = Duration::from_secs(60), if "sessions";
     /// Maximum memory of all sessions in this process, in bytes. Default: 64 MiB. Beyond this limit, the server first
     /// evicts sessions without a user until they occupy a fifth of the memory, and then sessions with a user. Within
@@ -240,10 +248,10 @@ server_config! {
     /// The rule that decides whether the session cookie is Secure. Browsers send a Secure cookie over TLS only.
     /// Default: `Auto`; the cookie is then Secure if a trusted proxy reports that the client used TLS.
     cookie_secure: CookieSecure = CookieSecure::Auto, if "sessions";
-    /// The cross-site requests with which browsers send the session cookie. Default: `Lax`; browsers then send the
-    /// cookie only when a user follows a link to the server. `None` is for pages of other sites in
-    /// [`allowed_origins`](Self::allowed_origins). `None` needs a Secure cookie, so the server sends a `Lax` cookie
-    /// over plain HTTP.
+    /// The cross-site requests with which browsers send the session cookie. Default: `Lax`; a cross-site request then
+    /// carries the cookie only if a user has followed a link to the server. The value `None` is for pages of other
+    /// sites in [`allowed_origins`](Self::allowed_origins). `None` needs a Secure cookie, so the server sends a `Lax`
+    /// cookie over plain HTTP.
     cookie_same_site: CookieSameSite as impl Into<CookieSameSite> = CookieSameSite::Lax, if "sessions";
     /// Keeps a separate session cookie for each site whose pages use the server (`Partitioned`, CHIPS). Browsers that
     /// block third-party cookies require partitioned cookies. Needs `cookie_same_site` None. Default: false.

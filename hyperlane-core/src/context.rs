@@ -47,7 +47,9 @@ pub(crate) struct Program {
     pub(crate) early_middleware: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// The kind of hook that the pipeline runs now. `Route` applies only while the hook of the route runs.
+/// The kind of hook that the pipeline runs now. Hooks are the program's functions that handle requests: routes,
+/// middleware and error hooks. `Route` applies only while the hook of the route runs, and `Middleware` at all other
+/// times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
     #[default]
@@ -105,7 +107,7 @@ pub struct Context {
     pub(crate) stage: Stage,
     /// True if the response can return to its state before the route.
     can_roll_back: bool,
-    /// True if the head of an upgrade or event stream was sent. No field can be set any more.
+    /// True if the head of an upgrade or event stream was sent. No header field can be set any more.
     head_is_out: bool,
 }
 
@@ -150,8 +152,8 @@ impl Context {
         self.head_is_out = false;
     }
 
-    /// Saves the response that request middleware has prepared. If the route refuses the request, the response returns
-    /// to this state.
+    /// Saves the response that request middleware has prepared. If the route refuses the request or panics,
+    /// [`roll_back`](Self::roll_back) restores the saved header fields.
     pub(crate) fn save_response(&mut self) {
         self.can_roll_back = true;
         if let Some(response) = &self.response
@@ -162,7 +164,7 @@ impl Context {
     }
 
     /// Discards the saved response. A later [`roll_back`](Self::roll_back) then keeps the header fields of the current
-    /// response. Called after a hook that may have set such fields.
+    /// response. Called after a hook has returned, because it may have set header fields that must stay.
     pub(crate) fn discard_saved_response(&mut self) {
         self.can_roll_back = false;
         if let Some(extras) = &mut self.extras {
@@ -170,8 +172,9 @@ impl Context {
         }
     }
 
-    /// Puts the response back into its state before the route, if [`save_response`](Self::save_response) has saved that
-    /// state. Always clears the reason phrase and the body.
+    /// Puts the header fields of the response back into their state before the route, if
+    /// [`save_response`](Self::save_response) was called and the saved state was not discarded. Always clears the
+    /// reason phrase and the body. The caller sets the status afterwards.
     pub(crate) fn roll_back(&mut self) {
         if std::mem::take(&mut self.can_roll_back) {
             let kept = self.extras.as_mut();
@@ -187,14 +190,14 @@ impl Context {
         response.set_body_bytes(Bytes::new());
     }
 
-    /// Replaces an interim status (1xx) by a failure. An interim response is not final (RFC 9110 §15.2): the client
-    /// would take the response to its next request for the final response to this request.
+    /// Replaces a response with an interim status (1xx) by a 500. An interim response is not final (RFC 9110 §15.2):
+    /// the client would take the response to its next request for the final response to this request.
     pub(crate) fn refuse_interim(&mut self) {
         let status = self.get_response().get_status_code();
         if matches!(status, 100..=199) {
             let response = self.get_mut_response();
             describe(response, 500);
-            // `upgrade` and the token in `connection` belong to a 101.
+            // The field `upgrade`, and the token `upgrade` in the field `connection`, belong to a 101.
             response.remove_header("upgrade");
             if !response.get_headers().has_token("connection", "close") {
                 response.remove_header("connection");
@@ -212,7 +215,7 @@ impl Context {
 
     /// Frees the data that an upgraded connection does not need.
     pub(crate) fn shrink(&mut self) {
-        // `shrink` drops the header fields that name the client. So the client's address is saved first.
+        // `Request::shrink` drops the header fields that name the client. So the client's address is saved first.
         if let Some(client) = self.forwarded().and_then(|forwarded| forwarded.client) {
             self.extras.get_or_insert_default().client = Some(client);
         }
@@ -484,15 +487,15 @@ impl Context {
         self.extras.get_or_insert_default().panic = Some(Box::new(data));
     }
 
-    /// Returns the error for which the server refused the request, for `request_error` hooks.
+    /// Returns the error for which the server or a hook refused the request, for `request_error` hooks.
     pub fn try_get_request_error_data(&self) -> Option<RequestError> {
         self.extras.as_ref()?.error.as_deref().cloned()
     }
 
-    /// Returns the error for which the server refused the request, for `request_error` hooks.
+    /// Returns the error for which the server or a hook refused the request, for `request_error` hooks.
     ///
     /// # Errors
-    /// [`RequestError::Missing`] if the server did not refuse the request.
+    /// [`RequestError::Missing`] if the request was not refused for a [`RequestError`].
     pub fn get_request_error_data(&self) -> Result<RequestError, RequestError> {
         self.try_get_request_error_data()
             .ok_or_else(|| RequestError::missing(FAILURE, "request error"))

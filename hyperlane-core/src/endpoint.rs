@@ -1,4 +1,5 @@
-//! Endpoints: the paths at which clients connect to the channels of their session.
+//! Endpoints: the paths at which clients connect to the channels of their session. A channel carries the messages of
+//! one session across connections.
 
 pub(crate) mod directory;
 mod events;
@@ -51,7 +52,7 @@ pub struct WebSocketEndpoint(Options);
 /// ([`Context::sse`](crate::Context::sse)). [`sse`] and [`sse_with`] create such an endpoint.
 pub struct ServerSentEventsEndpoint(Options);
 
-/// Creates an endpoint for the WebSocket channels of sessions. A channel carries the messages of one session, across
+/// Creates an endpoint for the WebSocket channels of sessions. A channel carries the messages of one session across
 /// connections.
 ///
 /// ```
@@ -133,8 +134,8 @@ macro_rules! builders {
                 self.timeout(timeout)
             }
 
-            /// Sets the time for which a channel without a connection waits for its client to reconnect. Default: 120
-            /// s.
+            /// Sets the time for which a channel without a connection waits for its client to reconnect. Then the
+            /// channel ends. Default: 120 s.
             #[must_use]
             pub fn grace(mut self, grace: Duration) -> Self {
                 self.0.settings.grace = grace;
@@ -149,8 +150,11 @@ macro_rules! builders {
                 self
             }
 
-            /// Sets the limit of the buffered messages in bytes. Each message counts with its length plus about 60
-            /// bytes. Default: 100 kB.
+            /// Sets the maximum size of each of the two buffers (see [`buffer`](Self::buffer)), in bytes. Each message
+            /// counts with its length plus about 60 bytes. Default: 100 kB.
+            ///
+            /// While all clients are WebSockets without resume ids, the buffer of sent messages may take 32 times this
+            /// size, and the number of its messages is not limited.
             #[must_use]
             pub fn buffer_bytes(mut self, bytes: usize) -> Self {
                 self.0.settings.limits.bytes = bytes;
@@ -275,10 +279,10 @@ impl ServerSentEventsEndpoint {
     }
 }
 
-/// An endpoint for a path: [`WebSocketEndpoint`] or [`ServerSentEventsEndpoint`].
+/// The trait of the two types of endpoints: [`WebSocketEndpoint`] and [`ServerSentEventsEndpoint`].
 ///
-/// A handler is not an endpoint. If it is a function, an attribute such as `#[get("/path")]` makes it a route. If it is
-/// a hook type, [`Server::route`](crate::Server::route) registers it.
+/// A handler of requests is not an endpoint. An attribute such as `#[get("/path")]` makes a function a route.
+/// [`Server::route`](crate::Server::route) registers a type that implements [`ServerHook`](crate::ServerHook).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an endpoint: `ws()`, `ws_with(..)`, `sse()` and `sse_with(..)` make endpoints",
     label = "not an endpoint",

@@ -89,7 +89,7 @@ impl Env {
         }
     }
 
-    /// Spawns a task on the server's runtime, from any thread.
+    /// Spawns a task on the server's runtime, from any thread. Returns `None` without a runtime.
     pub(crate) fn spawn(
         &self,
         task: impl Future<Output = ()> + Send + 'static,
@@ -137,9 +137,9 @@ impl Env {
 
     /// Returns an error if the server does not answer to the host of a request.
     ///
-    /// The check protects against web pages that reach the server under a foreign host name (DNS rebinding). Browsers
-    /// always send a host, so the function accepts a request without one (HTTP/1.0). It also accepts all requests of a
-    /// trusted proxy, because such a proxy checks hosts itself.
+    /// The check protects against web pages that reach the server under a foreign host name (DNS rebinding). A request
+    /// without a host (HTTP/1.0) is accepted: it does not come from a web page, because browsers always send a host.
+    /// All requests of a trusted proxy are accepted too, because such a proxy checks hosts itself.
     pub(crate) fn check_host(&self, host: &str, via: Via, peer: Peer) -> Result<(), HostRefused> {
         if host.is_empty() || self.hosts.allow(via, host) {
             return Ok(());

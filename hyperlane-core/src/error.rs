@@ -26,17 +26,18 @@ use crate::{
     },
 };
 
-/// The reason why a request, or the next message of a WebSocket, is not available.
+/// The reason why a request fails, or why the next message of a WebSocket is not available.
 ///
-/// The `request_error` hooks find the error in the context. If none of these hooks answers, the client receives the
-/// [`status`](Self::status) and text of the error.
+/// The `request_error` hooks (functions of the program for refused requests) find the error in the context. If none of
+/// these hooks answers, the client receives the [`status`](Self::status) of the error. The client also receives the
+/// text of the error, unless the status is 500 or higher and neither 501 nor 505.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// The head violates HTTP (RFC 9112).
     #[error(transparent)]
     Head(#[from] HeadError),
-    /// The path is not percent-encoded UTF-8.
+    /// The path is not percent-encoded UTF-8, or it contains a NUL.
     #[error("the path is not valid percent-encoded UTF-8")]
     InvalidPath,
     /// The chunked body violates HTTP (RFC 9112 §7.1).
@@ -62,20 +63,20 @@ pub enum RequestError {
     /// The next bytes of the body did not arrive in time.
     #[error("the request body stopped arriving")]
     BodyTimeout,
-    /// The program tried to read the body of a request that has ended, or to upgrade the connection while the body is
-    /// unread.
+    /// The program tried to read the body of a request that has ended. Or it tried to upgrade the connection while the
+    /// body is unread.
     #[error("the request body can no longer be read")]
     BodyUnavailable,
     /// The client disconnected within a request.
     #[error("the client left in the middle of a request")]
     ClientDisconnected,
-    /// The idle connection has ended, so there is no next request.
+    /// The connection has ended between two requests, so there is no next request.
     #[error("the connection has ended")]
     ConnectionClosed,
     /// The WebSocket handshake is invalid (RFC 6455 §4.2.1).
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// The page that opens the WebSocket has an origin that the server does not allow.
+    /// The page that sends the request has an origin that the server does not allow.
     #[error(transparent)]
     Origin(#[from] OriginRefused),
     /// The server does not answer to the host of the request (RFC 9110 §7.4). See
@@ -106,7 +107,8 @@ pub enum RequestError {
     /// The program tried to read a request from a connection that has been upgraded.
     #[error("this connection has been upgraded: it carries no further requests")]
     Upgraded,
-    /// The request lacks a value that the handler needs.
+    /// A value that the handler needs is missing: a part of the request, an attribute, a state of the server, or the
+    /// data of a failure.
     #[error("{part} `{name}` is missing")]
     Missing {
         /// The kind of value: "query parameter", "header", ...
@@ -114,13 +116,13 @@ pub enum RequestError {
         /// The name of the value.
         name: String,
     },
-    /// A route parameter is invalid for the handler; the text names the parameter.
+    /// A route parameter is not what the handler needs. The text names the parameter.
     #[error("invalid path: {0}")]
     Path(String),
-    /// The query is invalid for the handler; the text names the parameter.
+    /// The query is not what the handler needs. The text names the parameter.
     #[error("invalid query: {0}")]
     Query(String),
-    /// The form is invalid for the handler; the text names the field.
+    /// The form is not what the handler needs. The text names the field.
     #[error("invalid form: {0}")]
     Form(String),
     /// The multipart form is malformed.
@@ -135,8 +137,8 @@ pub enum RequestError {
     /// The body is not JSON, or not the JSON that the handler needs. The text names the path of the field.
     #[error("invalid JSON body: {0}")]
     Json(String),
-    /// The server is shutting down and does not wait for this request, because its head is incomplete, or because it is
-    /// a WebSocket handshake without an answer so far.
+    /// The server is shutting down and does not wait for this request. Either the head of the request is incomplete, or
+    /// the request is a WebSocket handshake that the program has not answered yet.
     #[error("the server is shutting down")]
     ShuttingDown,
     /// The session store failed. The log has the reason.
@@ -165,8 +167,8 @@ impl RequestError {
         }
     }
 
-    /// Creates the error for a request that the program refuses, with a status and a text for the client. If the status
-    /// is 500 or higher, the text goes only to the log. A status outside 400 to 599 becomes 500.
+    /// Creates the error for a request that the program refuses. The client gets the status and the text. If the status
+    /// is 500 or higher, except 501 and 505, the text goes only to the log. A status outside 400 to 599 becomes 500.
     pub fn refused(status: impl Into<HttpStatus>, message: impl Into<String>) -> Self {
         let code = u16::try_from(status.into().code()).unwrap_or(0);
         Self::Refused {
@@ -191,7 +193,7 @@ impl RequestError {
             Self::SessionToken => 401,
             Self::Origin(_) => 403,
             Self::Host(_) => 421,
-            // The program sets these values, so a missing one is not the client's fault.
+            // The program and the server provide these values, so a missing one is not the client's fault.
             Self::Missing { part, .. } if [ATTRIBUTE, FAILURE, STATE].contains(part) => 500,
             Self::Refused { status, .. } => *status,
             Self::SessionStore | Self::ShuttingDown => 503,
@@ -223,7 +225,7 @@ impl RequestError {
     }
 }
 
-/// Returns the words for a form field in an error text.
+/// Returns the words with which an error text names a form field.
 fn named(field: Option<&str>) -> String {
     match field {
         Some(name) => format!("the field `{name}`"),
@@ -231,12 +233,13 @@ fn named(field: Option<&str>) -> String {
     }
 }
 
-/// Answers with the status as plain text. If the client caused the error, the body contains the text of the error.
+/// Answers with the status of the error, and a body of plain text. The body contains the text of the error, unless the
+/// status is 500 or higher and neither 501 nor 505.
 impl IntoResponse for RequestError {
     fn into_response(self, response: &mut Response) {
         let is_token = self == Self::SessionToken;
-        // These fields describe the handshake of a WebSocket. A refusal by the program with the same status may have
-        // another reason.
+        // The fields that are set below describe the handshake of a WebSocket. A refusal by the program may have the
+        // same status for another reason, so it does not get these fields.
         let handshake_status = match &self {
             Self::Handshake(error) => Some(error.status()),
             _ => None,

@@ -1,8 +1,9 @@
 //! One request and its answer.
 //!
-//! Each connection has one [`Exchange`], and it handles the requests of the connection one after the other. [`Answer`]
-//! is the state of the current answer. [`Http1`] reads requests from the wire and writes answers to it. The pipeline
-//! runs the hooks, and asks [`Exchange::progress`] how much of the answer was sent.
+//! Each connection has one [`Exchange`]. The exchange handles the requests of the connection one after the other.
+//! [`Answer`] is the state of the current answer. [`Http1`] reads requests from the wire and writes answers to it. The
+//! pipeline runs the hooks (the program's functions that handle requests), and asks [`Exchange::progress`] how much of
+//! the answer was sent.
 
 pub(crate) mod answer;
 pub(crate) mod body;
@@ -30,7 +31,8 @@ use self::{
 pub(crate) struct Exchange {
     pub(crate) wire: Http1,
     answer: Answer,
-    /// The body of the request; `None` if there is no body or it was read to its end.
+    /// The body of the request; `None` if there is no body, if it was read to its end, or if the connection closes
+    /// without reading it.
     body: Option<Arc<Incoming>>,
     /// The connection closes after this request.
     pub(crate) closes: bool,
@@ -80,8 +82,8 @@ impl Exchange {
             if self.closes || is_last || !self.connection().lane.is_open() {
                 return Err(RequestError::ConnectionClosed);
             }
-            // Waits for room in the outbox. A client that sends requests without reading could otherwise fill the queue
-            // with answers.
+            // Waits for room in the outbox, the queue of bytes to the client. Otherwise, a client that sends requests
+            // without reading the answers could make the outbox grow without limit.
             let room = poll_fn(|cx| self.connection().lane().poll_room(cx)).await;
             if room.is_err() {
                 self.closes = true;
@@ -95,8 +97,9 @@ impl Exchange {
         }
     }
 
-    /// Begins the next request with the result of reading its head: resets the state of the answer. If no request came,
-    /// the state of the previous answer stays.
+    /// Begins the next request with the result of reading its head. Resets the state of the answer, if the server will
+    /// answer: with the answer to the request, or with an error. At the end of the connection, the state of the
+    /// previous answer stays.
     fn begin(&mut self, read: HeadRead) -> Result<BodyHead, RequestError> {
         match read {
             HeadRead::Request(head) => {
@@ -118,8 +121,9 @@ impl Exchange {
     /// # Errors
     /// [`HostRefused`] for a host that the server does not answer to.
     pub(crate) fn check_host(&self, request: &Request) -> Result<(), HostRefused> {
-        // The target of CONNECT is not a host of this server, but the other end of a tunnel (RFC 9110 §9.3.6). No web
-        // page can send CONNECT, so the check is not needed.
+        // The target of CONNECT is not a host of this server, but the other end of a tunnel (RFC 9110 §9.3.6). The
+        // check protects against requests of foreign web pages (DNS rebinding). No web page can send CONNECT, so the
+        // check is not needed.
         match request.get_method() {
             Method::Connect => Ok(()),
             _ => {
@@ -147,7 +151,8 @@ impl Exchange {
         self.progress() == Progress::Whole && !self.closes && self.wire.keeps_alive()
     }
 
-    /// Ends the connection without an answer, or in the middle of an answer.
+    /// Makes the server end the connection without an answer, or in the middle of an answer. Sets the state of an
+    /// answer whose body is incomplete, because the server cuts the connection in this state.
     #[cfg(feature = "tower")]
     pub(crate) fn cut(&mut self) {
         self.answer = Answer::Streaming {
@@ -157,9 +162,9 @@ impl Exchange {
         self.closes = true;
     }
 
-    /// Ends the current request. Drops the exchange's reference to the record of the request, and resets the idle
-    /// timer: the next wait starts a new one. The record reports the span and the metrics of the request when its last
-    /// reference is dropped.
+    /// Ends the current request. Drops the exchange's reference to the record of the request. The record reports the
+    /// span and the metrics of the request when its last reference is dropped. If a hook has waited for a further
+    /// request, this method also ends the timer of that wait: the next wait starts a new timer.
     pub(crate) fn end_request(&mut self) {
         self.record.end();
         self.wire.stop_reading();

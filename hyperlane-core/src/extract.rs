@@ -22,9 +22,10 @@ use crate::{
 
 /// A type that a handler function can take as an argument, in addition to `&mut Stream` and `&mut Context`.
 ///
-/// The server extracts the arguments one after the other, after the guards have accepted the request and before the
-/// body of the handler runs. If an extraction fails, the server does not run the handler and passes the error to the
-/// `request_error` hooks. If none of these hooks answers, the client receives the error.
+/// The server extracts the arguments one after the other, after the guards (the route's own checks) have accepted the
+/// request and before the handler's code runs. If an extraction fails, the server does not run the handler and passes
+/// the error to the `request_error` hooks (functions of the program for refused requests). If none of these hooks
+/// answers, the client receives the error.
 ///
 /// | argument | value |
 /// |---|---|
@@ -103,8 +104,8 @@ pub trait FromContext: Sized {
     /// ```
     ///
     /// # Errors
-    /// Returns an error if a handler with this argument could not answer any request. The error names the part that the
-    /// route or the server lacks.
+    /// Returns an error if the argument could not be extracted from any request to the route. The error names the
+    /// missing part of the route or of the server.
     fn check(setup: &RouteSetup<'_>) -> Result<(), SetupError> {
         let _ = setup;
         Ok(())
@@ -113,9 +114,9 @@ pub trait FromContext: Sized {
     /// Extracts the argument.
     ///
     /// # Errors
-    /// Returns the reason why the request is refused. The client receives the status and text of a [`RequestError`],
-    /// and a plain 500 for other errors. `?` does not convert `anyhow::Error` and `Box<dyn Error>`; use
-    /// [`Error::internal`].
+    /// Returns the reason why the request is refused. The client receives the status of a [`RequestError`] or of
+    /// [`Error::new`], with its text if the status is below 500. For other errors, the client receives a plain 500. `?`
+    /// does not convert `anyhow::Error` and `Box<dyn Error>`; use [`Error::internal`].
     fn from_context(ctx: &mut Context) -> impl Future<Output = Result<Self, Error>> + Send;
 }
 
@@ -212,7 +213,7 @@ from_context! {
     };
 }
 
-/// Never refuses the request. The handler receives the error of the extraction.
+/// Never refuses the request. The handler receives the error of the extraction, converted to a [`RequestError`].
 impl<T: FromContext> FromContext for Result<T, RequestError> {
     const BODY: Option<BodyMode> = T::BODY;
 

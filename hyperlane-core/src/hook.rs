@@ -29,9 +29,11 @@ use crate::{
 pub enum Status {
     /// The next hook runs.
     Continue,
-    /// The server skips following hooks. If a request middleware or a route rejects, the server skips all hooks before
-    /// the response middleware. If a response middleware rejects, no further hook runs. If no hook has answered, the
-    /// server answers 403, or closes a WebSocket with code 1008.
+    /// The server skips following hooks. If a response middleware rejects, no further hook runs. If another hook
+    /// rejects, the server skips all hooks before the response middleware. If no hook has answered, the server answers
+    /// 403, or closes a WebSocket with code 1008.
+    ///
+    /// A request middleware cannot reject a CORS preflight of an allowed origin: the server continues with the route.
     Reject,
 }
 
@@ -47,7 +49,7 @@ impl Status {
     }
 }
 
-/// A handler of requests: a route, or middleware around routes.
+/// A hook as a type: a route, middleware around routes, or a hook that handles errors or panics.
 ///
 /// For each request, the server creates a value by [`new`](Self::new) and consumes it by [`handle`](Self::handle). The
 /// attribute macros can decorate both methods.
@@ -175,9 +177,9 @@ impl Guard {
     }
 }
 
-/// The kinds of guards, in the order in which the server checks them. Each kind is listed with the status that answers
-/// a request that such a guard declines. If all routes of a path decline a request, the status is that of the declining
-/// guard that is last in this order.
+/// The kinds of guards, in the order in which the server checks them. The text of each kind names the status of the
+/// response to a request that a guard of this kind declines. If all routes of a path decline a request, the declining
+/// guard that is last in this order decides the status.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GuardKind {
@@ -235,7 +237,7 @@ pub struct Registration {
     pub(crate) body: BodyPlan,
     /// The way in which the handler's arguments read the body. `None` if no argument reads it.
     reads: Option<BodyMode>,
-    /// The function that checks, before the server starts, whether the server has what the handler's arguments need.
+    /// A check before the server starts: whether the server has what the handler's arguments need.
     pub(crate) check: SetupCheck,
     pub(crate) run: HookFn,
 }
@@ -341,7 +343,7 @@ impl Registration {
 
 inventory::collect!(Registration);
 
-/// The mark that one server of the program takes all registered hooks. If the mark exists, another server of the
+/// A mark. It says that one server of the program takes all registered hooks. If the mark exists, another server of the
 /// program that has no routes starts with a warning instead of an error.
 #[doc(hidden)]
 pub struct Taker {
@@ -369,7 +371,8 @@ thread_local! {
 
 /// Returns a future that ends the hook that awaits it. The server drops the hook and answers with `error`.
 ///
-/// An extractor can thus refuse a request in functions of any return type, including `new`.
+/// An extractor makes an argument of a handler from the request. By this future, it can refuse the request in functions
+/// of any return type, including `new`.
 #[doc(hidden)]
 pub fn refuse(error: RequestError) -> Refusal {
     Refusal(Some(Box::new(error)))
@@ -403,7 +406,7 @@ pub(crate) enum Outcome {
 /// A future that polls a hook and catches its panics and refusals.
 pub(crate) struct Guarded<'a> {
     future: Within<HookFuture<'a>>,
-    /// The connection, if a WebSocket handshake waits for an answer of this hook.
+    /// The connection, if the request is a WebSocket handshake that this hook may still answer.
     handshake: Option<Arc<Link>>,
 }
 
@@ -432,8 +435,8 @@ impl Future for Guarded<'_> {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
-        // Unwind safety: after a panic, `Guarded` is dropped and never polled again. The pipeline resets the borrowed
-        // stream and context before their next use.
+        // Unwind safety: after a panic, `Guarded` is dropped and never polled again. The code that runs the hooks of a
+        // request (`pipeline`) resets the borrowed stream and context before their next use.
         //
         // Another task of this thread, or a dropped branch of `select!`, may have left an error in `REFUSAL`. Such an
         // error does not belong to this hook.

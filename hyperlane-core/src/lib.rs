@@ -1,7 +1,7 @@
 //! The HTTP server that the crate `hyperlane` exports: connections, HTTP/1.1, WebSocket, Server-Sent Events, and hooks
 //! (the program's functions that handle requests).
 //!
-//! Programs use the crate `hyperlane`. It exports this crate together with the attribute macros and the broadcast
+//! Most programs use the crate `hyperlane`. It exports this crate together with the attribute macros and the broadcast
 //! rooms. Use this crate directly for a server without macros and rooms, or for the codecs in [`proto`].
 //!
 //! Data flows one way: accept -> parse -> route -> hooks -> response or upgrade. Imports go one way as well: a module
@@ -58,8 +58,8 @@ pub use inventory;
 pub use serde_json;
 pub use tokio;
 
-/// Functions for the connection whose task the current thread polls. The rooms of `hyperlane-broadcast` call them;
-/// programs do not.
+/// Functions that concern the connection whose task the current thread polls. The crate `hyperlane-broadcast` calls
+/// these functions; programs do not.
 #[doc(hidden)]
 pub mod hub {
     pub use crate::conn::cork::{defer, flush_current, polled_connection};

@@ -54,12 +54,13 @@ pub struct Multipart {
 }
 
 impl crate::Context {
-    /// Reads the body as a form with files (`multipart/form-data`, RFC 7578), part by part. If the handler of the route
-    /// reads the body as a stream, parts of any size arrive piece by piece.
+    /// Returns a reader of the body as a form with files (`multipart/form-data`, RFC 7578), part by part. If the route
+    /// reads its body as a stream, parts of any size arrive piece by piece. Otherwise the server has already read the
+    /// whole body.
     ///
     /// # Errors
-    /// Returns [`RequestError::ContentType`] (415) if the body has another media type, and [`RequestError::Multipart`]
-    /// (400) if the media type names no boundary.
+    /// Returns [`RequestError::ContentType`] (415) if the body has another or no media type, and
+    /// [`RequestError::Multipart`] (400) if the media type names no boundary.
     pub fn multipart(&self) -> Result<Multipart, RequestError> {
         let content_type = self
             .get_request()
@@ -179,8 +180,8 @@ impl Field<'_> {
     /// Reads the content from the current position to its end.
     ///
     /// # Errors
-    /// Returns [`RequestError::FieldTooLarge`] if the content is longer than `limit` bytes, or an error of
-    /// [`Multipart::next_field`].
+    /// Returns [`RequestError::FieldTooLarge`] if more than `limit` bytes are left from the current position, or an
+    /// error of [`Multipart::next_field`].
     pub async fn read_to_end(&mut self, limit: usize) -> Result<Bytes, RequestError> {
         let mut whole = BytesMut::new();
         while let Some(piece) = self.next_chunk().await? {
@@ -196,7 +197,7 @@ impl Field<'_> {
     /// Reads the content from the current position to its end, as text.
     ///
     /// # Errors
-    /// Returns [`RequestError::Multipart`] if the content is not UTF-8, or an error of
+    /// Returns [`RequestError::Multipart`] if the read content is not UTF-8, or an error of
     /// [`read_to_end`](Self::read_to_end).
     pub async fn text(&mut self, limit: usize) -> Result<String, RequestError> {
         let bytes = self.read_to_end(limit).await?;

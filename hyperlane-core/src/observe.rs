@@ -141,7 +141,7 @@ impl Drop for Observed {
             self.span.record("status", status);
         }
         // The count includes queued bytes. If the connection breaks, the queued bytes of an earlier request are lost,
-        // and the count falls below `sent_before`.
+        // and the count may fall below `sent_before`.
         let bytes = bytes.saturating_sub(self.sent_before);
         self.span.record("bytes", bytes);
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -243,8 +243,8 @@ impl<F: Future + Unpin> Future for Within<F> {
 impl<F> Drop for Within<F> {
     fn drop(&mut self) {
         let Self { observed, future } = self;
-        // If the server stops a hook early, the future still owns values of the program. Their destructors run here,
-        // within the span.
+        // If the server stops a hook (the program's function that handles the request) early, the future still owns
+        // values of the program. Their destructors run here, within the span.
         let _entered = observed.as_ref().map(|observed| observed.span.enter());
         contain("while a hook was dropped", || drop(future.take()));
     }

@@ -51,8 +51,8 @@ pub fn skip<T: Skipped>() -> T {
     T::skipped()
 }
 
-/// Handles a request that a guard has declined. This is for guards that a macro checks inside the function, instead of
-/// by the router. In a route, sets the response to the status of the guard's kind.
+/// Handles a request that a guard has declined. The code of a macro calls this for a guard that it checks inside the
+/// function. The router does not check such a guard. In a route, sets the response to the status of the guard's kind.
 pub fn decline(ctx: &mut Context, kind: GuardKind) {
     // Outside of a route, a guard only skips the hook.
     if ctx.stage == Stage::Route {
@@ -173,7 +173,8 @@ pub fn guard_referer(ctx: &Context, referer: impl AsRef<str>) -> bool {
 // ---------------------------------------------------------------- reads
 
 /// Accepts the handshake of a WebSocket in a route. The first read, the first send or `Context::upgrade` sends the 101
-/// later. In middleware, this function does nothing: there, the macro's guard only inspects the request.
+/// later. Outside of a route, this function does nothing: there, the guard `is_ws_upgrade_type` only inspects the
+/// request.
 pub async fn upgrade(stream: &mut Stream, ctx: &mut Context) {
     if ctx.stage == Stage::Route
         && let Err(refusal) = stream.accept_handshake(ctx).map_err(refuse)
@@ -210,7 +211,8 @@ pub async fn read_http(stream: &mut Stream, ctx: &mut Context) -> Option<Request
 
 // ---------------------------------------------------------------- handles
 
-/// Makes the connection a WebSocket. If the request is no valid handshake, ends the hook with the error.
+/// Makes the connection a WebSocket. If this fails, for example because the request is no valid handshake, ends the
+/// hook with the error.
 pub async fn websocket(stream: &mut Stream, ctx: &mut Context) -> WebSocket {
     match ctx.upgrade(stream).await.map_err(refuse) {
         Ok(socket) => socket,
@@ -218,8 +220,8 @@ pub async fn websocket(stream: &mut Stream, ctx: &mut Context) -> WebSocket {
     }
 }
 
-/// Starts an event stream. If the request was already answered, or the status allows no content, ends the hook with an
-/// error.
+/// Starts an event stream. If this fails, ends the hook with an error. Reasons are a client that has disconnected, a
+/// request that was already answered, and a status that allows no content.
 pub async fn sse(stream: &mut Stream, ctx: &mut Context) -> ServerSentEvents {
     let started = ctx.event_stream(stream).await;
     let started = started.map_err(|error| {
@@ -370,7 +372,7 @@ pub fn request_error_data(ctx: &Context) -> Result<RequestError, RequestError> {
 
 // ---------------------------------------------------------------- setters and sends
 
-/// A number that can be a status code.
+/// A type that the macro for the status code accepts: an integer or [`HttpStatus`].
 pub trait StatusCode {
     fn code(self) -> usize;
 }
@@ -379,7 +381,8 @@ macro_rules! status_codes {
     ($($number:ty)*) => {$(
         impl StatusCode for $number {
             fn code(self) -> usize {
-                // An invalid status code becomes 500 when the response stores it.
+                // A number that does not fit becomes 0, which is no valid status code. The response stores 500 instead
+                // of an invalid code.
                 usize::try_from(self).unwrap_or(0)
             }
         }
@@ -399,7 +402,7 @@ pub fn set_status(ctx: &mut Context, status: impl StatusCode) {
 }
 
 pub async fn try_send(stream: &mut Stream, ctx: &mut Context) {
-    // `try_send` without an argument ignores errors. The next read or send reports them.
+    // `try_send` ignores errors. The next read or send reports them.
     let _ = stream.send_bare(ctx).await;
 }
 

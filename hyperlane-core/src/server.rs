@@ -36,7 +36,8 @@ use crate::{
     session,
 };
 
-/// A server before it runs: its configuration, hooks and state.
+/// A server before it runs: its configuration, hooks and state. Hooks are the program's routes, middleware and error
+/// hooks.
 ///
 /// ```
 /// use hyperlane_core::{Context, Server, ServerConfig, ServerHook, Status, Stream};
@@ -74,7 +75,7 @@ pub struct Server {
     states: States,
     /// True if the server uses the hooks that attribute macros registered.
     takes_registered: bool,
-    /// True if `bind` has replaced the default address.
+    /// True if `bind` has replaced the addresses of the configuration.
     bound: bool,
     sessions: session::Planned,
     /// The value of `get_route_matcher`, computed on first use.
@@ -87,8 +88,8 @@ impl Server {
         Self::default()
     }
 
-    /// Adds an address to listen on: `host:port`, or `unix:` and a path. With port 0, the operating system chooses the
-    /// port. The first call replaces the configured addresses.
+    /// Sets an address to listen on: `host:port`, or `unix:` and a path. With port 0, the operating system chooses the
+    /// port. The first call replaces the configured addresses, and each later call adds an address.
     pub fn bind(&mut self, address: impl AsRef<str>) -> &mut Self {
         if self.bound {
             self.config.add_address(address.as_ref());
@@ -209,12 +210,13 @@ impl Server {
     /// Starts the server and returns as soon as it listens.
     ///
     /// All tasks and timers of the server run in the tokio runtime of this call, even if the program uses handles of
-    /// the server in another runtime. The server logs a warning if it has no route, or if attribute macros registered
-    /// hooks that no server of the program uses.
+    /// the server in another runtime. If the server has no route, or if attribute macros registered hooks that no
+    /// server of the program uses, the server logs a warning. If both are true, and these hooks include routes, the
+    /// call fails.
     ///
     /// # Errors
     /// Returns a [`ServerError`] in the following cases:
-    /// - The configuration or a pattern is invalid.
+    /// - The configuration, a pattern, or an origin that an endpoint allows is invalid.
     /// - An address cannot be bound.
     /// - A path has two handlers, and no guard decides between them.
     /// - A handler needs a [`state`](Self::state) that the server does not have, or a parameter that the handler's

@@ -89,8 +89,8 @@ pub struct PeerAddr(pub SocketAddr);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddr(pub IpAddr);
 
-/// The names that the field `Connection` of a message lists. Together with the names in [`is_always_of_connection`],
-/// they are the fields that concern a single connection and are not forwarded (RFC 9110 §7.6.1).
+/// The names that the field `Connection` of a message lists. The fields with these names concern a single connection
+/// and are not forwarded (RFC 9110 §7.6.1). The same holds for the fields in [`is_always_of_connection`].
 struct HopByHop(Vec<String>);
 
 impl HopByHop {
@@ -151,7 +151,7 @@ where
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 Some(Ok(frame)) => frame,
             };
-            // An empty chunk would mean the end of the body, so empty data is skipped.
+            // In chunked coding, an empty chunk means the end of the body, so empty data is skipped.
             if let Ok(mut data) = frame.into_data()
                 && data.has_remaining()
             {

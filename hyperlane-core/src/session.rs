@@ -34,9 +34,9 @@ pub use self::{
 /// The session of a client. Clones are cheap, and any task may hold one. [`Context::session`](crate::Context::session)
 /// returns it.
 ///
-/// Values are kept as JSON, in this process's memory and in the [`SessionStore`] if the server has one. All clones, and
-/// all simultaneous requests of one client, see a change at once. A `get` followed by an `insert` is not atomic:
-/// another request may write in between.
+/// Values are kept as JSON, in this process's memory and in the [`SessionStore`] if the server has one. All clones of a
+/// session see a change at once, also in other requests of the same client. A `get` followed by an `insert` is not
+/// atomic: another request may write in between.
 ///
 /// ```
 /// use hyperlane_core::{Context, Error};
@@ -80,8 +80,8 @@ impl Session {
 
     /// Begins a session.
     ///
-    /// If `is_passing` is true, the session lasts for this request only. A login can still make the session last
-    /// ([`make_lasting`](Self::make_lasting)).
+    /// If `is_passing` is true, or the server cannot keep the session, the session lasts for this request only. A login
+    /// can still make the session last ([`make_lasting`](Self::make_lasting)).
     pub(crate) fn begin(
         sessions: Arc<Sessions>,
         fields: Arc<SessionFields>,
@@ -103,7 +103,7 @@ impl Session {
         session
     }
 
-    /// Returns the handle of an existing session, for a client with a valid credential.
+    /// Returns the handle of an existing session, for a client with a valid cookie or token.
     pub(crate) fn resume(
         sessions: Arc<Sessions>,
         fields: Arc<SessionFields>,
@@ -120,8 +120,8 @@ impl Session {
             cookie_pending: AtomicBool::new(false),
             is_passing: AtomicBool::new(false),
         }));
-        // A request with a former id must not set the cookie of the current id. Only the answer to the renewal may set
-        // it.
+        // A stale cookie (an old one, or one signed with an older key) is set again. A request with a former id must
+        // not set the cookie of the current id: only the answer to the renewal may set it.
         if credential.is_stale && !session.is_former() {
             session.0.sessions.note_use(&session.0.entry);
             session.send_cookie();
@@ -129,7 +129,7 @@ impl Session {
         session
     }
 
-    /// Sets the session's cookie in the response.
+    /// Sets the session's cookie in the response, unless the session is passing or the client sent a token.
     fn send_cookie(&self) {
         let handle = &self.0;
         // A client with a token must not get the cookie, because the cookie gives more access than the token.
@@ -139,7 +139,8 @@ impl Session {
         handle.sessions.set_cookie(&handle.fields, self.id());
     }
 
-    /// Returns the id that the client of this request knows. [`renew`](Self::renew) changes the id.
+    /// Returns the id that the client of this request knows, or learns from the answer. [`renew`](Self::renew) changes
+    /// the id.
     ///
     /// If another request has renewed the session meanwhile, this method returns the former id and not the current id.
     /// A former id is valid for 60 s. Tasks of the program get the current id from
@@ -190,8 +191,9 @@ impl Session {
     /// Sets the value of a key.
     ///
     /// # Errors
-    /// [`SessionError::Json`] for a value without a JSON form, [`SessionError::Full`] if the memory for sessions has no
-    /// room for the value, [`SessionError::Ended`] after [`destroy`](Self::destroy).
+    /// - [`SessionError::Json`] for a value without a JSON form.
+    /// - [`SessionError::Full`] if the memory for sessions has no room for the value.
+    /// - [`SessionError::Ended`] after [`destroy`](Self::destroy).
     pub fn insert<T: Serialize + ?Sized>(
         &self,
         key: impl AsRef<str>,
@@ -267,9 +269,12 @@ impl Session {
     /// so a client with a former id must never get the current id.
     ///
     /// # Errors
-    /// [`SessionError::TooLate`] if the head of the response is already sent, [`SessionError::ByToken`] if the client
-    /// sent a token instead of the cookie, [`SessionError::Ended`] after [`destroy`](Self::destroy),
-    /// [`SessionError::Random`] if the system has no random bytes. After an error the session has its old id.
+    /// - [`SessionError::TooLate`] if the head of the response is already sent.
+    /// - [`SessionError::ByToken`] if the client sent a token instead of the cookie.
+    /// - [`SessionError::Ended`] after [`destroy`](Self::destroy).
+    /// - [`SessionError::Random`] if the system has no random bytes.
+    ///
+    /// After an error the session has its old id.
     pub fn renew(&self) -> Result<(), SessionError> {
         let handle = &self.0;
         if handle.by_token {
@@ -305,8 +310,9 @@ impl Session {
         Ok(())
     }
 
-    /// Makes a passing session outlast its request. Also inserts a session again if the table of sessions has evicted
-    /// it during the request, for example during a slow login.
+    /// Makes a passing session outlast its request, if the head of the response is not yet sent. Without a store, also
+    /// inserts a session again that the table of sessions has evicted during the request, for example during a slow
+    /// login.
     fn make_lasting(&self) {
         let handle = &self.0;
         let is_evicted = !self.is_passing()
@@ -325,8 +331,8 @@ impl Session {
         }
     }
 
-    /// Ends the session with its values and channels, and deletes the cookie at the client. The client's next request
-    /// can begin another session.
+    /// Ends the session with its values and channels, and deletes the cookie at the client if the request came with
+    /// one. The client's next request can begin another session.
     pub fn destroy(&self) {
         let handle = &self.0;
         handle.sessions.table.destroy(&handle.entry);
@@ -343,10 +349,11 @@ impl Session {
     /// with a token gets no cookie, and cannot renew the session.
     ///
     /// # Errors
-    /// [`SessionError::Former`] if another request has renewed the session meanwhile: a request with a former id must
-    /// not get access to the current id. [`SessionError::Passing`] if the session lasts for this request only,
-    /// [`SessionError::Ended`] after [`destroy`](Self::destroy), [`SessionError::Random`] if the server could not make
-    /// a key because the system had no random bytes.
+    /// - [`SessionError::Former`] if another request has renewed the session meanwhile. A request with a former id must
+    ///   not get access to the current id.
+    /// - [`SessionError::Passing`] if the session lasts for this request only.
+    /// - [`SessionError::Ended`] after [`destroy`](Self::destroy).
+    /// - [`SessionError::Random`] if the server could not make a key because the system had no random bytes.
     ///
     /// ```
     /// use hyperlane_core::{Context, Error};
@@ -401,7 +408,8 @@ impl Session {
         self.0.entry.is_ended()
     }
 
-    /// Removes the cookie of a new session from the response. Called when the store did not save the session.
+    /// Removes the cookie of a new session from the response. The caller calls this if the store did not save the
+    /// session.
     pub(crate) fn withdraw(&self) {
         if self.is_new() {
             self.0.fields.unset();

@@ -90,9 +90,9 @@ impl ServerSentEvents {
 
     /// Returns the connection's [`Outbox`], a handle for code that delivers to many connections.
     ///
-    /// For a channel, returns the outbox of one of the current connections. This outbox shows the state of the
-    /// connection and can close it. Sends through this outbox fail, because only the channel may send to the
-    /// connection.
+    /// For a channel, returns the outbox of the newest connection; without a connection, the outbox is closed. This
+    /// outbox shows the state of the connection and can close it. Sends through this outbox fail, because only the
+    /// channel may send to the connection.
     pub fn outbox(&self) -> Outbox {
         match &self.target {
             Target::Connection { connection, .. } => Outbox::new(connection.shared().clone()),
@@ -107,7 +107,7 @@ impl ServerSentEvents {
     /// a channel, the call waits only while the channel's buffer is full, and at most for the channel's send timeout.
     ///
     /// # Errors
-    /// - [`io::ErrorKind::InvalidData`] for bytes that are not UTF-8.
+    /// - [`io::ErrorKind::InvalidData`] for bytes that are not UTF-8, and for a Close on a channel.
     /// - [`io::ErrorKind::BrokenPipe`] if the client has left or the channel has ended.
     /// - [`io::ErrorKind::TimedOut`] if the channel's buffer stayed full for the whole send timeout.
     /// - [`io::ErrorKind::OutOfMemory`] if no client of the channel is connected, and the memory for sessions
@@ -126,7 +126,8 @@ impl ServerSentEvents {
                 self.send_event(Event::new().id(id.to_string()).data(text))
                     .await
             }
-            // This future is boxed. Unboxed, it would take space in handlers of plain connections as well.
+            // This future is boxed. Unboxed, it would take space in the futures of all callers, also of those that send
+            // on a plain connection.
             Target::Channel(channel) if message.is_data() => Box::pin(channel.send(message)).await,
             Target::Channel(_) => refuse_close(&message),
         }
@@ -169,13 +170,14 @@ impl ServerSentEvents {
     pub fn close(&self) {
         match &self.target {
             Target::Connection { .. } => self.outbox().close(CloseCode::NORMAL, "", false),
-            // An error means that the channel had ended before.
+            // An error means that the channel has already ended.
             Target::Channel(channel) => drop(channel.close(CloseCode::NORMAL, "")),
         }
     }
 
-    /// Keeps the stream open after the handler returns. The stream then ends when the client leaves, the program closes
-    /// the stream, or the last handle is dropped.
+    /// Keeps the stream open after the handler (the program's function for the route) returns. The stream then ends
+    /// when the client leaves, the program closes the stream, or the last handle is dropped. Has no effect on a
+    /// channel.
     ///
     /// [`WebSocket::keep_open`](crate::WebSocket::keep_open) has the full rules.
     pub fn keep_open(&self) {

@@ -38,10 +38,10 @@ pub struct Stream {
 pub struct Transport<'a>(&'a Stream);
 
 impl Transport<'_> {
-    /// Returns the address of the peer.
+    /// Returns the address of the peer, like [`Stream::peer_addr`].
     ///
     /// # Errors
-    /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable) for a Unix socket.
+    /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable) for a peer without an address, such as a Unix socket.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         let address = self.0.peer_addr();
         address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
@@ -59,12 +59,13 @@ impl Stream {
         self.exchange.connection()
     }
 
-    /// Returns the address of the peer, the other end of the socket. Returns `None` for Unix sockets.
+    /// Returns the address of the peer: the client that a load balancer named by the PROXY protocol, or else the other
+    /// end of the socket. Returns `None` for a peer without an address, such as a Unix socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.connection().peer().address()
     }
 
-    /// Waits until the client has disconnected or the server shuts down.
+    /// Waits until the client has disconnected, nothing more can be sent on the connection, or the server shuts down.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -170,8 +171,9 @@ impl Stream {
     /// Waits for the next data message of the WebSocket.
     ///
     /// # Errors
-    /// Returns [`RequestError::WebSocketClosed`] after the client has sent a Close frame. Otherwise returns the reason
-    /// why no further message arrives.
+    /// Returns [`RequestError::WebSocketClosed`] after the client has sent a Close frame, and
+    /// [`RequestError::NotUpgraded`] if the connection is not a WebSocket. Otherwise returns the reason why no further
+    /// message arrives.
     ///
     /// # Cancel safety
     /// Cancel safe: no message is lost.

@@ -38,7 +38,8 @@ pub struct Upgrade {
 
 #[derive(Default)]
 enum Protocols {
-    /// The names in [`ServerConfig::subprotocols`].
+    /// The subprotocol in the program's response. If the response has none, the names in
+    /// [`ServerConfig::subprotocols`].
     #[default]
     Configured,
     Listed(Vec<Cow<'static, str>>),
@@ -53,7 +54,7 @@ impl Upgrade {
 
     /// Sets the subprotocols in order of preference. The server uses the first one that the client offers. If the
     /// client offers none of them, the WebSocket has no subprotocol (RFC 6455 §4.2.2). Default:
-    /// [`ServerConfig::subprotocols`].
+    /// `Sec-WebSocket-Protocol` in the context's response, or else [`ServerConfig::subprotocols`].
     #[must_use]
     pub fn protocols<P: Into<Cow<'static, str>>>(
         mut self,
@@ -66,9 +67,9 @@ impl Upgrade {
     /// Sets a function that chooses the subprotocol. The function's argument is the list of the client's offers, in the
     /// client's order of preference.
     ///
-    /// If the function returns a name that the client did not offer, the upgrade fails with
-    /// [`RequestError::Subprotocol`](crate::RequestError::Subprotocol). A client must refuse a subprotocol that it did
-    /// not offer (RFC 6455 §4.1).
+    /// If the function returns `None`, the WebSocket has no subprotocol. If the function returns a name that the client
+    /// did not offer, the upgrade fails with [`RequestError::Subprotocol`](crate::RequestError::Subprotocol), because a
+    /// client must refuse such a subprotocol (RFC 6455 §4.1).
     #[must_use]
     pub fn choose_protocol(
         mut self,
@@ -81,7 +82,7 @@ impl Upgrade {
     /// Adds a header field to the 101 response. The 101 also has the header fields of the context's response.
     ///
     /// The upgrade fails with [`RequestError::Header`](crate::RequestError::Header) if the name is invalid or the value
-    /// has control characters. It also fails for fields of the handshake, for `Content-Length`, and for
+    /// has control characters. The upgrade also fails for fields of the handshake, for `Content-Length`, and for
     /// `Transfer-Encoding`.
     #[must_use]
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
@@ -107,8 +108,9 @@ impl Upgrade {
     /// and the server's own origin. The comparison ignores case and a default port. Every scheme is possible
     /// (`capacitor://localhost`, `file://`).
     ///
-    /// The upgrade fails with [`RequestError::AllowedOrigin`](crate::RequestError::AllowedOrigin) if one of the texts
-    /// is `null` or is not an origin.
+    /// A text without a scheme (`app.example:8443`) accepts pages of this host with any scheme. The upgrade fails with
+    /// [`RequestError::AllowedOrigin`](crate::RequestError::AllowedOrigin) if one of the texts is `null` or is neither
+    /// an origin nor a host.
     #[must_use]
     pub fn allowed_origins<O: Into<String>>(
         mut self,

@@ -120,8 +120,8 @@ impl WebSocket {
         }
     }
 
-    /// Returns the address of the socket's peer. Returns `None` for a Unix socket, and for a channel without a
-    /// connection.
+    /// Returns the address of the connection's peer. Returns `None` for a peer without an address (for example, on a
+    /// Unix socket), and for a channel without a connection.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.connection()?.peer().address()
     }
@@ -140,6 +140,8 @@ impl WebSocket {
     ///
     /// A channel sends the message to all tabs of the session, and keeps the message for tabs that are reconnecting. On
     /// a channel, the call waits only while the channel's buffer is full, and at most for the channel's send timeout.
+    ///
+    /// To send a [`Message::Close`] is the same as to call [`close`](Self::close), with the same errors.
     ///
     /// # Errors
     /// - [`io::ErrorKind::BrokenPipe`] if the WebSocket is closed or the channel has ended.
@@ -311,8 +313,8 @@ impl WebSocket {
         }
     }
 
-    /// Waits until either side closes the connection or the server shuts down. On a channel, waits until the channel
-    /// has ended.
+    /// Waits until either side closes the connection, the connection breaks, or the server shuts down. On a channel,
+    /// waits until the channel has ended.
     ///
     /// # Cancel safety
     /// Cancel safe.

@@ -51,7 +51,7 @@ pub(crate) fn parse(
 }
 
 /// Moves errors about a missing token to the last token. The parser reports such errors at the call site. The call site
-/// is the item's first attribute, even if another attribute lacks the token.
+/// is the item's first attribute, but another attribute may lack the token.
 fn relocate(error: Error, last: Span) -> Error {
     let call_site = format!("{:?}", Span::call_site());
     let moved = error
@@ -169,7 +169,7 @@ fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
         }
         found = Some(Path::parse_mod_style.parse2(path)?);
         // The comma after `crate = path` is removed too. If `crate = path` is the last argument, the comma before it is
-        // removed.
+        // removed instead.
         if tokens.next().is_none() {
             kept.pop_if(|token| is_punct(Some(token), ','));
         }
@@ -182,7 +182,7 @@ fn list<T>(input: ParseStream<'_>, item: impl Fn(ParseStream<'_>) -> Result<T>) 
     let mut items = Vec::new();
     while !input.is_empty() {
         items.push(item(input)?);
-        // `parse` reports a token other than a comma, and shows an example.
+        // If another token follows, `parse` reports it and shows an example.
         if input.parse::<Option<Token![,]>>()?.is_none() {
             break;
         }
@@ -347,7 +347,7 @@ fn list_entry(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
     }
 }
 
-/// Refuses an expression that is not the path of a hook.
+/// Refuses an expression that is not the path of a hook (a function that handles requests).
 fn check_hook(value: &Expr) -> Result<()> {
     match value {
         Expr::Path(_) => Ok(()),
@@ -416,8 +416,8 @@ fn order(value: Expr) -> Result<Expr> {
     }
 }
 
-/// Returns an integer expression with the given span. A negative number consists of two tokens, a minus sign and the
-/// digits.
+/// Returns an integer expression whose digits have the given span. A negative number consists of two tokens, a minus
+/// sign and the digits.
 fn number_at(number: i64, span: Span) -> Expr {
     let mut digits = proc_macro2::Literal::u64_unsuffixed(number.unsigned_abs());
     digits.set_span(span);

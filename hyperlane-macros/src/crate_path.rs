@@ -18,19 +18,19 @@ pub(crate) fn private(chosen: Option<&Path>) -> TokenStream {
     quote!(::#name::__private)
 }
 
-/// Returns the name of the library in the program's manifest: the name of the package `hyperlane`, or else of
+/// Returns the name under which the program's manifest lists the package `hyperlane`, or else the package
 /// `hyperlane-core`.
 pub(crate) fn library_name() -> String {
     ["hyperlane", "hyperlane-core"]
         .into_iter()
         .find_map(|package| match crate_name(package).ok()? {
-            // In an example or a doctest of the library, `crate::` would mean the example itself. The path therefore
-            // begins with the name of the library, and each library declares this name for itself (`extern crate self
-            // as hyperlane`).
+            // The manifest is that of the library itself, so the code may be an example or a doctest of the library.
+            // There, `crate::` would mean the example. The path therefore begins with the name of the library. The
+            // library declares this name for its own code too (`extern crate self as hyperlane`).
             FoundCrate::Itself => Some(package.replace('-', "_")),
             FoundCrate::Name(name) => Some(name),
         })
-        // The manifest is broken, or does not list the library. The compiler then reports that it cannot find
-        // `hyperlane`.
+        // If there is no name, the manifest is broken or does not list the library. The compiler then reports that it
+        // cannot find `hyperlane`.
         .unwrap_or_else(|| "hyperlane".into())
 }

@@ -12,7 +12,7 @@ use crate::model::{Applied, Args, Binding, BodyRule, Check, Handle, Role};
 use crate::params::{Params, Part};
 use crate::tokens::{contains_word, hygienic, local};
 
-/// Writes the code that each of the macros on one function adds to it.
+/// Writes the code that the macros on one function add to this function.
 pub(crate) struct Emitter<'a> {
     /// The path to the module `__private`, which contains all items that generated code uses.
     pub(crate) private: &'a TokenStream,
@@ -77,8 +77,8 @@ impl Emitter<'_> {
         }
     }
 
-    /// Writes a guard that runs inside the function. If `is_dispatched` is true, the server calls the function to
-    /// answer a request. The guard then also sets the status of the refusal.
+    /// Writes a guard (a check that a request must pass) that runs inside the function. If `is_dispatched` is true, the
+    /// server calls the function to answer a request. The guard then also sets the status of the refusal.
     pub(crate) fn guard_in_body(
         &self,
         applied: &Applied,
@@ -174,8 +174,8 @@ impl Emitter<'_> {
         }
     }
 
-    /// Writes one `let` per variable. With `require`, an `Err` ends the hook, and the `request_error` hooks get the
-    /// error.
+    /// Writes one `let` per variable. With `require`, an `Err` ends the function, and the program's `request_error`
+    /// hooks (functions for refused requests) get the error.
     fn bindings(&self, applied: &Applied, call: &str, require: bool) -> Result<TokenStream> {
         let private = self.private;
         let ctx = self.params.require(Part::Ctx, false, applied)?;

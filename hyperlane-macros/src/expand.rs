@@ -97,14 +97,14 @@ fn expand_item(
 
 /// Writes an item whose macros have errors, so that other code of the program can still use the item. The body of a
 /// function is kept for rust-analyzer only, because the compiler would report false errors in a body without its
-/// macros.
+/// macros. Only a function that returns `impl Trait` is kept with its body.
 fn keep_broken(item: &Item) -> TokenStream {
     let Item::Fn(function) = item else {
         return item.to_token_stream();
     };
     let output = function.sig.output.to_token_stream();
     if tokens::contains_word(output, &["impl"]) {
-        // The compiler cannot infer the type of `impl Trait` from the body `loop {}`.
+        // The compiler cannot infer the type of `impl Trait` from the body `loop {}`, so the function keeps its body.
         return item.to_token_stream();
     }
     let mut stub = function.clone();
@@ -148,7 +148,8 @@ fn take_siblings(item: &mut Item) -> Vec<Sibling> {
     siblings
 }
 
-/// Recognizes a macro of this crate by its bare name, or by a path that contains the name of a hyperlane crate.
+/// Recognizes a macro of this crate by its bare name, or by a path that contains the name of a hyperlane crate. The
+/// path may also begin with the name under which the program's manifest lists the library.
 fn recognise(path: &Path) -> Option<(&'static Row, &Ident)> {
     const CRATES: [&str; 3] = ["hyperlane", "hyperlane_core", "hyperlane_macros"];
     let last = &path.segments.last()?.ident;

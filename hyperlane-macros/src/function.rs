@@ -127,8 +127,8 @@ impl Function<'_> {
         }
         self.add_websocket_guard();
         let (in_constant, in_body) = self.split_guards();
-        // A route may return a value that becomes the response. The macros that run after the body work on the
-        // response. If there are such macros, the function itself converts its value to the response before they run.
+        // A route may return a value that becomes the response. If macros run after the body, they work on the
+        // response. The function must then convert its value before they run. `needs_conversion` lists all such cases.
         let converts = self.is_route()
             && matches!(self.returns, Returns::Other { .. })
             && self.needs_conversion(&in_body);

@@ -19,7 +19,8 @@ use syn::{ExprReturn, ExprTry, ExprWhile, Item, Macro, Path, Result};
 use crate::tokens::{contains_word, hygienic};
 
 /// Macros of the standard library. They leave a body only by a panic, or by an expression in their arguments. A name
-/// counts only alone or below one of [`TRUSTED_CRATES`], because other modules may have macros of the same name.
+/// counts only alone (`write!`) or in one of [`TRUSTED_CRATES`] (`std::write!`), because other modules may have macros
+/// of the same name.
 const TRUSTED_MACROS: [&str; 22] = [
     "assert",
     "assert_eq",
@@ -71,7 +72,7 @@ pub(crate) struct Jumps {
     pub(crate) may_return: bool,
     /// The span of each `break` and of each `continue` that applies to the loop around the body.
     pub(crate) loop_jumps: Vec<Span>,
-    /// The number of the body's loops around the expression that is being visited.
+    /// The number of loops in the body that contain the expression that is being visited.
     depth: usize,
 }
 
@@ -102,7 +103,7 @@ impl<'ast> Visit<'ast> for Jumps {
     }
 
     fn visit_macro(&mut self, node: &'ast Macro) {
-        // The code that a macro call expands to is unknown here, and it may contain a `return`, as the code of `bail!`
+        // The code that a macro call expands to is unknown here. It may contain a `return`, as the code of `bail!`
         // does. Only `TRUSTED_MACROS` are known to add no `return` to their arguments. A `break` or `continue` in the
         // arguments counts as well, because `rewrite` does not look into macro calls.
         self.may_return |= !is_trusted(&node.path)

@@ -20,9 +20,9 @@ mod table;
 mod tests;
 mod tokens;
 
-/// Declares one attribute macro per entry. The entries are grouped by phase. The string of a group becomes the last
-/// paragraph in the documentation of each macro of the group. `at "/path"` after an entry adds an example to the
-/// documentation of the macro: a route at this path with the macro.
+/// Declares one attribute macro per entry. The entries are grouped by phase (a step of the expanded function). The
+/// string of a group becomes the last paragraph in the documentation of each macro of the group. If an entry ends with
+/// `at "/path"`, the documentation of the macro gets an example: a route at this path with the macro.
 macro_rules! declare {
     ($(
         $phase:ident $when:literal {
@@ -51,14 +51,14 @@ macro_rules! declare {
 
 declare! {
     declarations "Runs first, before the guards." {
-        /// Declares variables with the default values of their types, and adds all registered hooks to a `Server`:
-        /// `#[hyperlane(server: Server)]`.
+        /// Declares variables with the default values of their types, and adds all registered hooks (the program's
+        /// functions and structs that handle requests) to a `Server`: `#[hyperlane(server: Server)]`.
         ///
         /// The macro takes any number of `name: Type` pairs and works on any function. The macro adds the hooks to each
         /// variable whose type is written as `Server`. The macro does not recognize an alias of `Server`.
         ///
         /// If a program registers routes by macros but declares no `Server` by this macro, no server serves these
-        /// routes. A server that has no routes then returns an error at its start.
+        /// routes. In such a program, a server without any other routes returns an error when it starts.
         ///
         /// ```
         /// use hyperlane::*;
@@ -88,7 +88,8 @@ declare! {
         import;
     }
     routes "" {
-        /// Registers a hook struct or an async function at a path, for every method: `#[route("/users/{id}")]`.
+        /// Registers a hook struct (a struct that implements `ServerHook`) or an async function at a path, for every
+        /// method: `#[route("/users/{id}")]`.
         ///
         /// The attribute can be repeated, once per path. The function must be a free function: a function in an `impl`
         /// or a `trait` is refused. The routes of another crate are registered only if the program's code names that
@@ -129,8 +130,8 @@ declare! {
         any;
         /// Registers a hook struct or an async function at a path, for GET and HEAD requests: `#[get("/path")]`.
         ///
-        /// The server passes a request with another method to the next handler of the path. If no handler takes the
-        /// request, the server answers 405.
+        /// The server passes a request with another method to the next handler of the path. If all handlers of the path
+        /// decline because of the method, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -144,8 +145,8 @@ declare! {
         get;
         /// Registers a hook struct or an async function at a path, for POST requests: `#[post("/path")]`.
         ///
-        /// The server passes a request with another method to the next handler of the path. If no handler takes the
-        /// request, the server answers 405.
+        /// The server passes a request with another method to the next handler of the path. If all handlers of the path
+        /// decline because of the method, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -159,8 +160,8 @@ declare! {
         post;
         /// Registers a hook struct or an async function at a path, for PUT requests: `#[put("/path")]`.
         ///
-        /// The server passes a request with another method to the next handler of the path. If no handler takes the
-        /// request, the server answers 405.
+        /// The server passes a request with another method to the next handler of the path. If all handlers of the path
+        /// decline because of the method, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -174,8 +175,8 @@ declare! {
         put;
         /// Registers a hook struct or an async function at a path, for DELETE requests: `#[delete("/path")]`.
         ///
-        /// The server passes a request with another method to the next handler of the path. If no handler takes the
-        /// request, the server answers 405.
+        /// The server passes a request with another method to the next handler of the path. If all handlers of the path
+        /// decline because of the method, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -189,8 +190,8 @@ declare! {
         delete;
         /// Registers a hook struct or an async function at a path, for PATCH requests: `#[patch("/path")]`.
         ///
-        /// The server passes a request with another method to the next handler of the path. If no handler takes the
-        /// request, the server answers 405.
+        /// The server passes a request with another method to the next handler of the path. If all handlers of the path
+        /// decline because of the method, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -204,8 +205,8 @@ declare! {
         patch;
         /// Registers a hook struct or an async function at a path, for HEAD requests: `#[head("/path")]`.
         ///
-        /// The server passes a request with another method to the next handler of the path. If no handler takes the
-        /// request, the server answers 405.
+        /// The server passes a request with another method to the next handler of the path. If all handlers of the path
+        /// decline because of the method, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -219,8 +220,8 @@ declare! {
         head;
         /// Registers a hook struct or an async function at a path, for OPTIONS requests: `#[options("/path")]`.
         ///
-        /// The server passes a request with another method to the next handler of the path. If no handler takes the
-        /// request, the server answers 405.
+        /// The server passes a request with another method to the next handler of the path. If all handlers of the path
+        /// decline because of the method, the server answers 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -337,30 +338,38 @@ declare! {
     }
     guards "A guard runs before anything is read. On a route, a declined request goes to the next handler of the \
         path. On any other function the guard skips the body." {
-        /// Declines requests whose method is neither GET nor HEAD. If all handlers of the path decline, the answer is
-        /// 405.
+        /// Declines requests whose method is neither GET nor HEAD. If all handlers of the path decline because of the
+        /// method, the answer is 405.
         is_get_method at "/path";
-        /// Declines requests whose method is not POST. If all handlers of the path decline, the answer is 405.
-        is_post_method at "/path";
-        /// Declines requests whose method is not PUT. If all handlers of the path decline, the answer is 405.
-        is_put_method at "/path";
-        /// Declines requests whose method is not DELETE. If all handlers of the path decline, the answer is 405.
-        is_delete_method at "/path";
-        /// Declines requests whose method is not PATCH. If all handlers of the path decline, the answer is 405.
-        is_patch_method at "/path";
-        /// Declines requests whose method is not HEAD. If all handlers of the path decline, the answer is 405.
-        is_head_method at "/path";
-        /// Declines requests whose method is not OPTIONS. If all handlers of the path decline, the answer is 405.
-        is_options_method at "/path";
-        /// Declines requests whose method is not CONNECT. If all handlers of the path decline, the answer is 405.
-        is_connect_method at "/path";
-        /// Declines requests whose method is not TRACE. If all handlers of the path decline, the answer is 405.
-        is_trace_method at "/path";
-        /// Declines requests with one of the nine methods that HTTP defines. If all handlers of the path decline, the
+        /// Declines requests whose method is not POST. If all handlers of the path decline because of the method, the
         /// answer is 405.
+        is_post_method at "/path";
+        /// Declines requests whose method is not PUT. If all handlers of the path decline because of the method, the
+        /// answer is 405.
+        is_put_method at "/path";
+        /// Declines requests whose method is not DELETE. If all handlers of the path decline because of the method, the
+        /// answer is 405.
+        is_delete_method at "/path";
+        /// Declines requests whose method is not PATCH. If all handlers of the path decline because of the method, the
+        /// answer is 405.
+        is_patch_method at "/path";
+        /// Declines requests whose method is not HEAD. If all handlers of the path decline because of the method, the
+        /// answer is 405.
+        is_head_method at "/path";
+        /// Declines requests whose method is not OPTIONS. If all handlers of the path decline because of the method,
+        /// the answer is 405.
+        is_options_method at "/path";
+        /// Declines requests whose method is not CONNECT. If all handlers of the path decline because of the method,
+        /// the answer is 405.
+        is_connect_method at "/path";
+        /// Declines requests whose method is not TRACE. If all handlers of the path decline because of the method, the
+        /// answer is 405.
+        is_trace_method at "/path";
+        /// Declines requests with one of the nine methods that HTTP defines. If all handlers of the path decline
+        /// because of the method, the answer is 405.
         is_unknown_method at "/path";
         /// Declines requests whose method is not in the macro's list: `#[methods(get, post)]`. If all handlers of the
-        /// path decline, the answer is 405.
+        /// path decline because of the method, the answer is 405.
         ///
         /// ```
         /// use hyperlane::*;
@@ -371,19 +380,27 @@ declare! {
         /// # fn main() {}
         /// ```
         methods;
-        /// Declines requests that do not ask for a WebSocket. If all handlers of the path decline, the answer is 426.
+        /// Declines requests that do not ask for a WebSocket. If all handlers of the path decline because of the
+        /// upgrade, the answer is 426.
         ///
-        /// On `ServerHook::handle` and on route functions, the macro also accepts the handshake, right after the
-        /// guards. If the handshake is invalid, or comes from a page of a foreign origin, the server refuses the
-        /// request before the body runs.
+        /// On a route, the macro also accepts the handshake, right after the guards. If the handshake is invalid, or
+        /// comes from a web page of an origin that the server does not allow, the server refuses the request before the
+        /// body runs. On a function with the macro `websocket` and without a read macro, `websocket` accepts the
+        /// handshake later.
         ///
-        /// The acceptance does not send the answer with status 101. The body's first read, its first send or its call
-        /// of `ctx.upgrade(stream)` sends the 101. Before the 101, the body may give an HTTP answer instead: an error,
-        /// `Status::Reject`, `#[send]` with a status of 400 or more, or raw bytes that begin with `HTTP/1.`. If the
-        /// body does none of these things within `ServerConfig::handshake_timeout` (10 s), the server sends the 101.
+        /// The acceptance does not send the answer with status 101. The function's first read, its first send or its
+        /// call of `ctx.upgrade(stream)` sends the 101. Before the 101, the function may give an HTTP answer instead:
         ///
-        /// `ctx.upgrade_with` can set subprotocols and header fields. `ctx.upgrade_with` cannot set allowed origins,
-        /// because this guard has checked the origin already.
+        /// - an error
+        /// - `Status::Reject`
+        /// - `#[send]` without an argument, with a status of 400 or more
+        /// - raw bytes that begin with `HTTP/1.`
+        ///
+        /// If the function does none of these things within `ServerConfig::handshake_timeout` (10 s), the server sends
+        /// the 101.
+        ///
+        /// `ctx.upgrade_with` can set the subprotocols and header fields of the 101. It cannot set allowed origins,
+        /// because this macro has checked the origin already.
         ///
         /// ```
         /// use hyperlane::*;
@@ -395,33 +412,41 @@ declare! {
         /// # fn main() {}
         /// ```
         is_ws_upgrade_type;
-        /// Declines requests that do not ask for HTTP/2 over plain text. If all handlers of the path decline, the
-        /// answer is 426.
+        /// Declines requests that do not ask for HTTP/2 over plain text. If all handlers of the path decline because of
+        /// the upgrade, the answer is 426.
         is_h2c_upgrade_type at "/path";
-        /// Declines requests that do not ask for TLS. If all handlers of the path decline, the answer is 426.
+        /// Declines requests that do not ask for TLS. If all handlers of the path decline because of the upgrade, the
+        /// answer is 426.
         is_tls_upgrade_type at "/path";
-        /// Declines requests that ask for a WebSocket, HTTP/2 or TLS. If all handlers of the path decline, the answer
-        /// is 400.
+        /// Declines requests that ask for a WebSocket, HTTP/2 or TLS. If all handlers of the path decline for this
+        /// reason, the answer is 400. The macro accepts requests that ask for another protocol or for no upgrade.
         is_unknown_upgrade_type at "/path";
-        /// Declines requests that are not HTTP/0.9. If all handlers of the path decline, the answer is 505.
+        /// Declines requests that are not HTTP/0.9. If all handlers of the path decline because of the version, the
+        /// answer is 505.
         is_http0_9_version at "/path";
-        /// Declines requests that are not HTTP/1.0. If all handlers of the path decline, the answer is 505.
+        /// Declines requests that are not HTTP/1.0. If all handlers of the path decline because of the version, the
+        /// answer is 505.
         is_http1_0_version at "/path";
-        /// Declines requests that are not HTTP/1.1. If all handlers of the path decline, the answer is 505.
+        /// Declines requests that are not HTTP/1.1. If all handlers of the path decline because of the version, the
+        /// answer is 505.
         is_http1_1_version at "/path";
-        /// Declines requests that are not HTTP/2. If all handlers of the path decline, the answer is 505.
+        /// Declines requests that are not HTTP/2. If all handlers of the path decline because of the version, the
+        /// answer is 505.
         is_http2_version at "/path";
-        /// Declines requests that are not HTTP/3. If all handlers of the path decline, the answer is 505.
+        /// Declines requests that are not HTTP/3. If all handlers of the path decline because of the version, the
+        /// answer is 505.
         is_http3_version at "/path";
-        /// Declines requests whose HTTP version is older than HTTP/1.1 or unknown. If all handlers of the path decline,
-        /// the answer is 505.
+        /// Declines requests whose HTTP version is older than HTTP/1.1 or unknown. If all handlers of the path decline
+        /// because of the version, the answer is 505.
         is_http1_1_or_higher_version at "/path";
-        /// Declines requests of an unknown HTTP version. If all handlers of the path decline, the answer is 505.
+        /// Declines requests of an unknown HTTP version. If all handlers of the path decline because of the version,
+        /// the answer is 505.
         is_http_version at "/path";
-        /// Declines requests of a known HTTP version. If all handlers of the path decline, the answer is 505.
+        /// Declines requests of a known HTTP version. If all handlers of the path decline because of the version, the
+        /// answer is 505.
         is_unknown_version at "/path";
         /// Declines requests for a host that is not in the macro's list: `#[host("a.example", "b.example")]`. If all
-        /// handlers of the path decline, the answer is 421.
+        /// handlers of the path decline because of the host, the answer is 421.
         ///
         /// ```
         /// use hyperlane::*;
@@ -433,7 +458,7 @@ declare! {
         /// ```
         host;
         /// Declines requests for a host in the macro's list: `#[reject_host("old.example")]`. If all handlers of the
-        /// path decline, the answer is 421.
+        /// path decline because of the host, the answer is 421.
         ///
         /// ```
         /// use hyperlane::*;
@@ -445,7 +470,8 @@ declare! {
         /// ```
         reject_host;
         /// Declines requests whose `Referer` header is missing or is not in the macro's list:
-        /// `#[referer("https://a.example/")]`. If all handlers of the path decline, the answer is 403.
+        /// `#[referer("https://a.example/")]`. If all handlers of the path decline because of the `Referer`, the answer
+        /// is 403.
         ///
         /// ```
         /// use hyperlane::*;
@@ -457,7 +483,8 @@ declare! {
         /// ```
         referer;
         /// Declines requests whose `Referer` header is in the macro's list:
-        /// `#[reject_referer("https://spam.example/")]`. If all handlers of the path decline, the answer is 403.
+        /// `#[reject_referer("https://spam.example/")]`. If all handlers of the path decline because of the `Referer`,
+        /// the answer is 403.
         ///
         /// ```
         /// use hyperlane::*;
@@ -475,12 +502,15 @@ declare! {
         /// `#[try_get_websocket_request(message)]`.
         ///
         /// The variable in the argument holds the message as a `RequestBody`. Without an argument, the macro reads
-        /// messages and binds no variable. On `ServerHook::handle` and on routes, the macro first upgrades the
-        /// connection. A request that cannot be upgraded is refused.
+        /// messages and binds no variable. If the connection is not a WebSocket yet, the macro first upgrades it. A
+        /// request that cannot be upgraded is refused.
         ///
-        /// The function's body may evaluate to a `Status` or to `()`, or it may never return. `break` and `return` end
-        /// the loop and close the connection with code 1000. `Status::Reject` closes the connection with 1008. A panic,
-        /// or an error that ends the function, closes the connection with 1011.
+        /// In a function that returns `Status`, the body may also evaluate to `()`, or it may never return. The
+        /// function can end the loop over the messages in three ways:
+        ///
+        /// - `break` or `return` closes the connection with code 1000.
+        /// - `Status::Reject`, as the body's value or in a `return`, closes the connection with code 1008.
+        /// - A panic, or an error that ends the function, closes the connection with code 1011.
         ///
         /// ```
         /// use hyperlane::*;
@@ -501,7 +531,8 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_websocket_request;
-        /// Runs the function once for each later HTTP request of the connection: `#[try_get_http_request(request)]`.
+        /// Runs the function once for each HTTP request that follows the current request on the same connection:
+        /// `#[try_get_http_request(request)]`.
         ///
         /// The variable in the argument holds the request as a `Request`. Without an argument, the macro reads requests
         /// and binds no variable.
@@ -520,15 +551,19 @@ declare! {
     handles "Runs last before the body." {
         /// Makes the connection a WebSocket and binds an owned handle to it, a `WebSocket`: `#[websocket(socket)]`.
         ///
-        /// On `ServerHook::handle` and on routes, the macro declines requests that do not ask for a WebSocket (426).
-        /// Another handler of the same path may therefore answer these requests, for example with a page. An invalid
-        /// handshake is refused.
+        /// On `ServerHook::handle` and on route functions, the macro also acts as the guard `is_ws_upgrade_type`. On a
+        /// route, requests that do not ask for a WebSocket thus go to the next handler of the path. This handler may
+        /// answer them with a web page, for example. If all handlers of the path decline because of the upgrade, the
+        /// answer is 426. An invalid handshake is refused.
         ///
         /// Extractors, conditions and the macros that set response headers run before the upgrade. If an extractor or a
         /// condition refuses the request, the client gets an HTTP answer. The 101 contains the headers that were set.
-        /// If `try_get_websocket_request` is on the same function, the upgrade comes before the first message, and
-        /// `websocket` binds a new handle for each message. In request middleware, `websocket` makes the connection a
-        /// WebSocket before a route runs.
+        ///
+        /// The order is different if `try_get_websocket_request` is on the same function: the upgrade comes before the
+        /// first message, and so before extractors, conditions and headers. `websocket` then binds a new handle for
+        /// each message.
+        ///
+        /// In request middleware, `websocket` makes the connection a WebSocket before a route runs.
         ///
         /// ```
         /// use hyperlane::*;
@@ -551,7 +586,8 @@ declare! {
         /// Extractors, conditions and the macros that set response headers run before the stream starts. If an
         /// extractor or a condition refuses the request, the client gets an HTTP answer. The head of the stream's
         /// response contains the headers that were set. If the request has an answer already, or the status of the
-        /// response allows no content, the macro ends the hook with an error. The stream ends when the hook ends.
+        /// response allows no content (such as 204), the macro ends the hook with an error. The stream ends when the
+        /// hook ends.
         ///
         /// ```
         /// use hyperlane::*;
@@ -588,8 +624,9 @@ declare! {
         /// Binds the request body as a stream, a `BodyStream`: `#[body_stream(body)]`.
         ///
         /// On `ServerHook::handle` or a route function, the macro also makes the route stream its request bodies: the
-        /// server reads no part of a body before the hook runs. On other functions, the macro does not change the
-        /// route. If the route streams its request bodies, the variable is the unread part of the body.
+        /// server does not read a body before the hook runs. On other functions, the macro does not change how the
+        /// route reads bodies. If the route streams its request bodies, the variable gives the unread part of the body.
+        /// Otherwise the variable gives the whole body, because the server has read it already.
         ///
         /// ```
         /// use hyperlane::*;
@@ -625,8 +662,8 @@ declare! {
         max_body;
         /// Binds the request body, parsed as JSON: `#[request_body_json(user: User)]`.
         ///
-        /// If the body is not valid JSON for the type, the request is refused with 400. The answer names the wrong
-        /// field by its path in the JSON.
+        /// If the body is not valid JSON for the type, the request is refused with 400. If one field is missing or
+        /// wrong, the answer names it by its path in the JSON.
         ///
         /// ```
         /// use hyperlane::*;
@@ -744,7 +781,8 @@ declare! {
         /// # fn main() {}
         /// ```
         route_params;
-        /// Binds all attributes of the context, an `Attributes`: `#[attributes(attributes)]`.
+        /// Binds all attributes (the values that hooks have stored in the context of the request), an `Attributes`:
+        /// `#[attributes(attributes)]`.
         ///
         /// This macro never refuses a request.
         ///
@@ -761,8 +799,8 @@ declare! {
         attributes;
         /// Binds a decoded parameter of the path, a `String`: `#[route_param("id" => id)]`.
         ///
-        /// A request without the parameter is refused with 400. The program does not compile if the route's pattern
-        /// lacks the parameter.
+        /// A route with this macro does not compile if its pattern lacks the parameter. Other hooks, such as
+        /// middleware, run for any pattern: there, a request without the parameter is refused with 400.
         ///
         /// ```
         /// use hyperlane::*;
@@ -881,7 +919,8 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_request_cookie;
-        /// Binds an attribute of the context that an earlier hook set: `#[attribute("user" => user: User)]`.
+        /// Binds an attribute (a value that an earlier hook has stored in the context):
+        /// `#[attribute("user" => user: User)]`.
         ///
         /// If the attribute is missing or has another type, the request is refused with 500.
         ///
@@ -896,7 +935,8 @@ declare! {
         /// # fn main() {}
         /// ```
         attribute;
-        /// Binds an attribute of the context as an `Option`: `#[try_get_attribute("user" => user: User)]`.
+        /// Binds an attribute of the context as an `Option`: `#[try_get_attribute("user" => user: User)]`. The variable
+        /// is `None` if the attribute is missing or has another type.
         ///
         /// This macro never refuses a request.
         ///
@@ -911,7 +951,7 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_attribute;
-        /// Binds the message and the source location of the panic, a `PanicData`: `#[task_panic_data(panic)]`.
+        /// Binds the message and the source location of a hook's panic, as a `PanicData`: `#[task_panic_data(panic)]`.
         ///
         /// If no hook has panicked during the request, this macro refuses the request with 500.
         ///
@@ -936,7 +976,7 @@ declare! {
         /// # fn main() {}
         /// ```
         task_panic_data;
-        /// Binds the message and the source location of the panic, an `Option<PanicData>`:
+        /// Binds the message and the source location of a hook's panic, as an `Option<PanicData>`:
         /// `#[try_get_task_panic_data(panic)]`.
         ///
         /// This macro never refuses a request.
@@ -963,7 +1003,7 @@ declare! {
         /// # fn main() {}
         /// ```
         try_get_task_panic_data;
-        /// Binds the `RequestError` that is the reason why the request was refused: `#[request_error_data(error)]`.
+        /// Binds the reason why the request was refused, as a `RequestError`: `#[request_error_data(error)]`.
         ///
         /// If neither the server nor a hook has refused the request, this macro refuses the request with 500.
         ///
@@ -987,7 +1027,7 @@ declare! {
         /// # fn main() {}
         /// ```
         request_error_data;
-        /// Binds the reason why the request was refused, an `Option<RequestError>`:
+        /// Binds the reason why the request was refused, as an `Option<RequestError>`:
         /// `#[try_get_request_error_data(error)]`.
         ///
         /// This macro never refuses a request.
@@ -1019,8 +1059,9 @@ declare! {
         If a condition fails, a route that returns `Status` or nothing answers with the response as it is, and a route \
         that returns a value answers 403. No other handler of the path is tried, since the arguments were read \
         already." {
-        /// Skips the function's body, and the macros of the later phases, if the expression is false:
-        /// `#[filter(allowed)]`.
+        /// Skips the function's body, and all macros that run after this one, if the expression is false:
+        /// `#[filter(allowed)]`. With a read macro such as `try_get_websocket_request`, the skip applies only to the
+        /// current message.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1035,8 +1076,9 @@ declare! {
         /// # fn main() {}
         /// ```
         filter;
-        /// Skips the function's body, and the macros of the later phases, if the expression is true:
-        /// `#[reject(banned)]`.
+        /// Skips the function's body, and all macros that run after this one, if the expression is true:
+        /// `#[reject(banned)]`. With a read macro such as `try_get_websocket_request`, the skip applies only to the
+        /// current message.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1054,7 +1096,8 @@ declare! {
     }
     setters "Runs after extractors and conditions, before the body. If a guard or a condition fails, the macro does \
         not run." {
-        /// Sets the status code of the response, a number or an `HttpStatus`: `#[response_status_code(201)]`.
+        /// Sets the status code of the response: `#[response_status_code(201)]`. The argument is a number or an
+        /// `HttpStatus`.
         ///
         /// The compiler refuses a literal that is not a valid status code.
         ///
@@ -1091,8 +1134,8 @@ declare! {
         /// # fn main() {}
         /// ```
         response_version;
-        /// Sets a response header: `#[response_header("server" => "mine")]`. With a comma instead of `=>`, adds another
-        /// header of the same name: `#[response_header("vary", "origin")]`.
+        /// Sets a response header: `#[response_header("server" => "mine")]`. With a comma instead of `=>`, the macro
+        /// adds a header and keeps other headers of the same name: `#[response_header("vary", "origin")]`.
         ///
         /// The compiler refuses a literal that is not a valid header name or value.
         ///
@@ -1118,7 +1161,7 @@ declare! {
         /// # fn main() {}
         /// ```
         response_body;
-        /// Removes all headers of the response that are set before this macro runs: `#[clear_response_headers]`.
+        /// Removes all headers of the response that were set before this macro runs: `#[clear_response_headers]`.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1132,8 +1175,8 @@ declare! {
         clear_response_headers;
     }
     epilogues "The macro runs after the body whenever the body has run, also after an early `return` or `?`." {
-        /// Sends the response after the body: `#[try_send]`. With an argument, sends the bytes in the argument instead:
-        /// `#[try_send(bytes)]`.
+        /// Sends the response after the function's body has run: `#[try_send]`. With an argument, the macro sends the
+        /// bytes in the argument instead: `#[try_send(bytes)]`.
         ///
         /// The macro does not report a failure. The next read or send on the connection reports the failure.
         ///
@@ -1147,11 +1190,11 @@ declare! {
         /// # fn main() {}
         /// ```
         try_send;
-        /// Sends the response after the body: `#[send]`. With an argument, sends the bytes in the argument instead:
-        /// `#[send(bytes)]`.
+        /// Sends the response after the function's body has run: `#[send]`. With an argument, the macro sends the bytes
+        /// in the argument instead: `#[send(bytes)]`.
         ///
-        /// A failure is logged and closes the connection. On a WebSocket, the macro sends the body of the response as a
-        /// message.
+        /// A failure is logged and closes the connection. On a WebSocket, `#[send]` sends the body of the response as a
+        /// message. `#[send(bytes)]` sends the bytes as they are, so on a WebSocket they must be whole frames.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1163,7 +1206,7 @@ declare! {
         /// # fn main() {}
         /// ```
         send;
-        /// Flushes the connection after the body: `#[try_flush]`.
+        /// Flushes the connection after the function's body has run: `#[try_flush]`.
         ///
         /// The macro does not report a failure. The next read or send on the connection reports the failure.
         ///
@@ -1177,7 +1220,7 @@ declare! {
         /// # fn main() {}
         /// ```
         try_flush;
-        /// Flushes the connection after the body: `#[flush]`.
+        /// Flushes the connection after the function's body has run: `#[flush]`.
         ///
         /// A failure is logged and closes the connection.
         ///
@@ -1208,7 +1251,8 @@ declare! {
         closed;
     }
     lists "" {
-        /// Calls the functions in the list before the body: `#[prologue_hooks(Self::prepare, audit)]`.
+        /// Calls the functions in the list before the body of the function with this macro:
+        /// `#[prologue_hooks(Self::prepare, audit)]`.
         ///
         /// Each function is an `async fn(&mut Stream, &mut Context)`. The macro ignores the return values.
         ///
@@ -1226,8 +1270,8 @@ declare! {
         /// # fn main() {}
         /// ```
         prologue_hooks;
-        /// Calls the functions in the list after the body, even after an early `return` or `?`:
-        /// `#[epilogue_hooks(audit)]`.
+        /// Calls the functions in the list after the body of the function with this macro, even after an early `return`
+        /// or `?`: `#[epilogue_hooks(audit)]`.
         ///
         /// Each function is an `async fn(&mut Stream, &mut Context)`. The macro ignores the return values.
         ///
@@ -1247,7 +1291,7 @@ declare! {
         epilogue_hooks;
         /// Runs macros before the body, in the order of the list: `#[prologue_macros(response_body("hi"), try_flush)]`.
         ///
-        /// Guards and reads in the list run in their own phases, before the other entries.
+        /// Guards, reads, `body_stream` and `max_body` in the list run in their own phases, before the other entries.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1261,7 +1305,9 @@ declare! {
         /// Runs macros after the body, in the order of the list:
         /// `#[epilogue_macros(response_body("bye"), try_send, closed)]`.
         ///
-        /// The list cannot contain guards, reads or conditions, because these macros decide whether the body runs.
+        /// The list cannot contain guards, reads or conditions, because these macros decide whether the body runs. It
+        /// also cannot contain `body_stream`, `max_body`, `websocket` and `sse`, because these macros act before the
+        /// body runs.
         ///
         /// ```
         /// use hyperlane::*;

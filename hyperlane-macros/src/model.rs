@@ -15,7 +15,8 @@ pub(crate) struct Row {
 /// in `__private`, a hidden module of the library. Some variants contain the name of such a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Registers the item below the attribute. The item is a hook struct. A route may also be a function.
+    /// Registers the item below the attribute. The item is a hook type (a struct or an enum). A route may also be a
+    /// function.
     Register(Register),
     /// Declares variables at the top of a function.
     Declare,
@@ -23,7 +24,8 @@ pub(crate) enum Role {
     Import,
     /// Declines a request that fails the check. Guards run before extractors and reads.
     Guard(Check),
-    /// Runs the later phases once per message. The string names the function that reads the message.
+    /// Runs the later phases once per message of the connection: a WebSocket message or an HTTP request. The string
+    /// names the function that reads the message.
     Read(&'static str),
     /// Binds the value that the function with this name returns.
     Extract(&'static str),
@@ -33,7 +35,7 @@ pub(crate) enum Role {
     Body(BodyRule),
     /// Opens a WebSocket or an event stream and binds its handle.
     Open(Handle),
-    /// Runs the body only if the expression has the value `runs_when`.
+    /// Runs the body of the function only if the expression has the value `runs_when`.
     Condition { runs_when: bool },
     /// Sets the response's status code.
     SetStatus,
@@ -52,9 +54,9 @@ pub(crate) enum Role {
     Flush(&'static str),
     /// Closes the connection.
     Close,
-    /// Calls the hooks in the argument, before or after the body.
+    /// Calls the hooks in the argument, before or after the body of the function.
     Hooks(Side),
-    /// Runs the macros in the argument, before or after the body.
+    /// Runs the macros in the argument, before or after the body of the function.
     Macros(Side),
 }
 
@@ -67,7 +69,7 @@ pub(crate) enum BodyRule {
     Max,
 }
 
-/// The kind of the handle that `websocket` or `sse` opens and binds to a variable.
+/// The kind of a handle. The macro `websocket` or `sse` opens the handle and binds it to a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handle {
     WebSocket,
@@ -84,7 +86,7 @@ impl Handle {
     }
 }
 
-/// The side of the body on which a list of hooks or macros runs.
+/// The side of the function's body on which a list of hooks or macros runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Before,
@@ -217,7 +219,7 @@ pub(crate) enum Args {
     Declarations(Vec<(Ident, Type)>),
 }
 
-/// A variable that a macro binds. It has a key and a type only if the macro's arguments have a key and a type.
+/// A variable that a macro binds. It has a key if the macro's arguments have keys, and a type if they have types.
 pub(crate) struct Binding {
     pub(crate) key: Option<Expr>,
     pub(crate) mutability: Option<Token![mut]>,

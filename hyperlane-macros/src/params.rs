@@ -10,7 +10,7 @@ use crate::tokens::local;
 
 /// The parameter of a function that is its stream or its context.
 pub(crate) struct Param {
-    /// The variable of the parameter. An error if the user's pattern binds no variable, such as a tuple pattern.
+    /// The variable of the parameter. An error if the user's pattern is not a variable, for example a tuple pattern.
     name: Result<Ident>,
     pub(crate) mutable: bool,
     ty: TokenStream,
@@ -69,9 +69,10 @@ impl Part {
 
 impl Params {
     /// Finds the stream and the context of a function. A reference is recognized by the last segment of its type's
-    /// path, `Stream` or `Context`. If no type has such a name and there are two `&mut` parameters, the first is the
-    /// stream, and the second is the context. If only the stream or only the context has its type name, and there is
-    /// exactly one other `&mut` parameter, this parameter is the missing one.
+    /// path, `Stream` or `Context`. If no type has such a name and there are exactly two `&mut` parameters, the first
+    /// is the stream, and the second is the context. If only the stream or only the context has its type name, and
+    /// there is exactly one other `&mut` parameter, this parameter is the missing one. A second parameter of the same
+    /// type name is an error instead.
     ///
     /// If the pattern of the stream or of the context is `_`, the function replaces it by a variable.
     pub(crate) fn find(signature: &mut Signature) -> Self {
@@ -201,7 +202,7 @@ impl Param {
         }
     }
 
-    /// Returns the variable of the parameter. Returns `None` if the pattern binds no variable.
+    /// Returns the variable of the parameter. Returns `None` if the pattern is not a variable.
     pub(crate) fn name(&self) -> Option<&Ident> {
         self.name.as_ref().ok()
     }

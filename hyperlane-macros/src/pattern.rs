@@ -57,7 +57,7 @@ fn split(path: &str) -> Result<Vec<&str>, String> {
             _ if was_escaped => {}
             '\\' if depth > 0 => escaped = true,
             '[' if depth > 0 => class = class.or(Some(at)),
-            // A `]` that is the first character of a class is literal, also after a `^`.
+            // A `]` is literal directly after the `[` of its class, or directly after `[^`.
             ']' if class.is_some_and(|open| matches!(path.get(open..at), Some("[" | "[^"))) => {}
             ']' if depth > 0 => class = None,
             '{' | '}' if class.is_some() => {}
@@ -136,8 +136,11 @@ fn parse_segment(segment: &str) -> Result<Option<Parameter<'_>>, String> {
 }
 
 /// Translates a parameter from the syntax of other libraries (`<id>`, `<int:id>`, `<rest..>`, `[id]`, `[...rest]`) to
-/// the syntax of this library. Returns `None` for other segments. A segment in the foreign syntax is never a literal:
-/// paths percent-encode `<`, `>`, `[` and `]` (RFC 3986 §3.3), so no path would match it.
+/// the syntax of this library. Returns `{id}` for a segment that contains a `<` or `>` elsewhere, such as `x<id>`, but
+/// not for a segment that begins with `{`. Returns `None` for other segments.
+///
+/// The caller refuses a segment in the foreign syntax, because it is hardly meant as a literal: in the path of a
+/// request, `<`, `>`, `[` and `]` must be percent-encoded (RFC 3986 §3.3).
 fn foreign_syntax(segment: &str) -> Option<String> {
     let between = |open: char, close: char| segment.strip_prefix(open)?.strip_suffix(close);
     let inner = between('<', '>').or_else(|| between('[', ']'));

@@ -17,19 +17,21 @@ pub(crate) struct Phases {
     /// Limits of the request body. The server applies them before it calls the function.
     pub(crate) limits: Vec<Applied>,
     pub(crate) conditions: Vec<Applied>,
-    /// Setters, hooks and entries of lists that run before the body.
+    /// The macros that run before the body: setters, calls of hooks, and entries of lists.
     pub(crate) setup: Vec<Applied>,
     /// The macro that opens a WebSocket or an event stream. It runs after all macros that can refuse the request or set
     /// a header.
     pub(crate) open: Option<Applied>,
-    /// The macros that run after the body. With a read macro, the epilogue runs after each message.
+    /// The macros that run after the body. A read macro runs the body once per message, and the epilogue then runs
+    /// after each message.
     pub(crate) epilogue: Vec<Applied>,
     /// The macro that closes the connection. It runs once, after all sends.
     pub(crate) close: Option<Applied>,
 }
 
 impl Phases {
-    /// Sorts the macros `applied`. If a macro contradicts an earlier macro, adds an error to `errors`.
+    /// Sorts the macros `applied`. Adds an error to `errors` for a macro that contradicts an earlier macro, or that its
+    /// list cannot contain.
     pub(crate) fn sort(
         applied: impl IntoIterator<Item = Applied>,
         errors: &mut Vec<Error>,
@@ -77,8 +79,10 @@ impl Phases {
         Ok(())
     }
 
-    /// Sorts an entry of a list (`prologue_macros`, `epilogue_macros`). Guards, reads, `body_stream` and `max_body`
-    /// keep their own phase. Other entries run in the order of the list.
+    /// Sorts an entry of a list (`prologue_macros`, `epilogue_macros`). In `prologue_macros`, guards, reads,
+    /// `body_stream` and `max_body` keep their own phase. In `epilogue_macros` after a read macro, `closed` keeps its
+    /// own phase. Other entries run in the order of the list. Refuses an entry of `epilogue_macros` that must act
+    /// before the body.
     fn place_nested(&mut self, nested: Applied, side: Side) -> Result<(), Error> {
         match (nested.row.role, side) {
             (Role::Guard(_), Side::Before) => self.guards.push(nested),
@@ -107,7 +111,8 @@ impl Phases {
         Ok(())
     }
 
-    /// Refuses a second macro that opens a handle, because a connection is either one WebSocket or one event stream.
+    /// Refuses a second macro that opens a handle. A connection is either one WebSocket or one event stream, so it has
+    /// one handle.
     fn refuse_second_handle(&self, applied: &Applied) -> Result<(), Error> {
         match self.opener() {
             Some(first) if first.row.name == applied.row.name => {
@@ -143,8 +148,8 @@ impl Phases {
                 first.name
             ))),
             None => {
-                // The epilogue contains a `closed` if an `epilogue_macros` above the read macro lists it. This `closed`
-                // moves out of the epilogue, because it must run once, after the loop.
+                // If `epilogue_macros` lists `closed` and stands above the read macro, `closed` is in the epilogue now.
+                // It moves out of the epilogue, because it must run once, after the loop.
                 if let Some(at) = self
                     .epilogue
                     .iter()
@@ -177,8 +182,8 @@ impl Phases {
     /// Returns the macro that upgrades the connection right after the guards. Returns `None` if no macro does so.
     pub(crate) fn early_upgrade(&self) -> Option<&Applied> {
         if self.message_read().is_none() && self.opens(Handle::WebSocket) {
-            // The macro `websocket` upgrades the connection later, after extractors and conditions, so that these can
-            // still refuse the request with an HTTP answer.
+            // The macro `websocket` upgrades the connection later, after extractors and conditions. Until then, these
+            // can refuse the request with an HTTP answer.
             return None;
         }
         self.websocket_guard().or_else(|| self.message_read())

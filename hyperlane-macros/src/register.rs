@@ -80,8 +80,8 @@ pub(crate) fn submit(
     let (span, value) = (hygienic(here), value(source_place(private, here)));
     // The registration gets the `cfg` attributes of the item. The compiler then keeps or removes both together.
     let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
-    // The inner braces make the value a single group of tokens. `submit!` copies each token of its input several times,
-    // and a group is only one token.
+    // The inner braces make the value a single group of tokens. `submit!` copies each token of its input several times.
+    // A group counts as one token, so `submit!` has less to copy.
     quote_spanned!(span=> #(#cfgs)* #private::inventory::submit! {{ #value }})
 }
 

@@ -22,7 +22,7 @@ const fn route(name: &'static str, methods: &'static [&'static str]) -> Row {
     )
 }
 
-/// Builds the row of a registration with an optional order.
+/// Builds the row of a macro that registers a hook (middleware or an error hook). Its argument is an optional order.
 const fn ordered(name: &'static str, kind: &'static str) -> Row {
     row(name, Shape::Order, Role::Register(Register::Ordered(kind)))
 }
@@ -79,7 +79,7 @@ pub(crate) const ROWS: &[Row] = &[
     method("is_options_method", &["OPTIONS"]),
     method("is_connect_method", &["CONNECT"]),
     method("is_trace_method", &["TRACE"]),
-    // The empty name stands for every method except the nine methods that HTTP defines.
+    // The empty name stands for every method that has no guard in the rows above.
     method("is_unknown_method", &[""]),
     row("methods", Shape::Methods, Role::Guard(Check::Methods)),
     upgrade("is_ws_upgrade_type", "websocket"),
@@ -137,7 +137,7 @@ pub(crate) const ROWS: &[Row] = &[
         Shape::MaybeName,
         Role::Read("read_http"),
     ),
-    // Handles.
+    // Handles of WebSockets and event streams.
     row("websocket", Shape::Name, Role::Open(Handle::WebSocket)),
     row("sse", Shape::Name, Role::Open(Handle::Events)),
     // Extractors.
@@ -269,7 +269,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("try_flush", Shape::Nothing, Role::Flush("try_flush")),
     row("flush", Shape::Nothing, Role::Flush("flush")),
     row("closed", Shape::Nothing, Role::Close),
-    // Lists.
+    // Lists of hooks or macros.
     row("prologue_hooks", Shape::Values, Role::Hooks(Side::Before)),
     row("epilogue_hooks", Shape::Values, Role::Hooks(Side::After)),
     row("prologue_macros", Shape::Macros, Role::Macros(Side::Before)),

@@ -52,7 +52,7 @@ fn errors(code: &str) -> Vec<String> {
     messages.0
 }
 
-/// Asserts that the code contains the parts in this order. Ignores spaces.
+/// Asserts that the code contains the parts in this order, without overlaps. Ignores white space.
 fn in_order(code: &str, parts: &[&str]) {
     let solid = code.replace(char::is_whitespace, "");
     let mut rest = solid.as_str();

@@ -26,7 +26,7 @@ pub(crate) fn local(name: &str, span: Span) -> Ident {
     Ident::new(&format!("__hl_{name}"), hygienic(span))
 }
 
-/// Returns whether the tokens contain one of `words`. Each of these is an identifier or a single punctuation character.
+/// Returns whether the tokens contain one of `words`. Each word is an identifier or a single punctuation character.
 /// Also searches inside groups such as `(..)`, at any depth.
 pub(crate) fn contains_word(tokens: TokenStream, words: &[&str]) -> bool {
     tokens.into_iter().any(|token| match token {

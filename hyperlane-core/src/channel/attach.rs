@@ -1,4 +1,5 @@
-//! Connections of a channel: attaching, detaching, and waiting for clients to come back.
+//! Connections of a channel: attaching, detaching, and waiting for clients to come back. A position is the channel's
+//! record of one client. It stays in the channel while the client has no connection.
 
 use std::sync::Arc;
 
@@ -15,11 +16,13 @@ use crate::{conn::link::Link, proto::ws::CloseCode};
 impl Channel {
     /// Attaches a connection. The channel then writes missed and new messages to it.
     ///
-    /// Returns `None` if the channel has closed the connection instead. The channel closes a connection to reset a
-    /// plain WebSocket, or because the same tab already has a newer connection.
+    /// Returns `None` if the channel has closed the connection instead. There are two reasons:
+    /// - The connection is a WebSocket without resume ids, and the channel no longer has the messages that its client
+    ///   has missed.
+    /// - The same tab already has a newer connection.
     ///
     /// # Errors
-    /// Returns the reason why the channel has ended.
+    /// If the channel has ended, returns the reason.
     pub(crate) fn attach(
         self: &Arc<Self>,
         claim: Claim,
@@ -116,7 +119,7 @@ impl Channel {
         }
     }
 
-    /// Ends the channel if no client has connected in time.
+    /// Ends the channel if it has no positions: no client has connected in time.
     pub(super) fn expire_unconnected(self: &Arc<Self>) {
         let inner = self.lock();
         if !inner.state.has_positions() {
@@ -131,8 +134,8 @@ pub(super) fn close(position: &Position<ChannelConnection, Timer>, code: CloseCo
     }
 }
 
-/// The attachment of a connection to a channel. When this value is dropped, the position of the connection waits for
-/// the client to come back.
+/// The attachment of a connection to a channel. When this value is dropped, the connection leaves its position, and the
+/// position waits for the client to come back. [`closed`](Self::closed) removes the position instead.
 pub(crate) struct Attached {
     channel: Arc<Channel>,
     key: u64,
@@ -144,7 +147,7 @@ impl Attached {
         &self.channel
     }
 
-    /// Removes the position of the connection: the client has closed the connection and will not come back to it.
+    /// Drops the attachment and removes the position: the client has closed the connection, and will not come back.
     pub(crate) fn closed(mut self) {
         self.is_closed = true;
     }

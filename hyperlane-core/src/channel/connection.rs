@@ -63,8 +63,8 @@ impl ChannelConnection {
     }
 }
 
-/// Closes a connection that was opened with a former id of the session. The client already has a cookie with the new
-/// id, from the response to the request that renewed the id. It can therefore connect again.
+/// Closes a connection that was opened with a former id of the session, an id that was replaced. The response to the
+/// request that replaced the id sets a cookie with the new id. With this cookie, the client can connect again.
 pub(crate) fn close_for_new_id(connection: &Arc<Link>) {
     Outbox::new(connection.clone()).close(
         CloseCode::SERVICE_RESTART,
@@ -73,7 +73,7 @@ pub(crate) fn close_for_new_id(connection: &Arc<Link>) {
     );
 }
 
-/// Makes an event whose id is also its data. The event needs data, because Firefox and WebKit ignore the id of an event
+/// Makes an event whose data repeats its id. The event needs data, because Firefox and WebKit ignore the id of an event
 /// without data.
 pub(crate) fn position_event(name: &str, id: ResumeId) -> Event {
     Event::new()
@@ -82,8 +82,8 @@ pub(crate) fn position_event(name: &str, id: ResumeId) -> Event {
         .data(id.to_string())
 }
 
-/// Encodes an item as an event with an id and with data. Bytes that are not text become base64 in an event named
-/// `binary`.
+/// Encodes an item as an event with an id and with data. A message that is not text becomes base64 in an event named
+/// `binary`. The program's event without data becomes a [`position_event`] that also has the program's fields.
 fn event(id: ResumeId, item: &Item) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let message = match item {
@@ -156,7 +156,8 @@ impl Connection for ChannelConnection {
         match due {
             Some(due) if due <= self.connection.now() => self.request_ack(),
             Some(due) => self.connection.arm(due),
-            // Either all messages are acknowledged, or a ping is pending and its pong will trigger the next ping.
+            // There are three cases. The connection is an event stream, or all messages are acknowledged, or a ping is
+            // pending. The pong to a pending ping will trigger the next ping.
             None => {}
         }
     }

@@ -10,7 +10,7 @@ use crate::proto::ws::CloseCode;
 pub(crate) enum End {
     /// No client came back within this time.
     Grace(Duration),
-    /// All clients have left, and the session's memory has no room for the channel's messages.
+    /// All clients have left, and the memory for sessions (`session_memory`) has no room for the channel's messages.
     Memory,
     /// The program closed the channel.
     Closed,
@@ -43,7 +43,8 @@ impl From<End> for io::Error {
 }
 
 impl Channel {
-    /// Closes the channel when the program asks for it. A closed channel never opens again.
+    /// Ends the channel because the program closes it. Returns an error if the channel has ended before. An ended
+    /// channel never opens again.
     pub(crate) fn close(&self, code: CloseCode, reason: &str) -> io::Result<()> {
         if let Some(end) = &self.lock().end {
             return Err(end.clone().into());
@@ -106,7 +107,7 @@ impl Channel {
         let charged = std::mem::take(&mut inner.charged);
         drop(inner);
         drop((rest, state, inbox));
-        // The lock is already released, because a `tracing` subscriber may use this channel.
+        // The lock is released before this log entry, because a `tracing` subscriber may use this channel.
         if lost > 0 {
             tracing::debug!(lost, %reason, "messages discarded: the channel has ended");
         }

@@ -1,5 +1,8 @@
 //! The log of a channel: the newest messages, stored by offset, within limits of number and size. The log uses no clock
 //! and no sockets.
+//!
+//! A channel carries messages between the program and the clients of a session, across lost connections. The offset of
+//! a message is its number in the channel.
 
 use std::{collections::VecDeque, fmt, str::FromStr};
 
@@ -60,12 +63,13 @@ fn is_missing(text: &str) -> bool {
 
 impl ResumeId {
     /// Parses the id that a client sent. Returns `None` if the text is empty or stands for a missing value, like
-    /// `null`. A page that has no id yet may send such a text. The result is no error in this case, because an error
-    /// would reset the page.
+    /// `null`. A page that has no id yet may send such a text. An error would be wrong for such a page: the channel
+    /// would tell the page that it has missed messages.
     pub(crate) fn of_client(text: &str) -> Option<Result<Self, NotAnId>> {
         let text = text.trim();
         let bare = text.trim_matches(['"', '\'']);
-        // A script that formats `${epoch}-${offset}` without values writes, for example, `undefined-undefined`.
+        // A script that formats `${epoch}-${offset}` without values writes, for example, `undefined-undefined`. If the
+        // script counts from 0, it writes `undefined-0`.
         let has_no_parts = bare.split_once('-').is_some_and(|(epoch, offset)| {
             is_missing(epoch) && (is_missing(offset) || offset == "0")
         });
@@ -121,9 +125,9 @@ pub(crate) struct Log {
     entries: VecDeque<LogEntry>,
     /// Total weight of all items that were ever pushed to the log.
     sent: u64,
-    /// Items that the log no longer needs, but has not destroyed yet. The bytes of a message may be of a type of the
-    /// program, and the destructor of such a type may call the channel. The items must therefore be destroyed outside
-    /// of all locks.
+    /// Items that the log no longer needs, but has not destroyed yet. The bytes of a message may belong to a value of
+    /// the program, whose destructor may call the channel. That call takes the channel's lock. The items must therefore
+    /// be destroyed outside of all locks.
     gone: Vec<Item>,
 }
 
@@ -176,7 +180,8 @@ impl Log {
         self.entries.get(at).map(|entry| &entry.item)
     }
 
-    /// Returns whether the log still has all messages from `offset` on.
+    /// Returns whether the log still has all messages from `offset` on. `offset` may be the offset of the next message,
+    /// but not a higher one.
     pub(crate) fn has_from(&self, offset: u64) -> bool {
         (self.first..=self.end()).contains(&offset)
     }

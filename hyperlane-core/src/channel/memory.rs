@@ -1,16 +1,18 @@
-//! The memory of messages to clients that are away. A channel without a connected client charges its messages to the
-//! session's memory.
+//! Counts the memory of a channel (the messages between the program and the clients of a session). While no client is
+//! connected, the channel charges its messages to its session. The server limits the memory of all sessions by
+//! `session_memory`.
 
 use std::io;
 
 use super::{Channel, Locked, end::End, slots::SessionSlots};
 
-/// Size of a channel without messages, in bytes. It includes the task that waits for the channel's client.
+/// Estimated size of a channel without messages, in bytes. It includes the task that waits for the channel's client.
 const CHANNEL_OVERHEAD: usize = size_of::<Channel>() + size_of::<SessionSlots>() + 512;
 
 impl Channel {
-    /// Charges the session for a message if no client is connected, and returns the charged bytes. All channels of a
-    /// session share the session's memory.
+    /// Charges the session for a message if no client is connected, and returns the charged bytes. If the channel has
+    /// no charge yet, the charge includes [`CHANNEL_OVERHEAD`]. Returns 0 if a client is connected, if the channel has
+    /// ended, or if the session is gone.
     pub(super) fn charge(&self, weight: usize) -> io::Result<usize> {
         let (is_charged, weight) = {
             let inner = self.lock();
@@ -22,8 +24,8 @@ impl Channel {
             (inner.is_disconnected(), weight + itself)
         };
         match self.session.upgrade() {
-            // The channel's lock is already released, because the charge may evict other sessions and so end their
-            // channels.
+            // The charge may evict other sessions. The eviction locks the channels of these sessions and ends them. The
+            // lock of this channel is therefore released before.
             Some(session) if is_charged && !session.charge(weight) => Err(io::Error::new(
                 io::ErrorKind::OutOfMemory,
                 "no room in `session_memory` for messages to clients that are not connected, or the session lasts for its request alone",
@@ -39,8 +41,9 @@ impl Channel {
         }
     }
 
-    /// Charges the session for all messages of the channel, after the last client has left. The channel ends if there
-    /// is no room, or if the session lasts only for its request, so that no client can come back.
+    /// Charges the session for the channel and all its messages, after the last client has left. If `session_memory`
+    /// has no room, the channel ends. The channel also ends if the session lasts only for its request, because no
+    /// client can come back to such a session. If a client has connected meanwhile, the charge is undone.
     pub(super) fn charge_all(&self, inner: Locked<'_>) {
         let weight = CHANNEL_OVERHEAD + inner.state.log.weight() + inner.inbox.bytes();
         drop(inner);
@@ -60,8 +63,9 @@ impl Channel {
     }
 }
 
-/// The charge for a message that is being sent. When this value is dropped, the session gets the bytes back. If the
-/// message waits for a client, the sender moves the bytes to the channel's own charge before the drop.
+/// The charge for a message that is being sent. The drop of this value subtracts the bytes from the session's memory.
+/// If the message waits for a client, the bytes must stay charged. Before the drop, the sender then adds them to the
+/// channel's field `charged`, and sets `charged` in this value to 0.
 pub(super) struct Charge<'a> {
     pub(super) channel: &'a Channel,
     pub(super) charged: usize,

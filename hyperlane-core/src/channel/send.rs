@@ -1,4 +1,7 @@
-//! Sending: messages from the program to the clients.
+//! Sending on a channel: messages from the program to the clients of a session.
+//!
+//! The log of the channel stores the messages by offset. Each tab of the session has a *position*: the offset of the
+//! next message for the tab.
 
 use std::{
     future::poll_fn,
@@ -21,12 +24,12 @@ use crate::{
     proto::{sse::Event, ws::Message},
 };
 
-/// The time within which a loading page must connect. It begins when the program asks for the channel in the page's
-/// request.
+/// The time within which a page that a browser is loading must connect to the channel. The time begins when the program
+/// asks for the channel in the page's request.
 const PAGE_LOAD: Duration = Duration::from_secs(30);
 
 impl Channel {
-    /// Sends a message to all clients. Waits while the buffer is full, and at most for the send timeout.
+    /// Sends a message to all clients. While the log has no room for the message, waits at most for the send timeout.
     pub(crate) async fn send(self: &Arc<Self>, message: Message) -> io::Result<()> {
         self.send_item(message.into()).await
     }
@@ -62,7 +65,7 @@ impl Channel {
 
     async fn send_charged(self: &Arc<Self>, item: Item) -> io::Result<()> {
         let mut item = Some(item);
-        // Usually there is room, and this first attempt needs no timer.
+        // Usually the log has room. The first attempt then completes the send without a timer.
         let first = poll_fn(|cx| Poll::Ready(self.poll_send(cx, &mut item, None))).await;
         if let Poll::Ready(sent) = first {
             return sent;
@@ -103,9 +106,11 @@ impl Channel {
         }
     }
 
-    /// Tries a last time to send a message that had no room within the send timeout. If a slow tab holds up another
-    /// tab, the channel first removes the slow tab's position, which may make room, and then closes the slow tab's
-    /// connection. The slow client then comes back and gets a reset.
+    /// Tries a last time to send a message for which the log had no room within the send timeout.
+    ///
+    /// A connected client is slow if another connected client is further ahead in the log. Before the attempt, the
+    /// function removes the positions of slow clients, because this may make room. After the attempt, it closes the
+    /// connections of these clients with the code of a reset: the client has missed messages.
     fn send_without_slow(self: &Arc<Self>, item: Option<Item>) -> io::Result<()> {
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
@@ -186,8 +191,9 @@ impl Channel {
         }
     }
 
-    /// Completes a change of the state. Starts a pump (a task that writes) for each connection that lacks messages,
-    /// wakes the senders, and sets the timer that ends a channel without clients.
+    /// Completes a change of the state: starts a pump (a task that writes) for each connection that lacks messages, and
+    /// wakes the senders that wait for room. If the channel has no positions, starts the timer that ends the channel.
+    /// Otherwise, cancels this timer.
     pub(super) fn after_change(self: &Arc<Self>, inner: &mut Inner) {
         // The connection's cork (a buffer of this thread) may contain bytes that the connection's own hook has sent in
         // the current poll. These bytes must leave before another task writes to the connection, so the cork is flushed
@@ -207,7 +213,7 @@ impl Channel {
     }
 
     /// Starts a task that writes to the connection of a position whenever the connection has room. The task ends when
-    /// the connection has all messages or is closed.
+    /// the connection has all messages or is closed, or when the channel no longer exists.
     fn pump(self: &Arc<Self>, inner: &mut Inner, key: u64) {
         let Some(connection) = inner
             .state

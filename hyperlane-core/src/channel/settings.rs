@@ -1,4 +1,5 @@
-//! Settings of channels.
+//! Settings of channels. A channel carries messages between the program and the clients of a session. Clients connect
+//! to it at an endpoint, which is a route.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -42,9 +43,9 @@ impl Default for Settings {
     }
 }
 
-/// The settings for channels that the program opens before a client connects at an endpoint, one value per direction.
-/// The first endpoint of a direction determines the value of that direction. The table of sessions stores these
-/// settings as an attachment.
+/// The settings of channels that the program opens before a client has connected at an endpoint. There is one value per
+/// direction, and the first endpoint of this direction determines it. The table of sessions stores these settings as an
+/// attachment: a value whose type the table does not know.
 #[derive(Default)]
 pub(crate) struct ChannelSettings([OnceLock<Arc<Settings>>; 2]);
 

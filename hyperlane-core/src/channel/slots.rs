@@ -1,4 +1,5 @@
-//! The channels of a session.
+//! The channels of a session. A channel holds the messages between the program and the clients of the session, and
+//! keeps them across lost connections.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -56,7 +57,7 @@ impl Attachment for SessionSlots {
 }
 
 /// Returns the session's channel for a direction. Makes a new channel if there is none, or if the last channel has
-/// ended. If the session has ended, the returned channel has ended as well.
+/// ended. If the session has ended, the returned channel has ended too.
 pub(crate) fn of_session(
     session: &Arc<SessionEntry>,
     direction: Direction,
@@ -99,7 +100,7 @@ pub(crate) fn was_closed(session: &SessionEntry, direction: Direction, epoch: u6
 
 /// Returns random bits that are hard to guess. The value is never 0.
 pub(crate) fn random() -> u64 {
-    // Without random bytes, the server cannot create sessions, and without sessions there are no channels. The value 1
-    // is therefore not used in practice.
+    // Without random bytes, the server cannot create sessions, and without sessions there are no channels. The fallback
+    // 1 is therefore not used in practice.
     getrandom::u64().unwrap_or(1).max(1)
 }

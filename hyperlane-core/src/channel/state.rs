@@ -1,10 +1,11 @@
 //! The positions of a channel's clients, with the rules of buffering, delivery and resumption. This module uses no
 //! clock and no sockets.
 //!
-//! Each tab of the session has a [`Position`]: the offset of the next message to write to the tab's connection. After
-//! the connection ends, the position waits for the next connection of the same client. The *floor* of a position is the
-//! first message that the channel must keep for it. A client is *reset* if it missed messages that the channel no
-//! longer has: it has to reload its state, and continues with new messages.
+//! Each client, for example a browser tab, has a [`Position`]. The position contains the offset (the number) of the
+//! next message to write to the client's connection. After the connection ends, the position waits for the next
+//! connection of the same client. The *floor* of a position is the offset of the first message that the channel must
+//! keep for it. A client is *reset* if the channel cannot send it all messages that it has missed. Such a client has to
+//! reload its state, and continues with new messages.
 
 use super::log::{Item, Limits, Log, ResumeId};
 use crate::error::PushError;
@@ -46,10 +47,10 @@ pub(crate) enum Kind {
 }
 
 /// A number that identifies one of a session's tabs. The client sends the number with its request. If a
-/// [`Kind::Counted`] client sends no number, the endpoint chooses the number.
+/// [`Kind::Counted`] client sends no number, the endpoint (the route at which clients connect) chooses the number.
 pub(crate) type Tab = u64;
 
-/// The position of one tab in the channel.
+/// The position of one client in the channel.
 pub(crate) struct Position<C, T> {
     pub(crate) key: u64,
     kind: Kind,
@@ -57,7 +58,7 @@ pub(crate) struct Position<C, T> {
     /// Offset of the next message to write to the connection.
     next: u64,
     acknowledged: u64,
-    /// The tab's connection; `None` while the position waits for the next connection.
+    /// The client's connection; `None` while the position waits for the next connection.
     connection: Option<C>,
     /// Removes the position if no connection comes in time.
     pub(crate) timer: Option<T>,
@@ -79,8 +80,8 @@ impl<C: Connection, T> Position<C, T> {
 
     /// Returns the offset of the first message that the client may not have received.
     ///
-    /// An event stream acknowledges nothing, so written messages count as arrived. If the connection is cut, some of
-    /// these messages may still be lost. The client then gets them from the history, which is the part of the log
+    /// An event stream acknowledges nothing, so written messages count as arrived. After the connection is cut, the
+    /// client may lack some of these messages. When it comes back, it gets them from the history: the part of the log
     /// before the floor.
     fn first_unacknowledged(&self) -> u64 {
         let acknowledged = self.connection.as_ref().map_or(0, Connection::acknowledged);
@@ -111,7 +112,8 @@ pub(crate) struct Claim {
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) key: u64,
-    /// Offset of the first message to write. The client has all earlier messages, or is reset.
+    /// Offset of the first message to write. The client has the earlier messages, or does not get them because it is
+    /// new or reset.
     pub(crate) next: u64,
     /// True if the client is reset.
     pub(crate) is_reset: bool,
@@ -127,7 +129,8 @@ struct Page<T> {
     _timer: Option<T>,
 }
 
-/// Limit of pages that load at the same time. A page beyond the limit may miss messages that its own request has sent.
+/// Limit of pages that load at the same time. A page beyond the limit may miss messages that the program has sent while
+/// it answered the page's request.
 const MAX_PAGES: usize = 8;
 
 /// Limit of positions without a connection. It bounds the memory that a client can use by connecting and leaving in a
@@ -184,8 +187,8 @@ impl<C: Connection, T> ChannelState<C, T> {
     ///
     /// If a client is connected, the result is the lowest floor of the positions with a connection. Otherwise it is the
     /// lowest floor of the waiting positions. A waiting position is ignored if the log no longer has its messages,
-    /// because its client will be reset anyway. In both cases the channel also keeps the messages that were not written
-    /// to any connection.
+    /// because its client will be reset anyway. The result is never above the first message that was not written to any
+    /// connection.
     fn floor(&self) -> u64 {
         let connected = self.positions.iter().filter(|at| at.connection.is_some());
         let connected = connected.map(Position::floor).min();
@@ -267,12 +270,18 @@ impl<C: Connection, T> ChannelState<C, T> {
 
     /// Drops messages that no client needs.
     ///
-    /// If all clients acknowledge by pongs alone, drops the acknowledged messages. Otherwise the messages before the
-    /// floor are the history, and the oldest of them are dropped until the history is within `limits`.
+    /// The messages before the floor are the history. Drops the oldest of them until the history is within `limits`.
+    ///
+    /// Plain clients never ask for acknowledged messages. So the messages that all clients have acknowledged are
+    /// dropped at once, and the rest of the history has the larger limit of [`AWAY_FACTOR`], if:
+    /// - there are positions, and all of them belong to plain clients,
+    /// - no page is loading,
+    /// - the server reads from all connected clients,
+    /// - the log still has the messages of every position.
     pub(crate) fn trim_log(&mut self, limits: Limits) {
         let floor = self.floor();
         // While the server has paused reading from a plain client, the client's floor is above its unacknowledged
-        // messages. The client then needs these messages from the history.
+        // messages. These messages are then in the history, and the client may still need them.
         let all_plain = self.positions.iter().all(|position| {
             let is_paused = position.connection().is_some_and(Connection::is_paused);
             position.kind == Kind::Plain && !is_paused && self.log.has_from(position.floor())
@@ -291,7 +300,8 @@ impl<C: Connection, T> ChannelState<C, T> {
         }
     }
 
-    /// Writes all unwritten messages to the connection of a position. Returns false if the connection has no more room.
+    /// Writes the unwritten messages to the connection of a position. Returns false if the connection has no room for
+    /// all of them.
     pub(crate) fn catch_up(&mut self, key: u64) -> bool {
         match self
             .positions
@@ -440,7 +450,8 @@ impl<C: Connection, T> ChannelState<C, T> {
     ///
     /// A client with a tab resumes at the position of the tab. A plain client without a tab may own any position of
     /// plain clients without a tab, so the client resumes at the lowest offset of these positions. Positions with a
-    /// connection are included, because a client may notice a cut before the server does.
+    /// connection are included, because a client may notice a cut before the server does. A client of another kind
+    /// without an id and without a tab is new, and has no position.
     fn resume_without_id(&self, claim: Claim) -> Option<u64> {
         let is_meant = |position: &&Position<C, T>| match claim.tab {
             Some(tab) => position.tab == Some(tab),
@@ -466,9 +477,10 @@ impl<C: Connection, T> ChannelState<C, T> {
 
     /// Finds the position that a new connection replaces. `next` is the offset from which the connection reads.
     ///
-    /// A client with a tab replaces the position of the tab. A client without a tab replaces the most advanced of the
-    /// waiting positions of its kind. The less advanced positions stay for later connections, so no client misses a
-    /// message.
+    /// - A client with a tab replaces the position of the tab.
+    /// - A plain client without a tab, or a client with an id, replaces the most advanced of the waiting positions of
+    ///   its kind. The less advanced positions stay for later connections, so no client misses a message.
+    /// - Any other client replaces no position.
     fn replaced_position(&self, claim: Claim, next: u64) -> Option<usize> {
         if claim.tab.is_some() {
             return self
@@ -486,7 +498,7 @@ impl<C: Connection, T> ChannelState<C, T> {
                 .waiting(Kind::Plain)
                 .max_by_key(|(_, position)| position.first_unacknowledged())
                 .map(|(at, _)| at),
-            // A client without an id is another tab or a reloaded page. It replaces no position.
+            // An event stream without an id belongs to another tab or a reloaded page. It replaces no position.
             (_, None) => None,
             // The client got its id from the channel, so the channel has written all messages before `next` at the
             // client's position. A position that is less advanced belongs to another client.
@@ -500,7 +512,7 @@ impl<C: Connection, T> ChannelState<C, T> {
     }
 
     /// Removes the connection of a position. The position then waits for the client's next connection. Returns false if
-    /// another connection has replaced the position.
+    /// the position does not exist any more, for example because another connection has replaced it.
     pub(crate) fn cut(&mut self, key: u64) -> bool {
         let Some(position) = self.position(key) else {
             return false;
@@ -512,10 +524,13 @@ impl<C: Connection, T> ChannelState<C, T> {
         true
     }
 
-    /// Removes a position if too many positions wait for a client. Positions of event streams and of counting clients
-    /// are removed first: these clients come back with an id, and need no position. Positions of plain clients with a
-    /// tab are removed next. If all waiting positions belong to plain clients without a tab, the most advanced position
-    /// is removed. A client that comes back then still finds the least advanced position.
+    /// Removes one waiting position if more than [`MAX_WAITING`] positions wait for a client. Chooses the first of
+    /// these that exists:
+    /// 1. the oldest position of an event stream or a counting client: such a client comes back with an id, and needs
+    ///    no position,
+    /// 2. the oldest position of a plain client with a tab,
+    /// 3. the most advanced position of the plain clients without a tab: a client that comes back then still finds the
+    ///    least advanced position.
     fn limit_waiting(&mut self) {
         let waiting = || {
             let positions = self.positions.iter().enumerate();

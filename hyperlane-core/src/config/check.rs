@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const PROXIED: &str = "proxy:";
 
 impl ServerConfig {
-    /// Checks each setting, and combinations of settings.
+    /// Checks the settings, and the combinations of settings.
     ///
     /// # Errors
     /// Returns the [`ConfigError`] of the first invalid setting.
@@ -88,7 +88,8 @@ impl ServerConfig {
         ]
     }
 
-    /// Returns all durations with their names. For a duration that is `None`, returns a valid value.
+    /// Returns all durations with their names, except those of sessions. For a duration that is `None`, returns a valid
+    /// value.
     fn durations(&self) -> [(&'static str, Duration); 12] {
         let or_off = |duration: Option<Duration>| duration.unwrap_or(MAX_DURATION);
         [
@@ -108,7 +109,7 @@ impl ServerConfig {
     }
 }
 
-/// Returns an error for the first of these sizes that is 0.
+/// Returns an error for the first size in `sizes` that is 0.
 pub(super) fn check_sizes(sizes: &[(&'static str, usize)]) -> Result<(), ConfigError> {
     match sizes.iter().find(|(_, size)| *size == 0) {
         Some((name, _)) => Err(ConfigError::Zero(name)),
@@ -116,7 +117,7 @@ pub(super) fn check_sizes(sizes: &[(&'static str, usize)]) -> Result<(), ConfigE
     }
 }
 
-/// Returns an error for the first of these durations that is 0 or longer than `MAX_DURATION`.
+/// Returns an error for the first duration in `durations` that is 0 or longer than `MAX_DURATION`.
 pub(super) fn check_durations(durations: &[(&'static str, Duration)]) -> Result<(), ConfigError> {
     for (name, duration) in durations {
         if duration.is_zero() {
@@ -130,7 +131,7 @@ pub(super) fn check_durations(durations: &[(&'static str, Duration)]) -> Result<
 }
 
 /// Returns whether the text is `host:port`, a numeric address with a port, or `unix:` with a path. With the feature
-/// `proxy-protocol`, `proxy:` may precede each. The function does not resolve the host.
+/// `proxy-protocol`, the text may have the prefix `proxy:`. The function does not resolve the host.
 fn is_address(address: &str) -> bool {
     let address = match address.strip_prefix(PROXIED) {
         Some(rest) if cfg!(feature = "proxy-protocol") => rest,

@@ -20,24 +20,24 @@ pub enum ConfigError {
         "address {0:?} is neither `host:port` nor `unix:/path` (`proxy:` before it needs feature `proxy-protocol`)"
     )]
     Address(String),
-    /// The time to live is not between 1 and 255.
+    /// The IP time to live (`ttl`) is not between 1 and 255 hops.
     #[error("ttl {0} is not in 1 to 255")]
     Ttl(u32),
-    /// The limit or duration is zero. A server with this value would refuse everything.
+    /// The limit or duration with this name is zero. A server could not work with this value.
     #[error("{0} is zero")]
     Zero(&'static str),
-    /// The duration exceeds a year.
+    /// The duration with this name exceeds a year (365 days).
     #[error("{0} is longer than a year")]
     TooLong(&'static str),
     /// A compression setting is out of range.
     #[error("{0}")]
     Deflate(&'static str),
-    /// The text is not an origin: scheme, host and port, without a path.
+    /// The text of an allowed origin is not an origin: a scheme, a host and an optional port, without a path.
     #[error(
         "allowed origin {0:?} is not `scheme://host[:port]`, as browsers send it: no path, no wildcard, names of hosts in ASCII (`xn--..`)"
     )]
     Origin(String),
-    /// The text is not a host: a name or an address, with an optional port.
+    /// The text of an allowed host is not a host: a name (`*.` may precede it) or an address, with an optional port.
     #[error("allowed host {0}")]
     Host(AllowedHostError),
     /// The allowed origins contain `null`.
@@ -59,7 +59,7 @@ pub enum ConfigError {
     /// A session key has less than 32 bytes.
     #[error("a session key has less than 32 bytes")]
     SessionKey,
-    /// The idle time of sessions is below 2 s, or above their maximum age.
+    /// The maximum idle time of sessions (`session_ttl`) is below 2 s, or above their maximum age (`session_max_age`).
     #[error("session_ttl is below 2 s or above session_max_age")]
     SessionTtl,
 }

@@ -19,9 +19,11 @@ pub struct RequestConfig {
     pub max_path_size: usize,
     /// Maximum number of header fields. Default: 100.
     pub max_header_count: usize,
-    /// Maximum length of a header name. Default: 8192.
+    /// Maximum length of a header name. Default: 8192. A server limits only the total length of all header fields.
+    /// [`apply`](Self::apply) computes this total from this field and from `max_header_value_size`.
     pub max_header_key_size: usize,
-    /// Maximum length of a header value. Default: 8192.
+    /// Maximum length of a header value. Default: 8192. Like `max_header_key_size`, this field is only a part of the
+    /// server's limit for all header fields.
     pub max_header_value_size: usize,
     /// Maximum length of the body. Default: 2 MiB.
     pub max_body_size: usize,
@@ -80,7 +82,8 @@ impl RequestConfig {
 
     /// Returns the request limits of a server's configuration. A server has no separate limits for a header name and
     /// for a header value: it limits only the total length of all header fields. In the result, the limit of a name and
-    /// the limit of a value are therefore each a quarter of this total, and `buffer_size` has its default.
+    /// the limit of a value are therefore each a quarter of this total. The timeout is the server's `header_timeout`.
+    /// `buffer_size` has its default.
     pub(crate) fn of(config: &ServerConfig) -> Self {
         let default = Self::default();
         let field = config.max_header_bytes / 4;

@@ -12,7 +12,7 @@ use super::{
 /// A secret key that signs cookies and tokens of sessions (HMAC-SHA256). A key needs at least 32 bytes from a secure
 /// random source.
 ///
-/// `Debug` never prints the key, and `==` compares keys in constant time.
+/// `Debug` never prints the key, and `==` compares keys of the same length in constant time.
 ///
 /// ```
 /// use hyperlane_core::{ServerConfig, SessionKey};
@@ -63,12 +63,12 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-/// The rule that decides whether a session's cookie is `Secure`. Browsers send a `Secure` cookie over TLS only.
+/// The rule that decides whether a session's cookie is `Secure`. Browsers send a `Secure` cookie over TLS only. The
+/// cookie is named `__Host-session` if it is `Secure`, and `session` otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieSecure {
-    /// The request decides: if a trusted proxy reports that the client used TLS, the cookie is `Secure` and named
-    /// `__Host-session`.
+    /// The request decides: the cookie is `Secure` if a trusted proxy reports that the client used TLS.
     #[default]
     Auto,
     /// The cookie is always `Secure`. Use this value behind a TLS proxy that is not in
@@ -85,22 +85,22 @@ pub enum CookieSecure {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieSameSite {
-    /// Browsers send the cookie only when a user follows a link to the server.
+    /// Browsers send the cookie with a cross-site request only when a user follows a link to the server.
     #[default]
     Lax,
     /// Browsers never send the cookie with a cross-site request. A user who follows a link to the server arrives
     /// without a session.
     Strict,
     /// Browsers send the cookie with all cross-site requests. Any page of any site can then send requests in its
-    /// visitor's name. Every handler that changes something must therefore check `Origin`, as the endpoints of channels
-    /// and WebSockets do. Browsers accept a cookie with `SameSite=None` only over TLS, and some browsers never accept
-    /// it.
+    /// visitor's name. Every handler (the program's function for a route) that changes something must therefore check
+    /// `Origin`, as the endpoints of channels and WebSockets do. Browsers accept a cookie with `SameSite=None` only if
+    /// it is also `Secure`, and some browsers never accept it.
     None,
 }
 
 impl CookieSameSite {
-    /// Returns the value of the cookie's `SameSite` attribute. Over plain HTTP, `None` becomes `Lax`, because browsers
-    /// refuse `SameSite=None` there.
+    /// Returns the value of the cookie's `SameSite` attribute. For a cookie that is not `Secure`, `None` becomes `Lax`,
+    /// because browsers refuse such a cookie with `SameSite=None`.
     pub(crate) fn attribute(self, is_secure: bool) -> &'static str {
         match self {
             Self::None if is_secure => "None",

@@ -9,8 +9,9 @@ use bytes::Bytes;
 
 use crate::env::timers::Tick;
 
-/// Two offsets in a channel, where the offset of a message is its number: the offset of the last message that was
-/// written to a WebSocket, and the offset of the last message that the client has acknowledged.
+/// Two offsets of a channel that belong to one WebSocket. The offset of a message is its number in the channel.
+/// `written` is the offset of the last message that was written to the WebSocket. `acknowledged` is the offset of the
+/// last message that the client has acknowledged.
 ///
 /// A ping carries the offset of the last message written before the ping. The pong returns the payload of its ping (RFC
 /// 6455 §5.5.3), and so acknowledges the messages up to this offset.
@@ -18,18 +19,19 @@ use crate::env::timers::Tick;
 pub(crate) struct Acks {
     written: AtomicU64,
     acknowledged: AtomicU64,
-    /// True from the sending of a ping that asks for an acknowledgement until the next pong.
+    /// True from the sending of a ping that asks for an acknowledgement until the next pong, or until the sending
+    /// fails.
     ping_pending: AtomicBool,
     /// The tick of the last ping that was sent for an acknowledgement.
     last_ping: AtomicU32,
     /// True while the connection's task does not read because the inbox is full. The task cannot see pongs during this
     /// time.
     paused: AtomicBool,
-    /// True if the channel has not yet handled a new acknowledgement or a pause.
+    /// True if there was an acknowledgement or a pause that the channel has not yet handled.
     changed: AtomicBool,
 }
 
-/// Minimum number of ticks (of 100 ms) between two pings that are sent only for acknowledgements.
+/// Minimum number of ticks (of 100 ms) between two pings that ask for acknowledgements. Heartbeat pings do not count.
 const PING_INTERVAL: u32 = 3;
 
 impl Acks {
@@ -76,7 +78,8 @@ impl Acks {
         self.acknowledged.load(Ordering::Acquire)
     }
 
-    /// Returns the tick of the next ping. Returns `None` if all messages are acknowledged or a ping is pending.
+    /// Returns the earliest tick for the next ping that asks for an acknowledgement. Returns `None` if all messages are
+    /// acknowledged or such a ping is pending.
     pub(crate) fn ping_due(&self) -> Option<Tick> {
         let is_due =
             self.stamp() > self.acknowledged() && !self.ping_pending.load(Ordering::Acquire);
@@ -84,8 +87,8 @@ impl Acks {
         is_due.then(|| Tick(last.saturating_add(PING_INTERVAL)))
     }
 
-    /// Returns the payload of a ping for an acknowledgement. Returns `None` if all messages are acknowledged or a ping
-    /// is pending.
+    /// Begins a ping that asks for an acknowledgement, and returns its payload. Returns `None` if all messages are
+    /// acknowledged or such a ping is pending.
     pub(crate) fn next_ping(&self, now: Tick) -> Option<Bytes> {
         if self.stamp() <= self.acknowledged() || self.ping_pending.swap(true, Ordering::AcqRel) {
             return None;
@@ -121,7 +124,8 @@ impl Acks {
     }
 }
 
-/// Encodes the payload of a ping: the number of the ping and the stamp.
+/// Encodes the payload of a ping: the number of the ping and the stamp. The number is 0 for a ping that only asks for
+/// an acknowledgement. Heartbeat pings count from 1.
 pub(super) fn ping(number: u64, acks: &Acks) -> Bytes {
     let mut payload = [0; 16];
     let (left, right) = payload.split_at_mut(8);

@@ -1,5 +1,5 @@
-//! The read buffer. A connection borrows a buffer from its thread while bytes come in. An idle connection has no
-//! buffer.
+//! The read buffer. A connection borrows a buffer from its thread while bytes come in. An idle connection without
+//! unread bytes has no buffer.
 
 use std::cell::RefCell;
 
@@ -148,14 +148,15 @@ impl ReadBuffer {
         buffer.data.get_mut(buffer.end..).unwrap_or_default()
     }
 
-    /// Marks the first `count` bytes of [`space`](Self::space) as read.
+    /// Adds the first `count` bytes of [`space`](Self::space) to the unread bytes, after a read has filled them.
     pub(crate) fn filled(&mut self, count: usize) {
         if let Some(buffer) = &mut self.0 {
             buffer.end = (buffer.end + count).min(buffer.data.len());
         }
     }
 
-    /// Returns the buffer to the thread. Unread bytes move to an allocation of their exact size.
+    /// Returns the borrowed buffer to the thread, or frees it if it has grown. Unread bytes move to an allocation of
+    /// their exact size.
     pub(crate) fn settle(&mut self) {
         let Some(buffer) = self.0.take() else {
             return;

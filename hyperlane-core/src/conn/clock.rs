@@ -26,8 +26,8 @@ const LAST_HEAD: Duration = Duration::from_secs(1);
 /// ignore comments.
 const HEARTBEAT: &[u8] = b":\n";
 
-/// Delay after which the server again tries to send a ping that asks for an acknowledgement, if the outbox was full or
-/// closed at the last attempt.
+/// Delay before another attempt to send a ping that the full or closed outbox has refused. The ping asks a client to
+/// acknowledge the messages of its channel (see `check_ack_ping`).
 const ACK_PING_RETRY: Duration = Duration::from_secs(1);
 
 impl Link {
@@ -46,7 +46,7 @@ impl Link {
         }
     }
 
-    /// Checks every time limit, and arms the timer for the next one.
+    /// Checks every time limit, and arms the timer for the limit that ends next.
     pub(super) fn on_timer(&self) {
         let now = self.now();
         let mut input = self.lock_input();
@@ -93,7 +93,7 @@ impl Link {
         }
     }
 
-    /// Sets the interval of heartbeats. The task sends heartbeats only while the connection is quiet.
+    /// Sets the interval of heartbeats. The connection's task sends heartbeats only while the connection is quiet.
     pub(crate) fn set_heartbeat(&self, every: Duration) {
         self.lane.set_heartbeat(every);
         self.arm(self.now().after(every));
@@ -101,8 +101,12 @@ impl Link {
 }
 
 impl Input {
-    /// Closes the connection if its peer has read nothing for too long. If the server has not sent a Close frame on a
-    /// WebSocket yet, it sends one, and closes the connection `close_timeout` later at the latest.
+    /// Ends the connection if its peer has read nothing for too long:
+    ///
+    /// - If a Close frame can still be sent on a WebSocket, the server sends it. The connection closes `close_timeout`
+    ///   later at the latest.
+    /// - Otherwise, if the time of closing is set already (`close_by`), the connection closes at this time.
+    /// - Otherwise the connection closes at once.
     fn check_stall(&mut self, link: &Link, now: Tick, next: &mut Tick) {
         let Some(since) = link.lane.lock_out().stalled_since() else {
             return;
@@ -139,8 +143,8 @@ impl Input {
         }
     }
 
-    /// Pings a peer that has sent nothing for the ping interval. Closes the connection if the pong does not arrive in
-    /// time.
+    /// Pings a peer that has sent nothing for the ping interval. Closes the connection if neither the pong nor other
+    /// input arrives within `pong_timeout`.
     fn check_ping(&mut self, link: &Link, now: Tick, next: &mut Tick) {
         let Some(every) = link.lane.heartbeat(link.env.config.ping_interval) else {
             return;
@@ -195,7 +199,8 @@ impl Input {
         *next = (*next).min(now.after(wait));
     }
 
-    /// Sends a ping if the client has not acknowledged all messages of its channel.
+    /// Sends a ping if the client has not acknowledged all messages of its channel when the ping is due. A channel
+    /// carries the messages of a session, and keeps them until the clients have acknowledged them.
     fn check_ack_ping(&mut self, link: &Link, now: Tick, next: &mut Tick) {
         let inbox = link.env.config.inbox_bytes;
         let Some(websocket) = self.websocket() else {
@@ -246,8 +251,8 @@ fn check_heartbeat(link: &Link, now: Tick, next: &mut Tick) {
         *next = (*next).min(due);
         return;
     }
-    // A comment between two lines does not change an event. A comment inside a line that the program is writing would
-    // break the line.
+    // A comment between two lines does not change an event. If the program has written only a part of a line, a comment
+    // would break this line.
     if link.lane.is_at_line_end() {
         let comment = link.lane.format().frame(HEARTBEAT);
         let _ = link.lane().push(&comment);

@@ -4,11 +4,11 @@
 //! While a thread polls a connection's task, the sends of the connection's own handler go into the cork, without a
 //! lock. When the poll returns, the connection writes the cork to the socket. Thus the responses to pipelined requests
 //! leave together, and so do the replies to all frames of one read. When the handler awaits something that is not
-//! ready, the poll ends, so the bytes leave before the handler waits.
+//! ready, the poll ends. The bytes therefore leave at once, and not only when the handler continues.
 //!
 //! Work that should happen once per poll is deferred to the end of the poll as well ([`defer`]). For example, a handler
-//! may publish several messages to a room in one poll. The task that delivers the room's messages (its hub) is then
-//! woken once.
+//! may publish several messages to a room in one poll. The hub, a task that delivers the room's messages, is then woken
+//! once.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -28,7 +28,7 @@ const KEEP: usize = SPILL + SHARE_FROM;
 
 thread_local! {
     static CORK: RefCell<Cork> = const { RefCell::new(Cork::new()) };
-    /// The server of the connection whose end hooks this thread is running.
+    /// The server of the connection whose end hooks ([`Outbox::on_end`](crate::Outbox::on_end)) this thread is running.
     static ENDING_FOR: RefCell<Option<Arc<Env>>> = const { RefCell::new(None) };
 }
 
@@ -36,7 +36,7 @@ thread_local! {
 pub(crate) struct Cork {
     /// The id of the connection that this thread polls; 0 for none.
     owner: u64,
-    /// The connection with the id `owner`, for [`flush_current`].
+    /// The connection with the id `owner`, for [`flush_current`] and [`is_polling_for`].
     connection: Option<Arc<Link>>,
     bytes: Vec<u8>,
     /// Large payloads. Each has a position in `bytes`: the bytes before this position are sent before the payload.
@@ -191,7 +191,8 @@ pub(crate) fn is_polling(id: u64) -> bool {
     CORK.with_borrow(|cork| cork.owner == id)
 }
 
-/// Returns whether this thread runs a hook of this server: it polls one of the server's connections or runs end hooks.
+/// Returns whether this thread runs a hook of this server: the thread polls one of the server's connections, or runs
+/// the end hooks of one of them.
 pub(crate) fn is_polling_for(env: &Arc<Env>) -> bool {
     let is_polled = CORK.with_borrow(|cork| {
         let connection = cork.connection.as_ref();
@@ -221,9 +222,10 @@ pub(crate) fn with<R>(id: u64, write: impl FnOnce(&mut Cork) -> R) -> Option<R> 
     CORK.with_borrow_mut(|cork| (cork.owner == id).then(|| write(cork)))
 }
 
-/// Returns the number of bytes that the connection `id` has sent in this poll and not yet written.
+/// Returns the number of bytes in the cork of the connection `id`; 0 if this thread does not poll the connection.
 pub(crate) fn corked_len(id: u64) -> usize {
-    // A runtime may call this while its thread ends and drops the tasks. The thread-local value may then be destroyed.
+    // A thread of a runtime may call this function while the thread ends and drops its tasks. The thread-local value
+    // may then be destroyed already.
     let length = CORK.try_with(|cork| {
         cork.try_borrow()
             .ok()
@@ -233,7 +235,8 @@ pub(crate) fn corked_len(id: u64) -> usize {
     length.ok().flatten().unwrap_or_default()
 }
 
-/// Removes the pieces that the connection `id` has sent so far in this poll, and passes them to `write` in order.
+/// Empties the cork of the connection `id`, and passes the pieces to `write` in order. Does nothing if the cork is
+/// empty or this thread does not poll the connection.
 pub(crate) fn drain(id: u64, write: impl FnOnce(Pieces<'_>)) {
     // `write` runs after the borrow has ended, because `write` may use the cork.
     let taken = CORK.with_borrow_mut(|cork| {
@@ -280,8 +283,8 @@ pub fn flush_current() {
 
 /// Returns the id of the connection that this thread polls. The connection's [`Outbox`](crate::Outbox) has the same id.
 ///
-/// A caller of [`defer`] can store this id. If the stored id is the id of the current connection, the work is deferred
-/// already.
+/// A caller of [`defer`] can store this id until the deferred work runs. If this function returns the stored id again,
+/// the work is deferred already.
 pub fn polled_connection() -> Option<u64> {
     CORK.with_borrow(|cork| (cork.owner != 0).then_some(cork.owner))
 }

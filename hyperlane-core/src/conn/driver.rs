@@ -16,12 +16,15 @@ pub(crate) mod signals {
     pub(crate) const TIMER: u8 = 1;
     /// The server shuts down.
     pub(crate) const SHUTDOWN: u8 = 2;
-    /// Writing failed.
+    /// Writing to the transport failed.
     pub(crate) const LOST: u8 = 4;
     /// The drain time has ended, or the connection was aborted.
     pub(crate) const ABORT: u8 = 8;
-    /// Another task has changed the connection: it sent a Close frame or a last chunk, began to close the connection,
-    /// dropped the last handle, or made room in the inbox.
+    /// The connection has changed in one of these ways, so the task has to check it again:
+    /// - A Close frame or a last chunk was sent.
+    /// - The connection began to close.
+    /// - The last handle was dropped.
+    /// - A reader made room in the inbox or in the read buffer.
     pub(crate) const RECHECK: u8 = 16;
 }
 
@@ -43,7 +46,7 @@ pub(crate) struct Driver {
     spent: AtomicU32,
     /// True if the last read of this poll found no bytes. The socket then wakes the task when bytes arrive.
     pub(super) read_armed: AtomicBool,
-    /// The connection holds a read buffer of its thread.
+    /// True if the connection may hold a read buffer, which it returns to its thread at the end of a poll.
     pub(super) has_buffer: AtomicBool,
     /// Number of sends by the connection's own hook after the end of the connection, up to 255.
     failed_sends: AtomicU8,
@@ -86,9 +89,9 @@ impl Driver {
         self.wake();
     }
 
-    /// Adds work to the sum for this poll. 32 units stand for about 100 ns. Tokio's own budget does not include work on
-    /// bytes that are already buffered. Without this second budget, a client that floods the server could occupy a
-    /// thread.
+    /// Adds work to the sum for this poll. 32 units stand for about 100 ns. Tokio's own budget does not count work on
+    /// bytes that are already in a buffer. Without the budget of this driver, a client that floods the server could
+    /// occupy a thread.
     pub(crate) fn charge(&self, work: usize) {
         let work = u32::try_from(work).unwrap_or(u32::MAX);
         let spent = self.spent.load(Ordering::Relaxed).saturating_add(work);
@@ -115,7 +118,8 @@ impl Driver {
         }
     }
 
-    /// Returns whether the hook continues to send although its connection has ended.
+    /// Returns whether the hook counts as ignoring the end of its connection: it has sent [`MAX_FAILED_SENDS`] times
+    /// since.
     pub(super) fn is_end_ignored(&self) -> bool {
         self.failed_sends.load(Ordering::Relaxed) >= MAX_FAILED_SENDS
     }

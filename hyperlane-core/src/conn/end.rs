@@ -29,11 +29,12 @@ const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 /// runs hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// The last response was sent.
+    /// The last response was sent. Or the client speaks TLS to a port without TLS, and gets no response.
     Http,
     /// No further request came.
     Idle,
-    /// The WebSocket's handler returned. The Close frame has this code and reason.
+    /// The handler of a connection that switched protocols (101) returned. If the connection is a WebSocket, its Close
+    /// frame has this code and reason.
     WebSocket(CloseCode, Cow<'static, str>),
     /// The connection is cut without a Close frame or a last chunk.
     Abort,
@@ -86,7 +87,8 @@ impl EndHooks {
             }
             hook
         };
-        // Dropped after the lock is released, because a destructor of the program may add or cancel hooks.
+        // The hook is dropped after the lock is released: a destructor of the program may add or cancel hooks, and
+        // would wait for the lock forever.
         contain(
             "while a hook on the end of a connection was dropped",
             || {
@@ -114,8 +116,8 @@ impl LastHooks {
 }
 
 impl Link {
-    /// Handles a shutdown: closes a WebSocket, shortens the time limit of an incomplete head, and wakes all waiting
-    /// tasks.
+    /// Handles a shutdown: closes a WebSocket, shortens the time limit for the rest of a head or of an unused body, and
+    /// wakes all waiting tasks.
     pub(super) fn on_shutdown(&self) {
         if self.lane.format().is_websocket() {
             let _ = self.close_websocket(CloseCode::GOING_AWAY, "server shutting down", false);
@@ -160,8 +162,9 @@ impl Link {
                 if life.is_transport_open() {
                     life.advance(Sending::Closing);
                     // Closing a socket with unread bytes resets the connection, and the reset could destroy a response
-                    // in transit. Lingering prevents this. An idle client already has its last response, so it needs no
-                    // lingering. After the end of input, there are no unread bytes.
+                    // in transit. Lingering (waiting until the client has ended its direction) prevents this. An idle
+                    // client already has its last response, so it needs no lingering. After the end of input, there are
+                    // no unread bytes.
                     match ending == Ending::Idle || life.has_input_ended() {
                         true => life.set_transport(Transport::Flushing { linger: false }),
                         false => self.begin_linger(&mut input),

@@ -15,7 +15,8 @@ pub(crate) struct Extensions {
 }
 
 impl Extensions {
-    /// Chooses extensions from the client's offers. Without the feature `deflate`, chooses no extension.
+    /// Chooses extensions from the client's offers. Chooses no extension without the feature `deflate`, or if the
+    /// configuration has compression off. An offer that breaks the grammar is an error only if compression is on.
     pub(crate) fn negotiate<'o>(
         offered: impl Iterator<Item = &'o str>,
         config: &ServerConfig,
@@ -37,7 +38,7 @@ impl Extensions {
         None
     }
 
-    /// Returns whether the client may send compressed messages.
+    /// Returns whether the client may set RSV1, the bit of a frame that marks a compressed message.
     pub(crate) fn allow_rsv1(&self) -> bool {
         #[cfg(feature = "deflate")]
         return self.deflate.is_some();
@@ -59,15 +60,16 @@ impl Extensions {
         WireFormat::WebSocket
     }
 
-    /// Creates the decompressor of incoming messages.
+    /// Creates the decompressor of incoming messages; `None` if the connection has no compression.
     #[cfg(feature = "deflate")]
     pub(super) fn decompressor(&self, config: &ServerConfig) -> Option<Box<Decompressor>> {
         let (agreement, config) = self.deflate.as_ref().zip(config.deflate.as_ref())?;
         Some(Box::new(agreement.decompressor(Role::Server, config)))
     }
 
-    /// Creates the compressor of outgoing messages. Returns `None` without context takeover: the connection then keeps
-    /// no state between two messages.
+    /// Creates the compressor that belongs to this connection. Returns `None` if the connection has no compression, or
+    /// has compression without context takeover. In the latter case, messages do not depend on earlier messages, so
+    /// the connection keeps no compressor.
     #[cfg(feature = "deflate")]
     pub(super) fn compressor(&self, config: &ServerConfig) -> Option<Box<Compressor>> {
         let (agreement, config) = self.deflate.as_ref().zip(config.deflate.as_ref())?;

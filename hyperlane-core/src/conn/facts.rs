@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::handshake::Subprotocol;
 use crate::env::peer::{Peer, Via};
 
-/// The peer and the listener of a connection, and facts that few connections have.
+/// The peer of a connection, the kind of address at which the connection arrived, and facts that few connections have.
 ///
 /// The checks of hosts, origins and cookies use these facts, and so do log lines.
 pub(crate) struct Facts {
@@ -63,7 +63,8 @@ impl Facts {
         self.rare.get()?.extensions.get()
     }
 
-    /// Sets the extensions that the outer HTTP stack attached to the request. Called once, before a hook runs.
+    /// Sets the extensions that the outer HTTP stack attached to the request. Called once, before the program's hooks
+    /// handle the request.
     #[cfg(feature = "tower")]
     pub(crate) fn set_extensions(&self, extensions: http::Extensions) {
         let _ = self.rare().extensions.set(extensions);

@@ -1,5 +1,6 @@
-//! The program's handles to a connection. The program can keep a connection open after its hook has returned. The
-//! connection then closes when the last handle is dropped, so the handles are counted.
+//! The program's handles to a connection. The program can keep a connection open after the connection's hook (the
+//! program's function that handles the request) has returned. The connection then closes when the last handle is
+//! dropped, so the handles are counted.
 
 use std::{
     future::poll_fn,

@@ -1,8 +1,8 @@
 //! An accepted WebSocket handshake, until its response (101 Switching Protocols) is sent.
 //!
-//! A route's guard accepts the handshake before the handler runs. The handler can still refuse the handshake with
-//! another HTTP answer. The handler's first read, send or `upgrade` sends the 101. If the handler does none of these in
-//! time, a timer sends the 101.
+//! A route's guard (a check that runs before the handler) accepts the handshake. Until the 101 is sent, the handler can
+//! still refuse the handshake with another HTTP answer. The handler's first read, send or `upgrade` sends the 101. If
+//! the handler does none of these in time, a timer sends the 101.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -41,7 +41,7 @@ pub(crate) struct Handshake {
     pub(crate) accept_key: [u8; 28],
     pub(crate) extensions: Extensions,
     pub(crate) subprotocol: Option<Subprotocol>,
-    /// Header fields that the program has set so far.
+    /// Header fields that the program set before the handshake was accepted.
     pub(crate) headers: Headers,
     pub(crate) session: Option<Arc<SessionFields>>,
     /// The path of the request, for the log.
@@ -50,7 +50,7 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    /// Encodes the 101. `added` has the handler's further header fields.
+    /// Encodes the 101. `added` has the header fields that the handler has set after the handshake was accepted.
     pub(crate) fn head(&self, link: &Link, added: &Headers) -> Vec<u8> {
         let config = &link.env.config;
         let subprotocol = self.subprotocol.as_ref();
@@ -108,7 +108,7 @@ impl Link {
 }
 
 impl Input {
-    /// Removes and returns the handshake whose 101 was not sent; `None` if there is no such handshake.
+    /// Removes and returns the handshake if its 101 is not sent yet; `None` if there is no such handshake.
     pub(crate) fn take_handshake(&mut self) -> Option<Box<Handshake>> {
         match std::mem::replace(&mut self.mode, Mode::Http) {
             Mode::Handshake(handshake) => Some(handshake),

@@ -8,18 +8,18 @@ use tokio::time::Instant;
 use super::acks::{self, Acks};
 use crate::env::timers::Tick;
 
-/// State of the last ping.
+/// State of a connection's heartbeat: its pings, and the latency that the last pong has shown.
 #[derive(Debug, Default)]
 pub(super) struct Heartbeat {
     /// Number of heartbeat pings so far. The payload of a ping begins with its number. The pong returns the payload
     /// (RFC 6455 §5.5.3), so the number identifies the pong to a heartbeat ping. Other pongs are unsolicited, or answer
-    /// pings of the program.
+    /// other pings: those of the program, and those that only ask for an acknowledgement.
     count: u64,
-    /// Time at which the last ping was sent; `None` after its pong.
+    /// Time at which the last heartbeat ping was sent; `None` before the first ping, and after the pong to the last.
     sent: Option<Instant>,
     pub(super) latency: Option<Duration>,
-    /// The acknowledgements of a session's channel, if the connection belongs to a channel. A heartbeat ping then also
-    /// carries a stamp: the offset of the last message that was written before the ping.
+    /// The acknowledgements of a session's [channel](crate::channel), if the connection belongs to a channel. A
+    /// heartbeat ping then also carries a stamp: the offset of the last message that was written before the ping.
     pub(super) acks: Option<Arc<Acks>>,
 }
 
@@ -34,19 +34,20 @@ impl Heartbeat {
         }
     }
 
-    /// Returns the tick at which the next ping is due that asks the client to acknowledge messages. Returns `None` if
-    /// all messages are acknowledged or such a ping is pending.
+    /// Returns the tick at which the next acknowledgement ping is due, a ping that asks the client to acknowledge
+    /// messages. Returns `None` if the connection has no channel, if all messages are acknowledged, or if an
+    /// acknowledgement ping is pending.
     pub(super) fn ack_ping_due(&self) -> Option<Tick> {
         self.acks.as_ref()?.ping_due()
     }
 
     /// Handles a pong. Returns whether the pong acknowledges further messages of a channel. Calls `now` only for the
-    /// pong to the last ping.
+    /// first pong to the last heartbeat ping.
     pub(super) fn pong(&mut self, payload: &[u8], now: impl FnOnce() -> Instant) -> bool {
         if let Some(acks) = &self.acks {
-            // Any pong counts as the answer to the pending ping that asks for an acknowledgement, even if it answers
-            // another ping. A client may answer only the latest of several pings (RFC 6455 §5.5.3), and the latest may
-            // be a heartbeat ping.
+            // Any pong ends the wait for the answer to an acknowledgement ping, even if the pong answers another ping.
+            // A client may answer only the latest of several pings (RFC 6455 §5.5.3), and the latest may be a heartbeat
+            // ping.
             acks.clear_pending_ping();
         }
         let (number, is_new) = match &self.acks {

@@ -1,8 +1,8 @@
 //! The reading side of a connection.
 //!
-//! Only the connection's task polls the socket. A handler that reads gets bytes straight from the read buffer. While
-//! the handler awaits something else, the task reads ahead into a bounded inbox. Thus the task answers pings and
-//! notices a Close or the end of the stream at once.
+//! Only the connection's task polls the socket. A handler (a function of the program for a request) that reads gets
+//! bytes straight from the read buffer. While the handler awaits something else, the task reads ahead into a bounded
+//! inbox. Thus the task answers pings and notices a Close or the end of the stream at once.
 
 use std::{
     io,
@@ -28,7 +28,7 @@ pub(crate) enum Mode {
     Discard,
 }
 
-/// The input that a connection waits for. Each kind of input has its own time limit.
+/// The input that a connection waits for. It determines the time limit of the wait ([`Link::wait_limit`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// The first byte of the next request.
@@ -39,7 +39,7 @@ pub(crate) enum Wait {
     Body,
     /// The rest of a body that no hook reads. The server drops it.
     Drain,
-    /// No input, because the handler works.
+    /// No input, because the handler works. There is no time limit.
     Nothing,
 }
 
@@ -47,7 +47,8 @@ pub(crate) enum Wait {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
     Bytes,
-    /// The peer has ended its sending direction, or the transport has failed.
+    /// The peer has ended its sending direction, or the transport has failed. During a shutdown, also the result of a
+    /// wait for a request that has not begun to arrive.
     End,
     /// The buffer has reached its limit.
     Full,
@@ -55,7 +56,7 @@ pub(crate) enum Fill {
     TimedOut(Wait),
 }
 
-/// The state that the lock `input` protects.
+/// The state that the lock `input` of a [`Link`] protects.
 pub(crate) struct Input {
     pub(crate) reader: Reader,
     pub(crate) buffer: ReadBuffer,
@@ -147,7 +148,8 @@ impl Input {
                 Poll::Pending => {
                     link.driver.read_armed.store(true, Ordering::Relaxed);
                     if self.buffer.is_empty() {
-                        // Here the lock is taken already.
+                        // The caller holds the lock already, so the buffer settles now. `settle_input` would have to
+                        // take the lock again.
                         self.buffer.settle();
                         link.driver.has_buffer.store(false, Ordering::Relaxed);
                     }
@@ -197,7 +199,8 @@ impl Input {
         }
     }
 
-    /// Waits until more bytes are buffered. The exchange calls this to read a head or a body.
+    /// Waits until more bytes are buffered. The exchange (the state of one request and its answer) calls this to read a
+    /// head or a body.
     pub(crate) fn poll_more(
         &mut self,
         link: &Link,
@@ -216,7 +219,8 @@ impl Input {
         let fill = if cork::is_polling(link.id()) {
             self.poll_fill(link, limit)
         } else if known > 0 && wait == Wait::Body {
-            // The task has read ahead, so bytes of the body are already buffered.
+            // The caller runs outside of the connection's task and cannot read. It gets the bytes of the body that the
+            // task has read ahead.
             Poll::Ready(Fill::Bytes)
         } else if link.lane.life.has_input_ended() {
             Poll::Ready(Fill::End)
@@ -254,7 +258,7 @@ impl Input {
 }
 
 impl Link {
-    /// Waits as [`Input::poll_more`].
+    /// Locks the input and calls [`Input::poll_more`].
     pub(crate) fn poll_more(&self, cx: &mut Context<'_>, wait: Wait, limit: usize) -> Poll<Fill> {
         self.lock_input().poll_more(self, cx, wait, limit)
     }
@@ -266,7 +270,7 @@ impl Link {
         }
         let mut input = self.lock_input();
         let limit = match input.wait {
-            // A hook waits for a head, but did not read in this poll. The buffer must have room for the whole head.
+            // Some code waits for a head, but has not read in this poll. The buffer must have room for the whole head.
             Wait::Head => self.env.head_space().max(self.env.config.inbox_bytes),
             _ => self.env.config.inbox_bytes,
         };

@@ -1,4 +1,4 @@
-//! The lane of a connection: the part of its state that all senders use.
+//! The lane of a connection: the part of the connection's state that all senders use.
 
 use std::{
     sync::{
@@ -16,19 +16,20 @@ use crate::{
     wire::WireFormat,
 };
 
-/// One stream of answers, messages or events on a connection ([`Link`]).
+/// The sending state of one stream of answers, messages or events on a connection ([`Link`]). A connection of HTTP/1.1
+/// has one lane.
 pub(crate) struct Lane {
     pub(crate) id: u64,
     pub(crate) life: Lifecycle,
     format: AtomicU8,
-    /// The queue is not empty. The task has to flush it.
+    /// True if the queue is not empty. The connection's task then has to flush it.
     pub(super) backlog: AtomicBool,
     /// False while an event stream that the program writes as raw bytes is in the middle of a line.
     at_line_end: AtomicBool,
-    /// The current request is a WebSocket handshake without an answer.
+    /// True if the current request is a WebSocket handshake without an answer.
     awaits_answer: AtomicBool,
     pub(crate) handles: Handles,
-    /// The lane belongs to the channel of a session.
+    /// True if the lane belongs to the channel of a session.
     of_channel: AtomicBool,
     /// The interval of heartbeats, in ticks; 0 if the interval of the server's configuration applies.
     heartbeat: AtomicU32,
@@ -74,7 +75,7 @@ impl Lane {
         self.backlog.load(Ordering::Acquire)
     }
 
-    /// Returns whether the lane belongs to a session's channel. No other sender may use such a lane.
+    /// Returns whether the lane belongs to a session's channel. Only the channel may send on such a lane.
     pub(crate) fn is_of_channel(&self) -> bool {
         self.of_channel.load(Ordering::Acquire)
     }
@@ -100,7 +101,7 @@ impl Lane {
         }
     }
 
-    /// Returns whether the next byte of an event stream begins a line.
+    /// Returns whether the next byte of the event stream begins a line.
     pub(crate) fn is_at_line_end(&self) -> bool {
         self.at_line_end.load(Ordering::Relaxed)
     }
@@ -118,14 +119,14 @@ impl Lane {
         self.heartbeat.store(ticks, Ordering::Relaxed);
     }
 
-    /// Counts a ping. The limit on control frames then ignores its pong. Called before the ping is sent, because the
-    /// pong may arrive before this thread continues.
+    /// Counts a ping, so the limit on control frames ignores the ping's pong. The caller sends the ping after this
+    /// call, because the pong may arrive before the caller's thread continues.
     pub(super) fn open_ping(&self) {
         self.open_pings.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Subtracts a ping from the count after its pong has arrived or sending it has failed. Returns false if the count
-    /// was 0.
+    /// Subtracts a ping from the count of pings without a pong. The caller calls this after a pong has arrived, or
+    /// after the sending of a ping has failed. Returns false if the count was 0.
     pub(super) fn take_open_ping(&self) -> bool {
         self.open_pings
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {

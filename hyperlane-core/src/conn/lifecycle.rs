@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// The state of a connection in three parts: its sending side, its transport and its peer.
 ///
-/// Each part moves forward only. In the table, "the handler's side" is the future that reads requests and runs hooks.
+/// Each part moves forward only. In the table, "the handler's side" is the future that reads requests and runs hooks
+/// (the program's functions that handle requests). End hooks are functions that run when the connection has ended.
 ///
 /// | part | from | to | when |
 /// |---|---|---|---|
@@ -78,7 +79,7 @@ impl Transport {
 /// A state to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// The peer has ended its sending direction or is gone.
+    /// The peer has ended its sending direction, or the connection has ended.
     PeerEnded,
     /// No message can be sent any more, or the server shuts down.
     Closed,

@@ -1,4 +1,5 @@
-//! The link: the state of a connection that its task and all handles share.
+//! The link: the state of a connection that its task and all handles share. A handle is a value by which the program
+//! uses the connection, such as a `WebSocket`.
 
 use std::{
     sync::{
@@ -36,14 +37,14 @@ pub(crate) struct Link {
     /// The tick at which the timer fires next; `u32::MAX` if the timer is not armed.
     armed_at: AtomicU32,
     input: Mutex<Input>,
-    /// The lane. A connection of HTTP/1.1 has only one.
+    /// The lane: the part of the state that all senders use. A connection of HTTP/1.1 has only one lane.
     pub(crate) lane: Lane,
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // A runtime that ends may drop the task before the queue is empty. The metric must not count the bytes of this
-        // queue any more.
+        // A runtime that ends may drop the task before the send queue is empty. The metric of queued bytes must not
+        // count this queue any more.
         let queued = self.lane.lock_out().queued();
         self.env.metrics.outbox_changed(queued, 0);
     }
@@ -99,7 +100,8 @@ impl Link {
         self.facts.peer()
     }
 
-    /// Sets the client that a load balancer named. Returns false if the client's address has too many connections.
+    /// Sets the client that a load balancer named. If the client's address has too many connections, sets nothing and
+    /// returns false.
     #[cfg(feature = "proxy-protocol")]
     pub(crate) fn set_source(&self, source: Peer) -> bool {
         let is_admitted = self.env.admit(source);
@@ -138,8 +140,8 @@ impl Link {
     }
 
     /// Signals to the task that its timer has fired. Has no effect if the timer is not armed, or armed only for a tick
-    /// after `now`. The entry of the timer wheel that has fired is then an old one, and an entry for an earlier tick
-    /// has replaced it.
+    /// after `now`. An old entry of the timer wheel has fired then: `arm` adds an entry for an earlier tick, and does
+    /// not remove the old entry.
     pub(crate) fn timer_fired(&self, now: Tick) {
         if self.armed_at.load(Ordering::Relaxed) <= now.0 {
             self.armed_at.store(u32::MAX, Ordering::Relaxed);
@@ -155,7 +157,8 @@ impl Link {
         }
     }
 
-    /// Returns whether the peer has ended its sending direction, or the server has begun to close the connection.
+    /// Returns whether the peer has ended its sending direction, or the server has begun to close the connection. For a
+    /// WebSocket, also returns true if no more messages come.
     pub(crate) fn has_ended(&self) -> bool {
         let life = &self.lane.life;
         life.has_input_ended()
@@ -188,7 +191,8 @@ impl Link {
         }
     }
 
-    /// Marks the peer as gone, runs the end hooks and wakes all waiting tasks.
+    /// Marks the peer as gone, runs the end hooks (functions to call at the end of the connection) and wakes the
+    /// waiters in `out`.
     pub(crate) fn set_gone(&self) {
         let life = &self.lane.life;
         let Some(hooks) = self.lane.ends.take_last(life) else {

@@ -29,15 +29,15 @@ use crate::{
 /// Maximum number of buffers per system call.
 const VECTORED: usize = 16;
 
-/// Maximum size of the queue at which the task fetches more of a streamed body, in bytes. This is enough to keep a fast
-/// client busy, and costs little memory per slow client.
+/// The task fetches more of a streamed body only while the queue has at most this many bytes. This is enough to keep a
+/// fast client busy, and costs little memory per slow client.
 pub(super) const BODY_MARK: usize = 128 * 1024;
 
 /// A piece in the queue.
 struct Entry {
     bytes: Bytes,
-    /// The last message of this entry continues in the next entry. This entry then ends with a frame head, and the next
-    /// entry is the large payload, which is not copied.
+    /// True if the last message of this entry continues in the next entry. This entry then ends with a frame head. The
+    /// next entry is the large payload, which is not copied.
     is_continued: bool,
 }
 
@@ -70,7 +70,7 @@ impl Queue {
         waiting.entries.push_back(entry);
     }
 
-    /// Removes `written` bytes from the front.
+    /// Removes the first `written` bytes.
     fn advance(&mut self, mut written: usize) {
         let Some(waiting) = &mut self.0 else {
             return;
@@ -87,7 +87,8 @@ impl Queue {
         self.0 = None;
     }
 
-    /// Drops all messages except the first. The socket may have accepted a part of the first message already.
+    /// Keeps the first entry and its continuation, and drops all other entries. The socket may have accepted a part of
+    /// the first entry already.
     fn keep_first(&mut self) {
         let Some(waiting) = &mut self.0 else {
             return;
@@ -121,14 +122,15 @@ pub(crate) struct Out {
     last_sent: Tick,
     /// Tasks that wait for room in the queue or for the end of the connection.
     pub(super) waiters: Wakers,
-    /// The connection's task waits until the queue is at most [`BODY_MARK`].
+    /// True if the connection's task waits for room for more of a streamed body.
     awaits_body_room: bool,
-    /// Bytes have left the queue since the waiters were last woken.
+    /// True if bytes have left the queue since the waiters were last woken.
     has_drained: bool,
     /// True if writes call the operating system even when tokio has not reported the socket as writable. The first
     /// write that fails clears this flag; see [`try_write_more`](Self::try_write_more).
     skips_readiness: bool,
-    /// The compressor with context takeover. It has to compress messages in wire order, so the lock `out` protects it.
+    /// The compressor of a connection that uses context takeover: it refers to earlier messages. It has to compress
+    /// messages in wire order, so the lock `out` protects it.
     #[cfg(feature = "deflate")]
     pub(super) compressor: Option<Box<crate::proto::ws::deflate::Compressor>>,
 }
@@ -164,7 +166,7 @@ impl Out {
         self.last_sent
     }
 
-    /// Returns the tick since which the peer has read nothing; `None` while the queue is empty.
+    /// Returns the tick since which the socket has accepted nothing; `None` while the queue is empty.
     pub(super) fn stalled_since(&self) -> Option<Tick> {
         (!self.queue.is_empty()).then_some(self.stalled_since)
     }
@@ -177,7 +179,8 @@ impl Out {
         self.waiters.add(waker);
     }
 
-    /// Requests a wake of the connection's task as soon as the queue is at most [`BODY_MARK`].
+    /// Requests a wake of the connection's task. The task is woken as soon as the queue has room for more of a streamed
+    /// body: at most [`BODY_MARK`] bytes, or the high-water mark `outbox_bytes` if this is lower.
     pub(super) fn set_awaits_body_room(&mut self) {
         self.awaits_body_room = true;
     }
@@ -204,7 +207,7 @@ impl Out {
         });
     }
 
-    /// Removes `written` bytes from the front.
+    /// Counts `written` bytes as sent, and removes them from the front of the queue.
     fn advance(&mut self, written: usize, link: &Link) {
         self.has_drained = true;
         self.sent += written as u64;
@@ -223,8 +226,8 @@ impl Out {
         frame
     }
 
-    /// Frees the compressor. The program may keep handles long after the connection has ended, and each handle keeps
-    /// this `Out` in memory.
+    /// Frees the compressor with its window of earlier messages. The program may keep handles long after the connection
+    /// has ended, and each handle keeps this `Out` in memory.
     pub(super) fn drop_window(&mut self) {
         #[cfg(feature = "deflate")]
         {
@@ -232,7 +235,8 @@ impl Out {
         }
     }
 
-    /// Drops the queue except its first message. The socket may have accepted a part of the first message already.
+    /// Drops the queue except its first entry and the continuation of this entry. The socket may have accepted a part
+    /// of the first entry already.
     pub(super) fn drop_unsent(&mut self, metrics: &Metrics) {
         self.has_drained = true;
         self.change_queue(metrics, Queue::keep_first);
@@ -359,9 +363,11 @@ impl Out {
         Poll::Ready(())
     }
 
-    /// Returns the waiters to wake if the queue has room. Also wakes the connection's task if the task waits for room
-    /// for a body. Waiters are returned only after bytes have left the queue. Otherwise a waiter within the task would
-    /// wake the task in a loop while the client reads nothing.
+    /// Returns the waiters to wake if the queue is at most the high-water mark `outbox_bytes`. Also wakes the
+    /// connection's task if the task waits for room for a body.
+    ///
+    /// Waiters are returned only after bytes have left the queue. Otherwise a waiter within the task would wake the
+    /// task in a loop while the client reads nothing.
     fn take_ready_waiters(&mut self, lane: LaneRef<'_>) -> Wakers {
         if self.awaits_body_room && self.queue.bytes() <= lane.body_mark() {
             self.awaits_body_room = false;
@@ -375,9 +381,11 @@ impl Out {
     }
 
     /// Writes a part of the queue even if tokio has not reported the socket as writable. Returns whether the socket
-    /// accepted bytes, or true for an empty queue. Linux reports a socket as writable only when a third of its buffer
-    /// is free, and a slow client may take long to read that much. This write fills the socket's buffer, so the next
-    /// call can write only if the client has read more.
+    /// accepted bytes, or true for an empty queue.
+    ///
+    /// Linux reports a socket as writable only when a third of its buffer is free, and a slow client may take long to
+    /// read that much. If such writes have filled the buffer, a further write succeeds only after the client has read
+    /// more.
     pub(super) fn try_write_more(&mut self, link: &Link) -> bool {
         let Self {
             queue,
@@ -422,8 +430,8 @@ impl Link {
         flushed
     }
 
-    /// Flushes the queue into a transport that only the task drives. The reader of such a transport also writes, so
-    /// this function locks `input`.
+    /// Flushes the queue into a transport other than a plain socket. Only the task drives such a transport. The
+    /// transport's reader also writes, so this function locks `input`.
     fn poll_flush_driven(&self, cx: &mut Context<'_>) -> Poll<()> {
         let lane = self.lane();
         let mut input = self.lock_input();

@@ -28,7 +28,7 @@ const PING_FRAME: u8 = 0x89;
 /// in the connection's [`WireFormat`]. Messages of other senders never split these bytes.
 #[derive(Clone)]
 pub struct Outbox {
-    /// `None` for a channel without a connection. Such an outbox is not open, and refuses messages with
+    /// `None` for a session's channel that has no connection now. Such an outbox is not open, and refuses messages with
     /// [`PushError::Channel`].
     connection: Option<Arc<Link>>,
 }
@@ -87,7 +87,7 @@ impl Outbox {
 
     /// Returns whether this is the outbox of a session's channel ([`Context::ws`](crate::Context::ws),
     /// [`Context::sse`](crate::Context::sse)), connected or not. Only the channel can send through such an outbox. A
-    /// room refuses such an outbox.
+    /// room of the crate `hyperlane-broadcast` refuses such an outbox.
     pub fn is_of_channel(&self) -> bool {
         self.connection
             .as_ref()
@@ -151,9 +151,10 @@ impl Outbox {
         sent.map_err(failed)
     }
 
-    /// Closes the connection. A WebSocket first gets the queued messages and then a Close frame. With `drop_unsent`,
-    /// all queued messages except the first are dropped. The first stays, because a part of it may be sent already. An
-    /// event stream ends without a notice, and a browser then reconnects.
+    /// Closes the connection. A WebSocket first gets the queued messages and then a Close frame with `code` and
+    /// `reason`. With `drop_unsent`, all queued messages of a WebSocket except the first are dropped. The first stays,
+    /// because a part of it may be sent already. An event stream ends without `code` and `reason`, and a browser then
+    /// reconnects.
     pub fn close(&self, code: CloseCode, reason: &str, drop_unsent: bool) {
         let Some(connection) = &self.connection else {
             return;

@@ -9,8 +9,8 @@ use crate::{
 /// Number of ticks per second. Also the number of units that one token has in [`Bucket::taken`].
 const TICKS: i64 = (1000 / TICK.as_millis()) as i64;
 
-/// A token bucket. Each frame or message takes a token. The bucket holds the tokens of one second, and refills at the
-/// rate of the limit.
+/// A token bucket. Each control frame or message takes a token. A full bucket holds the tokens of one second. The
+/// bucket refills at the rate of the limit.
 ///
 /// The bucket measures time in the ticks of the server's clock. Further frames within one tick need no refill.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Takes a token. Returns false if no token is left.
+    /// Takes a token. Returns false if no token was left. `taken` then counts the missing token, too.
     fn take(&mut self, now: Tick, per_second: u32) -> bool {
         if now > self.at {
             self.refill(now, per_second, 0);
@@ -30,7 +30,8 @@ impl Bucket {
         self.taken <= i64::from(per_second) * TICKS
     }
 
-    /// Adds the tokens for the time since the last call: reduces `taken` by them, but not below `least`.
+    /// Adds the tokens for the time since the last call: reduces `taken` by them, but not below `least`. A `taken` that
+    /// is already below `least` stays as it is.
     fn refill(&mut self, now: Tick, per_second: u32, least: i64) {
         let ticks = i64::from(now.0.saturating_sub(self.at.0));
         self.taken = (self.taken - ticks * i64::from(per_second)).max(least.min(self.taken));
@@ -54,7 +55,8 @@ impl Rates {
         self.paused.get_or_insert(now);
     }
 
-    /// Counts a frame or message that came in. A solicited pong, which answers a ping of the server, does not count.
+    /// Counts a control frame or message that came in. A solicited pong, which answers a ping of the server, does not
+    /// count.
     pub(super) fn count(
         &mut self,
         event: &Incoming,

@@ -3,6 +3,9 @@
 //! Any task may send. A sender locks the lane for a moment, never across an await. If the queue is empty, the sender
 //! writes to the socket at once and queues only the bytes that the socket does not accept. The connection's task
 //! flushes the queue when the socket is writable again.
+//!
+//! The lane's own hook (the program's function that the connection's task runs) usually sends into the
+//! [`cork`](super::cork) instead: the buffer that the task writes at the end of each poll.
 
 use std::{
     sync::atomic::Ordering,
@@ -59,6 +62,7 @@ impl LaneRef<'_> {
     ///
     /// # Errors
     /// [`PushError::Full`] if the queue is above the limit, [`PushError::Closed`] if the lane accepts no more bytes.
+    /// The limit does not apply to bytes that go into the cork.
     // Each call names the variants of payload, order and limit. So the compiler removes the other branches when it
     // inlines the call.
     #[inline(always)]
@@ -87,8 +91,8 @@ impl LaneRef<'_> {
         }
     }
 
-    /// Calls `write` with the cork, and charges `work` to the budget of the poll. Returns `None` if this thread does
-    /// not poll the lane's connection.
+    /// Calls `write` with the cork, and charges `work` to the budget of the poll (the work after which the task lets
+    /// other tasks run). Returns `None` if the lane is open, but this thread does not poll its connection.
     #[inline]
     fn cork(self, work: usize, write: impl FnOnce(&mut Cork)) -> Option<Result<(), PushError>> {
         if !self.lane.is_open() {
@@ -129,7 +133,7 @@ impl LaneRef<'_> {
         Ok(())
     }
 
-    /// Sends a ping. The limit on control frames does not count its pong.
+    /// Sends a ping. The limit on the peer's control frames does not count the pong that answers this ping.
     #[cold]
     fn send_ping(self, ping: &Message, order: Order, limit: Limit) -> Result<(), PushError> {
         self.lane.open_ping();
@@ -181,8 +185,8 @@ impl LaneRef<'_> {
         self.check_limit(&out, limit)?;
         let frame = Bytes::from(out.encode(message));
         if cork::is_polling(self.lane.id) {
-            // The cork cannot keep wire order relative to other senders, so the frame goes into the queue. The queue
-            // leaves in one write at the end of the poll.
+            // The cork cannot keep wire order relative to other senders, so the frame goes into the queue. The task
+            // writes the queue at the end of the poll.
             self.link.driver.charge(32 + message.len() / 4);
             out.enqueue(self, frame, false);
             self.set_backlog();
@@ -254,12 +258,13 @@ impl LaneRef<'_> {
         });
     }
 
-    /// Returns the number of bytes that the socket has accepted, plus the bytes in the queue and in the cork.
+    /// Returns the number of bytes that the socket has accepted, plus the bytes in the queue and in the cork. If the
+    /// connection is lost, counts only the bytes that the socket has accepted.
     pub(crate) fn bytes_sent(self) -> u64 {
         let corked = cork::corked_len(self.lane.id);
         let out = self.lane.lock_out();
         match self.lane.life.is_lost() {
-            // The queue and the cork will not be sent any more.
+            // The bytes in the queue and in the cork will never be sent.
             true => out.sent(),
             false => out.sent() + (out.queued() + corked) as u64,
         }
@@ -287,7 +292,8 @@ impl LaneRef<'_> {
 
     // ---------------------------------------------------------------- the queue
 
-    /// Records that the queue is not empty, and wakes the task to flush the queue.
+    /// Records that the queue is not empty, and starts the timer for a peer that does not read. Wakes the task to flush
+    /// the queue, unless this thread is polling the task: each poll ends with a flush.
     pub(super) fn set_backlog(self) {
         if !self.lane.backlog.swap(true, Ordering::AcqRel) {
             self.link.arm(self.link.now().after(self.link.stall_time()));

@@ -1,9 +1,14 @@
 //! The task of a connection.
 //!
-//! Each poll of the task has the same steps. The task flushes the queue, polls the handler's side (the future that
-//! reads requests and runs hooks), and writes the cork (the bytes that the handler has sent in this poll). Then the
-//! task reads ahead if the handler does not read. Thus the task drains the queue and notices a Close while the handler
-//! awaits something else, and a connection needs no second task.
+//! Each poll of the task has the same steps:
+//!
+//! 1. The task flushes the queue of unsent bytes.
+//! 2. It polls the handler's side: the future that reads requests and runs hooks (the program's functions).
+//! 3. It writes the cork: the bytes that the handler has sent in this poll.
+//! 4. It reads ahead if the handler does not read.
+//!
+//! Thus the task drains the queue and notices a Close while the handler awaits something else, and a connection needs
+//! no second task.
 
 use std::{
     future::Future,
@@ -50,8 +55,8 @@ impl ConnectionGuard {
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        // `drop` also runs when the runtime drops the task before its end. Without this call, rooms would then keep a
-        // dead member.
+        // `drop` also runs when the runtime drops the task before its end. Without this call, the end hooks would then
+        // not run, and rooms would keep a dead member.
         self.connection.set_gone();
         let Link { env, slot, .. } = &*self.connection;
         env.forget(*slot, self.connection.peer());

@@ -31,7 +31,7 @@ pub(crate) enum Reader {
     #[cfg(unix)]
     Unix(unix::OwnedReadHalf),
     Driven(Box<dyn Duplex>),
-    /// The socket is closed. The program may still have handles to the connection.
+    /// The socket is closed. This value remains while the program has handles to the connection.
     Closed,
 }
 
@@ -121,7 +121,7 @@ impl Reader {
         }
     }
 
-    /// Flushes the internal buffer of a driven transport, such as TLS records.
+    /// Flushes the bytes that a driven transport has buffered, such as TLS records. Does nothing for a socket.
     pub(crate) fn poll_flush_driven(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Driven(stream) => Pin::new(stream).poll_flush(cx),
@@ -129,7 +129,7 @@ impl Reader {
         }
     }
 
-    /// Ends the sending direction of a driven transport.
+    /// Ends the sending direction of a driven transport. Does nothing for a socket.
     pub(crate) fn poll_shutdown_driven(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Driven(stream) => Pin::new(stream).poll_shutdown(cx),
@@ -147,7 +147,9 @@ impl Writer {
     /// Writes as much as the socket accepts without waiting.
     ///
     /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the socket accepts nothing now.
+    /// - [`WouldBlock`](io::ErrorKind::WouldBlock) if the socket accepts nothing now, or if only the connection's task
+    ///   can write
+    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the socket is closed
     pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match (self, slices) {
             (Self::Tcp(half), [one]) => half.try_write(one),
@@ -173,7 +175,8 @@ impl Writer {
         }
     }
 
-    /// Waits until the socket is writable. Only the connection's task calls this.
+    /// Waits until the socket is writable. Is ready at once for a driven transport and for a closed socket. Only the
+    /// connection's task calls this.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(half) => half.as_ref().poll_write_ready(cx),
@@ -183,7 +186,7 @@ impl Writer {
         }
     }
 
-    /// Ends the sending direction. Bytes written before still arrive.
+    /// Ends the sending direction of a socket. Bytes written before still arrive. Does nothing for a driven transport.
     pub(crate) fn shutdown(&self) {
         // An error means that the peer has gone already.
         match self {

@@ -9,8 +9,9 @@ use std::{
 
 use super::{lifecycle::Until, link::Link};
 
-/// Maximum length of a list that keeps stale wakers: the wakers of dropped waits. A longer list removes a stale waker,
-/// and each removal costs a wake. A short list keeps it, because most tasks soon wait again.
+/// Maximum length of a list that keeps stale wakers (the wakers of dropped waits). A longer list removes a stale waker
+/// when the wait is dropped, and each removal costs a wake. A short list keeps the stale waker and saves the wake: most
+/// tasks soon wait again, and then use the same entry.
 const MAX_STALE: usize = 8;
 
 /// Tasks to wake, each once. Most lists are empty, so an empty list takes only one word.

@@ -43,7 +43,7 @@ const DIRECT_READ: usize = 256 * 1024;
 pub(crate) enum WsEnd {
     /// The peer sent a Close.
     Closed(Option<CloseFrame>),
-    /// The server sent a Close after a violation by the peer.
+    /// The peer violated the protocol. The server then sent a Close, unless it had sent one before.
     Violation(ProtocolError),
     /// There was no Close: the transport ended, or a time limit passed.
     Lost,
@@ -52,17 +52,17 @@ pub(crate) enum WsEnd {
 /// The reading state of a WebSocket.
 pub(crate) struct WsInput {
     decoder: Decoder,
-    /// The last read went straight into the decoder's buffer for a large message. The decoder has not seen these bytes
-    /// yet.
+    /// True if the last read went straight into the decoder's buffer for a large message, and the decoder has not
+    /// checked these bytes yet.
     filled: bool,
     inbox: Inbox,
-    /// The handler has ended, so incoming messages are dropped.
+    /// True after the handler has ended. Incoming messages are then dropped.
     drops_messages: bool,
-    /// The server has sent its Close.
+    /// True if the server has sent its Close.
     pub(super) close_sent: bool,
     /// The end of the WebSocket; `None` while messages can still come. It is in a box, so open connections stay small.
     pub(super) end: Option<Box<WsEnd>>,
-    /// The peer sent its Close before the server did.
+    /// True if the peer sent its Close before the server did.
     closed_by_peer: bool,
     /// Tick at which the heartbeat sent its last ping; `None` if the connection does not wait for a pong.
     pub(super) ping_sent: Option<Tick>,
@@ -90,8 +90,9 @@ impl WsInput {
         }
     }
 
-    /// Returns the tick at which the next ping is due that asks the client to acknowledge the channel's messages.
-    /// Returns `None` if no such ping is needed.
+    /// Returns the tick at which the next ping for an acknowledgement is due. The connection may carry the messages of
+    /// a session's channel. The client acknowledges these messages by its pong. Returns `None` if no such ping is
+    /// needed.
     pub(super) fn ack_ping_due(&self) -> Option<Tick> {
         self.heartbeat.ack_ping_due()
     }
@@ -331,8 +332,8 @@ impl Input {
                 if let Some(acks) = &websocket.heartbeat.acks
                     && acks.pause()
                 {
-                    // During the pause the task reads no pongs. The woken handler tells the channel of the pause, and
-                    // the senders of the channel then do not wait for pongs.
+                    // During the pause the task reads no pongs. So this code wakes the handler, and the handler tells
+                    // the channel of the pause. The senders of the channel then do not wait for pongs.
                     link.driver.wake();
                 }
                 break false;
@@ -369,7 +370,7 @@ impl Input {
                 return Next::Ended;
             };
             if websocket.end.is_some() {
-                // Bytes after a Close are ignored (RFC 6455 §1.4).
+                // Bytes after the end are ignored. RFC 6455 §1.4 demands this for bytes after a Close.
                 buffer.discard();
                 return Next::Ended;
             }
@@ -471,8 +472,8 @@ impl Input {
         self.limit_close(link);
     }
 
-    /// Limits the time to close the connection. A peer that does not read its Close could otherwise keep the connection
-    /// open.
+    /// Limits the time to close the connection. A peer that does not read the server's Close could otherwise keep the
+    /// connection open.
     fn limit_close(&mut self, link: &Link) {
         let by = link.now().after(link.env.config.close_timeout);
         self.close_by.get_or_insert(by);
@@ -480,8 +481,9 @@ impl Input {
     }
 }
 
-/// Answers a ping. Drops the ping if the outbox is full, because the peer may be sending pings without reading. Only
-/// the latest ping needs an answer (RFC 6455 §5.5.3).
+/// Answers a ping. Drops the ping if the outbox is full: the peer may be sending pings without reading the pongs, and
+/// each pong would make the queue longer. Of several unanswered pings, only the latest needs an answer (RFC 6455
+/// §5.5.3).
 fn answer_ping(link: &Link, payload: &Bytes) {
     if link.lane.queued() > link.env.config.outbox_bytes {
         return;

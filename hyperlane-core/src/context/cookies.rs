@@ -4,8 +4,9 @@ use cookie::{Cookie, CookieJar};
 
 use crate::{Context, http::is_token};
 
-/// Returns whether a cookie is well-formed. A `;` in a value would begin an attribute. Clients remove spaces at both
-/// ends of a value (RFC 6265 §5.2), so such a value would change.
+/// Returns whether a cookie is well-formed; [`Context::set_cookie`] lists the conditions. A `;` in a value would begin
+/// an attribute. Clients remove white space at both ends of a value (RFC 6265 §5.2), so a value with white space at an
+/// end would change.
 fn is_well_formed(cookie: &Cookie<'_>) -> bool {
     let parts = [Some(cookie.value()), cookie.path(), cookie.domain()];
     is_token(cookie.name())
@@ -15,8 +16,8 @@ fn is_well_formed(cookie: &Cookie<'_>) -> bool {
 }
 
 impl Context {
-    /// Returns the cookies that the client sent. If several cookies have the same name, the first one applies, because
-    /// it belongs to the longest path (RFC 6265 §5.4).
+    /// Returns the cookies that the client sent. If several cookies have the same name, the first one applies. Clients
+    /// send the cookie with the longest path first (RFC 6265 §5.4).
     ///
     /// The program may change the returned jar. [`set_cookies`](Self::set_cookies) sends these changes to the client.
     pub fn cookies(&self) -> CookieJar {
@@ -30,8 +31,9 @@ impl Context {
 
     /// Sets a cookie. Replaces a cookie of the same name that this response has already set.
     ///
-    /// The server logs a malformed cookie and does not send it. A cookie is malformed if its name is no token, or if
-    /// its value, path or domain contains a `;` or a control character, or begins or ends with a space.
+    /// The server logs a malformed cookie and does not send it. A cookie is malformed if its name is no token (RFC 9110
+    /// §5.6.2). It is also malformed if its value, path or domain contains a `;` or a control character, or begins or
+    /// ends with white space.
     ///
     /// ```
     /// use hyperlane_core::{Context, cookie::{Cookie, SameSite}};
@@ -73,7 +75,8 @@ impl Context {
         self.set_cookie(cookie)
     }
 
-    /// Sends the cookies that the program added to or removed from a jar of [`cookies`](Self::cookies).
+    /// Sets the cookies that the program added to a jar of [`cookies`](Self::cookies). From the client, removes the
+    /// cookies that the program removed from the jar.
     pub fn set_cookies(&mut self, jar: &CookieJar) -> &mut Self {
         for cookie in jar.delta() {
             self.set_cookie(cookie.clone());
@@ -85,7 +88,7 @@ impl Context {
 #[cfg(feature = "cookies-secure")]
 impl Context {
     /// Returns the value of a cookie that [`set_signed_cookie`](Self::set_signed_cookie) has set with this key. Returns
-    /// `None` if the client has changed the cookie.
+    /// `None` if the client has not sent the cookie, or has changed its value.
     pub fn signed_cookie(&self, key: &cookie::Key, name: impl AsRef<str>) -> Option<String> {
         self.cookies()
             .signed(key)
@@ -93,8 +96,9 @@ impl Context {
             .map(|cookie| cookie.value().to_owned())
     }
 
-    /// Sets a cookie that the client can read but not change. An HMAC over name and value protects it. A malformed
-    /// cookie is not sent, as in [`set_cookie`](Self::set_cookie).
+    /// Sets a cookie whose value the client can read but not change. An HMAC protects the value. The HMAC does not
+    /// cover the name, so the client can send the value under the name of another signed cookie. A malformed cookie is
+    /// not sent, as in [`set_cookie`](Self::set_cookie).
     pub fn set_signed_cookie(
         &mut self,
         key: &cookie::Key,
@@ -106,7 +110,7 @@ impl Context {
     }
 
     /// Returns the value of a cookie that [`set_private_cookie`](Self::set_private_cookie) has set with this key.
-    /// Returns `None` if the client has changed the cookie.
+    /// Returns `None` if the client has not sent the cookie, or has changed it.
     pub fn private_cookie(&self, key: &cookie::Key, name: impl AsRef<str>) -> Option<String> {
         self.cookies()
             .private(key)

@@ -36,14 +36,18 @@ pub(crate) struct RouteCors {
 }
 
 impl Context {
-    /// Returns an error if a page sent the request and its origin is not allowed. A request with neither `Origin` nor
-    /// fetch metadata is taken to come from a client other than a browser page, and passes. There is one exception: the
-    /// request is refused if it may carry a session cookie that a page of another site caused the browser to send.
+    /// Returns an error if the request comes from a page whose origin is not allowed. Also returns an error if
+    /// `Sec-Fetch-Site` names another site and the request has no `Origin`.
+    ///
+    /// A request with neither `Origin` nor `Sec-Fetch-Site` usually passes, because it seems to come from a client that
+    /// is not a browser. There is one exception: the server refuses such a request if a page of another site may have
+    /// caused the browser to send it with the session cookie.
     pub(crate) fn check_origin(&self, route: &AllowedOrigins) -> Result<(), RequestError> {
         self.check_page(route, Purpose::Other)
     }
 
-    /// Checks the origin like [`check_origin`](Self::check_origin), and also the purpose of the request.
+    /// Checks the request like [`check_origin`](Self::check_origin). If `purpose` is an event stream, also refuses
+    /// requests by elements of a page (such as images), and by links and frames on other sites.
     pub(crate) fn check_page(
         &self,
         route: &AllowedOrigins,
@@ -107,8 +111,8 @@ impl Context {
         }
     }
 
-    /// Decides the CORS fields of the response. [`head`](Self::head) adds them later, because a hook may still reset or
-    /// replace the response.
+    /// Decides the CORS fields of the response. [`head`](Self::head) adds them later, because a hook (a route,
+    /// middleware or error hook) may still reset or replace the response.
     pub(crate) fn decide_cors(&mut self, route: &RouteCors) {
         let Some(connection) = &self.connection else {
             return;
@@ -148,7 +152,8 @@ impl Context {
         self.extras.as_ref()?.cors.as_deref()
     }
 
-    /// Returns whether the request is a preflight of a page whose origin is allowed.
+    /// Returns whether the request is a preflight of a page whose origin is allowed, for a method that the route's CORS
+    /// policy lists.
     ///
     /// A browser sends a preflight without cookies, and without the fields for which it requests permission. Middleware
     /// may refuse the preflight because these cookies or fields are missing, although it would accept the request that
@@ -158,8 +163,8 @@ impl Context {
             .is_some_and(|cors| cors.answer.kind == CorsKind::Preflight)
     }
 
-    /// Answers a preflight that no route handles: the path has no route for `OPTIONS`. If middleware has already set a
-    /// response with a success status, keeps this response.
+    /// Answers a preflight that no route handles: the path has no route for `OPTIONS`. Does nothing for other requests.
+    /// If middleware has already set a response with a success status, keeps this response.
     ///
     /// # Errors
     /// [`RequestError::Origin`] if the page may not send the request.
@@ -188,7 +193,7 @@ impl Context {
     }
 
     /// Adds the CORS fields to the response. A field that the program has set keeps its value. The exception is `vary`:
-    /// this function adds names to the program's value.
+    /// the function adds `Origin` to the program's value, unless the value contains `Origin` or `*`.
     pub(super) fn attach_cors(&mut self) {
         let Some(cors) = self
             .extras

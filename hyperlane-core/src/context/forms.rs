@@ -18,7 +18,7 @@ fn read_pairs<T: DeserializeOwned>(pairs: &[u8]) -> Result<T, String> {
 }
 
 impl Context {
-    /// Deserializes the query of the request as a `T`. A repeated name becomes a list.
+    /// Deserializes the query of the request as a `T`. A field that is a list gets all values of a repeated name.
     ///
     /// The values of a query are text, and the parser converts them to the types of the fields. `#[serde(flatten)]`
     /// hides these types from the parser, so numbers in a flattened struct need `#[serde(deserialize_with = ..)]`. The
@@ -46,12 +46,12 @@ impl Context {
         read_pairs(self.get_request().get_raw_query().as_bytes()).map_err(RequestError::Query)
     }
 
-    /// Deserializes the body of an HTML form as a `T`. A repeated name becomes a list. To read forms with files, use
-    /// [`multipart`](Self::multipart).
+    /// Deserializes the body of an HTML form as a `T`. A field that is a list gets all values of a repeated name. To
+    /// read forms with files, use [`multipart`](Self::multipart).
     ///
     /// # Errors
     /// [`RequestError::Form`] with the name of the missing or invalid field (400), [`RequestError::ContentType`] if the
-    /// request has another content type (415).
+    /// request has another content type (415). A request without a content type is accepted.
     pub fn form<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
         let request = self.get_request();
         if media_type(request.get_headers()).is_some_and(|media_type| media_type != FORM) {

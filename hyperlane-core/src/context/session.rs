@@ -33,7 +33,7 @@ pub(super) struct RequestSession {
     /// The credential of the client, and the result of looking it up.
     loaded: Option<(Credential, Loaded)>,
     is_looked_up: bool,
-    /// True if the client has sent a token of this server, but no valid credential.
+    /// True if the client has sent a text that has the form of a session token, but no valid credential.
     is_token_refused: bool,
     /// The sessions that this request has destroyed.
     ended: Vec<Session>,
@@ -47,9 +47,9 @@ impl Context {
     ///
     /// The server recognizes the client by a valid cookie, or else by the first valid token ([`Session::token`]) in
     /// `Authorization: Bearer`, `?token=` or `Sec-WebSocket-Protocol`. If a text in one of these places does not have
-    /// the form of a session token, the server ignores it, and the program may use it. If the only credential is an
-    /// invalid token of this server, the session lasts only for this request and sets no cookie. A handler that takes a
-    /// [`Session`] as argument does not run in this case, and the client gets 401.
+    /// the form of a session token, the server ignores it, and the program may use it. If the client sends a text of
+    /// this form but no valid credential, the session lasts only for this request and sets no cookie. A handler that
+    /// takes a [`Session`] as argument then does not run, and the client gets 401.
     ///
     /// Over TLS the cookie is Secure and named `__Host-session`. Without TLS, its name is `session`. The server assumes
     /// TLS if a proxy of [`trusted_proxies`](crate::ServerConfig) reports it, or if the setting
@@ -232,16 +232,16 @@ impl Context {
         kept.is_token_refused = is_token_refused;
     }
 
-    /// Returns whether the client has sent a token of this server, has no valid credential, and has got no session
-    /// during this request.
+    /// Returns whether the client has sent a text that has the form of a session token, has no valid credential, and
+    /// has got no lasting session during this request. A session that lasts only for this request does not count.
     pub(crate) fn is_session_token_refused(&mut self) -> bool {
         let session = self.try_session();
         let kept = &self.extras.get_or_insert_default().session;
         kept.is_token_refused && session.is_none_or(|session| session.is_passing())
     }
 
-    /// Returns whether the client sent an id that a login has replaced, and has got no other session during this
-    /// request. The response to the login contains the new cookie.
+    /// Returns whether the client sent a cookie with an id that a login has replaced, and has got no other lasting
+    /// session during this request. The login is another request. Its response contains the new cookie.
     pub(crate) fn is_session_replaced(&mut self) -> bool {
         let session = self.try_session();
         let kept = &self.extras.get_or_insert_default().session;
@@ -249,7 +249,8 @@ impl Context {
             && session.is_none_or(|session| session.is_passing())
     }
 
-    /// Frees the state that the connection does not need after the head of the response was sent.
+    /// Frees the state that the connection does not need after the head of the response was sent. Also limits a
+    /// connection that the client opened with a former id.
     pub(super) fn shrink_session(&mut self) {
         if let Some(extras) = &mut self.extras {
             let kept = &mut extras.session;
@@ -331,7 +332,8 @@ impl Context {
         }
     }
 
-    /// Loads the client's session from the store. Does nothing without a store or a signed credential.
+    /// Loads the client's session from the store. Does nothing without a store. Only credentials with a valid signature
+    /// are looked up.
     pub(crate) async fn load_session(&mut self) -> Result<(), RequestError> {
         let sessions = self.sessions();
         if sessions.has_store() {

@@ -1,4 +1,4 @@
-//! Values that a server shares with its hooks.
+//! Values that a server shares with its hooks (the program's functions that handle requests).
 
 use std::{
     any::{Any, TypeId},
@@ -65,7 +65,8 @@ impl States {
         self.shared.values.contains_key(&TypeId::of::<T>())
     }
 
-    /// Returns the value of type `T`. Returns `None` if the program has not set one.
+    /// Returns the value of type `T` that the program has set. Returns `None` if the program has not set one, even if
+    /// [`get_or_default`](Self::get_or_default) has created one.
     pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.shared
             .values
@@ -88,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// The states of a server. A default in the test requests other values from them.
+    /// The values of the test's server. `Outer::default` requests an `Inner` from them.
     static STATES: LazyLock<States> = LazyLock::new(States::default);
 
     #[derive(Default)]

@@ -7,7 +7,7 @@ use crate::{context::Context, error::RequestError, http::Headers};
 
 const JSON: &str = "application/json";
 
-/// Deserializes a value. The error names the invalid part of the request.
+/// Deserializes a value. The error names the path of the invalid field, if the path is known.
 pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, String>
 where
     T: Deserialize<'de>,
@@ -44,9 +44,12 @@ impl Context {
     /// Reads the body as JSON.
     ///
     /// # Errors
-    /// [`RequestError::Json`] with the path of the missing or invalid field (400), [`RequestError::ContentType`] if the
-    /// content type of the request is not JSON (415). The check of the content type stops pages of other sites: without
-    /// permission by CORS, a page can send text or a body without a content type, but not JSON.
+    /// - [`RequestError::Json`] (400) if the body is not valid JSON or does not fit the type. The error names the
+    ///   invalid field, if its path is known.
+    /// - [`RequestError::ContentType`] (415) if the content type of the request is not JSON.
+    ///
+    /// The check of the content type stops pages of other sites: without permission by CORS, a page can send text or a
+    /// body without a content type, but not JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
         let request = self.get_request();
         if media_type(request.get_headers())

@@ -1,4 +1,6 @@
 //! The program's access to the channels of sessions, within a request and outside of one.
+//!
+//! A channel carries messages between the program and the clients of a session, across lost connections.
 
 use std::{fmt, sync::Arc};
 
@@ -45,8 +47,8 @@ impl Channels {
         self.table.attachment().of()
     }
 
-    /// Sets the settings of channels that the program uses before a client has connected to them. If a server has
-    /// several endpoints for one direction, the settings of the first apply.
+    /// Suggests the settings of an endpoint for channels that the program uses before a client has connected to them.
+    /// If a server has several endpoints for one direction, the settings of the first endpoint apply.
     pub(crate) fn suggest(&self, direction: Direction, settings: &Arc<Settings>) {
         self.settings().suggest(direction, settings);
     }
@@ -58,7 +60,7 @@ impl Channels {
         }
     }
 
-    /// Returns the channels of a session. Returns `None` if the session is not valid now.
+    /// Returns the channels of a session. Returns `None` if this process has no valid session with this id.
     pub fn session(&self, id: &SessionId) -> Option<SessionChannels> {
         Some(self.of(self.table.find(id)?))
     }
@@ -125,9 +127,10 @@ impl Context {
     /// Returns the WebSocket channel of the client's session. The client need not be connected: messages wait for the
     /// client, and reach all of its tabs. Clients connect at an endpoint: `server.at("/ws").get(ws())`.
     ///
-    /// A hook that answers the request for a page can already send messages to the page. This also works while the
-    /// previous page is still connected. The messages go to the new page: the channel recognizes it as the next
-    /// connection that arrives within 30 s and sends neither a resume id nor the id of a tab.
+    /// A hook that answers the request for a page can already send messages to the page, although the page connects
+    /// only later. This also works while the previous page is still connected. The channel recognizes the new page
+    /// within 30 s, by two signs: its request has no resume id (the position of an earlier connection), and no id of a
+    /// tab. The next connection with these signs gets the messages.
     ///
     /// If the client has no session, this method creates one.
     ///

@@ -1,4 +1,4 @@
-//! Connections to channels by an event stream.
+//! Connections to a session's channels by an event stream.
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl ChannelHandler {
-    /// Connects the client to the channel by an event stream.
+    /// Connects the client to the channel by an event stream, and waits until the stream closes.
     pub(super) fn follow<'a>(
         self: Arc<Self>,
         stream: &'a mut Stream,
@@ -45,7 +45,7 @@ impl ChannelHandler {
         ctx.check_page(&self.cors.origins, Purpose::Stream)?;
         refuse_token(ctx)?;
         if ctx.get_request().get_method().is_head() {
-            // A response to HEAD has no events. So the connection gets no position in the channel.
+            // A response to HEAD has no events. So the client gets the header fields, but no position in the channel.
             ctx.get_mut_response()
                 .set_header("content-type", "text/event-stream")
                 .set_header("cache-control", "no-cache");
@@ -57,7 +57,8 @@ impl ChannelHandler {
         if let Some(Ok(id)) = claim.from
             && was_closed(&entry, self.direction, id.epoch)
         {
-            // The channel that the client wants to resume was closed. After a 204, a browser does not reconnect.
+            // The client wants to resume a channel that the program has closed. After a 204, a browser does not
+            // reconnect.
             ctx.get_mut_response().set_status_code(204);
             return Ok(None);
         }
@@ -66,9 +67,9 @@ impl ChannelHandler {
         }
         let connection = stream.connection().clone();
         if is_replaced {
-            // The client sent a session id that a login has replaced, so `ctx.session()` has created another session. A
-            // channel of that session would get no messages. So the server closes the connection, and the browser
-            // reconnects with the new cookie.
+            // The client sent a session id that a login has replaced, so `ctx.session()` has begun a new session. No
+            // messages would arrive on a channel of the new session. The server therefore closes the connection, and
+            // the browser reconnects with the cookie of the login.
             close_for_new_id(&connection);
             return Ok(None);
         }
@@ -93,9 +94,10 @@ impl ChannelHandler {
 }
 
 /// Encodes the first event of a stream. The event names the position of the client, so a client that disconnects before
-/// the first message can resume.
+/// the first message can resume. If `is_reset` is true, the event tells the client that it has missed messages.
 fn first_event(id: ResumeId, retry: Duration, is_reset: bool) -> Vec<u8> {
-    // The delay is between `retry` and twice `retry`.
+    // The client reconnects after a random delay between `retry` and twice `retry`, so clients do not all reconnect at
+    // once.
     let jitter = random() % (retry.as_millis().max(1) as u64);
     let name = if is_reset { "reset" } else { POSITION };
     let event = position_event(name, id).retry(retry + Duration::from_millis(jitter));

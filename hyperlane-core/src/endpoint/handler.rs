@@ -1,4 +1,5 @@
-//! The parts of request handling that all endpoints share.
+//! The parts of request handling that all endpoints share. At an endpoint, clients connect to a channel of their
+//! session.
 
 use std::sync::Arc;
 
@@ -51,8 +52,7 @@ pub(super) fn refuse_token(ctx: &mut Context) -> Result<(), RequestError> {
     }
 }
 
-/// A connection that is attached to a channel. While the hook waits for the end of the connection, it keeps no other
-/// state.
+/// A connection that is attached to a channel. A hook that waits for the end of the connection keeps no other state.
 pub(super) struct Open {
     pub(super) connection: Arc<Link>,
     pub(super) attached: Attached,
@@ -84,7 +84,8 @@ impl ChannelHandler {
         }
     }
 
-    /// Reads the position at which the client wants to resume.
+    /// Reads the claim of a client from its request: the id to resume from, and the client's tab. The id of a plain
+    /// WebSocket is ignored.
     pub(super) fn claim(&self, stream: &Stream, ctx: &Context, kind: Kind) -> Claim {
         let request = ctx.get_request();
         let headers = request.get_headers().get_all("last-event-id");
@@ -109,7 +110,8 @@ impl ChannelHandler {
         of_session(entry, self.direction, &self.settings)
     }
 
-    /// Attaches a connection to the session's channel. If the channel has just ended, creates a new channel.
+    /// Attaches a connection to the session's channel. If the channel has just ended, creates a new channel. Returns
+    /// `None` if the session has ended, or if the channel has closed the connection.
     pub(super) fn attach(
         &self,
         entry: &Arc<SessionEntry>,

@@ -1,4 +1,6 @@
 //! Connections to channels by a WebSocket.
+//!
+//! A channel carries messages between the program and the clients of a session, across lost connections.
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
@@ -76,7 +78,8 @@ impl ChannelHandler {
         // because the page belongs to another site.
         stream.check_upgrade(ctx, &upgrade)?;
         // A page cannot read the status of a failed handshake, but it can read the code of a Close frame. So the server
-        // completes the handshake, and reports a refused token or a replaced session by a Close frame.
+        // completes the handshake, and reports by a Close frame that the session's token is refused, or that the id of
+        // the session was replaced.
         let is_refused = ctx.is_session_token_refused();
         let is_replaced = ctx.is_session_replaced();
         // The session is created before the 101, because the 101 sets the cookie.
@@ -148,7 +151,8 @@ async fn receive(channel: &Arc<Channel>, connection: &Arc<Link>, acks: &Acks) {
     .await;
 }
 
-/// Encodes the first message for a client that counts messages to resume.
+/// Encodes the first message to a client with resume ids. Such a client counts the messages from this position on, and
+/// sends its position when it connects again.
 fn first_message(id: ResumeId, tab: Tab, is_reset: bool) -> String {
     let ResumeId { epoch, offset } = id;
     format!(

@@ -12,7 +12,7 @@ use crate::{config::ServerConfig, proto::http::forwarded::Cidr};
 /// The number of live connections per client address, and its limit.
 pub(super) struct Admission {
     most: usize,
-    /// The trusted proxies. Each proxy stands for many clients. So the server does not limit the connections of a
+    /// The trusted proxies. Each proxy stands for many clients, so the server does not limit the connections of a
     /// proxy.
     proxies: Vec<Cidr>,
     counts: Mutex<HashMap<IpAddr, u32>>,
@@ -55,8 +55,8 @@ impl Admission {
         }
     }
 
-    /// Returns the address under which the server counts a peer. Returns `None` for peers that may stand for many
-    /// clients: loopback addresses and trusted proxies.
+    /// Returns the address under which the server counts a peer. Returns `None` for a peer that is not counted: a peer
+    /// without an address, and a peer that may stand for many clients (a loopback address or a trusted proxy).
     fn counted_address(&self, peer: Peer) -> Option<IpAddr> {
         let address = peer.address()?.ip().to_canonical();
         match address {
@@ -66,8 +66,8 @@ impl Admission {
     }
 }
 
-/// Returns the part of an address that identifies a client. For IPv6 this is the /64, because a client owns the whole
-/// network.
+/// Returns the part of an address that identifies a client. For IPv6 this is the /64 network, because a client usually
+/// owns all addresses of its /64.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => {

@@ -12,8 +12,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Hosts {
     listed: Vec<AllowedHost>,
-    /// True if the server listens only on loopback addresses. A client that connects by TCP, without a load balancer,
-    /// must then request a loopback host (such as `localhost`) or a listed host.
+    /// True if the server has TCP addresses and all of them are loopback addresses. A client that connects by TCP,
+    /// without a load balancer, must then request a loopback host (such as `localhost`) or a host in `listed`.
     is_local: bool,
 }
 
@@ -21,8 +21,8 @@ impl Hosts {
     /// Creates the hosts from a valid configuration. `bound` contains the TCP addresses that the server listens on.
     ///
     /// If all TCP addresses are loopback addresses, other machines reach the server only through a program on this
-    /// machine: a proxy, or a browser that runs the script of a foreign page (DNS rebinding). The server then requires
-    /// a known host.
+    /// machine: a proxy, or a browser that runs the script of a foreign page (DNS rebinding). Such a script names a
+    /// foreign host. The server therefore requires a loopback host or a listed host.
     pub(crate) fn new(config: &ServerConfig, bound: impl IntoIterator<Item = IpAddr>) -> Self {
         let mut bound = bound.into_iter().peekable();
         Self {
@@ -39,8 +39,8 @@ impl Hosts {
     pub(super) fn allow(&self, via: Via, host: &str) -> bool {
         let is_open = match via {
             Via::Tcp => self.listed.is_empty() && !self.is_local,
-            // No browser speaks the PROXY protocol, so DNS rebinding is impossible here. Only the list restricts the
-            // hosts.
+            // No browser speaks the PROXY protocol, so DNS rebinding is impossible at such an address. Only a list of
+            // hosts in the configuration restricts the hosts.
             Via::Balancer => self.listed.is_empty(),
             Via::Trusted => true,
         };

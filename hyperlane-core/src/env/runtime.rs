@@ -1,8 +1,8 @@
-//! Timers and tasks on the server's runtime, for callers in another runtime or in none.
+//! Waits with a time limit, for callers in another runtime than the server's, or in none.
 //!
 //! A program may use a handle of this library on a thread without a runtime, in a runtime that ends soon, or in a
-//! runtime without timers. So work that waits, or that continues after the call, is spawned on the server's runtime.
-//! The work ends early only if the server's runtime ends.
+//! runtime without timers. So the timer of a wait runs as a task on the server's runtime. The timer fires early only if
+//! the server's runtime ends. The caller itself polls the work that it waits for.
 
 use std::{
     future::{Future, poll_fn},
@@ -48,8 +48,8 @@ impl Drop for Timer {
     }
 }
 
-/// Waits for `work` at most `limit` by the clock of `runtime`. Without a runtime, polls `work` only once. Returns
-/// `None` if `work` did not finish.
+/// Waits for `work` at most `limit` by the clock of `runtime`. The wait also ends if `runtime` ends. Without a runtime,
+/// polls `work` only once. Returns `None` if `work` did not finish.
 pub(crate) async fn within<F: Future>(
     runtime: Option<Handle>,
     limit: Duration,

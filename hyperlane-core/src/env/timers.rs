@@ -1,12 +1,13 @@
 //! A coarse clock and a timer wheel that all connections of a server share.
 //!
-//! A tick is 100 ms. Deadlines of connections are seconds long, so this precision suffices. Reading the clock is a
-//! single relaxed load.
+//! A tick is 100 ms. The time limits of connections are seconds long, so this precision suffices. Reading the clock is
+//! a single relaxed load.
 //!
 //! An entry of the wheel wakes one connection at one tick. A connection has at most one live entry. If a deadline of
 //! the connection moves to a later time, the entry stays as it is. When the entry fires, the connection compares its
-//! own timestamps with the clock and adds a new entry. A deadline that moves to an earlier time adds a new entry at
-//! once. The old entry then fires without effect. One task per server drives the wheel.
+//! own timestamps with the clock, and adds a new entry if a deadline is still ahead. A deadline that moves to an
+//! earlier time adds a new entry at once. The old entry then fires without effect. One task per server drives the
+//! wheel.
 
 use std::{
     sync::{
@@ -23,8 +24,8 @@ pub(crate) struct Tick(pub(crate) u32);
 /// Length of a tick.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// Number of slots. One turn of the wheel takes 102 s. An entry with a later deadline fires after one turn, and its
-/// connection adds a new entry.
+/// Number of slots. One turn of the wheel takes 102 s. If the deadline is further away, the entry fires after one turn,
+/// and the connection adds a new entry.
 const SLOTS: usize = 1024;
 
 impl Tick {
@@ -69,8 +70,8 @@ impl Timers {
         Tick(self.now.load(Ordering::Relaxed))
     }
 
-    /// Adds an entry that fires at `at` or after one turn of the wheel, whichever is sooner. Returns the tick at which
-    /// the entry fires.
+    /// Adds an entry that fires at `at` or after one turn of the wheel, whichever is sooner. If `at` is not in the
+    /// future, the entry fires at the next tick. Returns the tick at which the entry fires.
     pub(crate) fn arm(&self, key: TimerKey, at: Tick) -> Tick {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         // `advance` moves the clock under the same lock. So the clock cannot pass the slot of the new entry before the

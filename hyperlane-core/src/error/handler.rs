@@ -9,8 +9,9 @@ use crate::http::{Failure, HttpStatus, IntoResponse, Response, explain};
 /// implements `std::error::Error` to this type.
 ///
 /// A converted error becomes a response with status 500, and the error's text goes only to the log. Two kinds of errors
-/// keep their status and text: a [`RequestError`], and a [`SessionError`] that the client caused. [`new`](Self::new)
-/// creates an error with a status and text of your own.
+/// have their own status: a [`RequestError`], and a [`SessionError`] that the client caused. [`new`](Self::new) creates
+/// an error with a status and text of your own. The client gets the text of these three if the status is below 500, or
+/// is 501 or 505.
 ///
 /// `Error` itself does not implement `std::error::Error`. If `Error` implemented this trait, Rust would not allow the
 /// generic conversion by `?`. `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not implement `std::error::Error`
@@ -68,7 +69,8 @@ impl Error {
         Self(Box::new(Reason::Cause(cause.into())))
     }
 
-    /// Converts the error to a [`RequestError`] for the `request_error` hooks.
+    /// Converts the error to a [`RequestError`] for the `request_error` hooks, the program's functions that handle
+    /// errors of requests.
     pub(crate) fn into_request_error(self) -> RequestError {
         let status = self.status();
         match *self.0 {
@@ -111,8 +113,9 @@ impl<E: StdError + Send + Sync + 'static> BecomesError for E {}
 
 impl<E: BecomesError> From<E> for Error {
     fn from(error: E) -> Self {
-        // A `RequestError` and a `ResponseError` stay what they are, because both are answered differently. The
-        // `Option` lets the code move the error out of the reference that the downcast returns.
+        // A `RequestError` and a `ResponseError` keep their types: a `RequestError` has its own status, and a
+        // `ResponseError` may mean that the connection has ended. The `Option` lets the code move the error out of the
+        // reference that the downcast returns.
         let mut error = Some(error);
         let any: &mut dyn Any = &mut error;
         if let Some(error) = any
@@ -127,8 +130,8 @@ impl<E: BecomesError> From<E> for Error {
         {
             return Self(Box::new(Reason::Response(error)));
         }
-        // A session error that the client caused, for example by a forged token, has a status for the client. The
-        // client gets the text of such an error. The text of all other errors goes to the log.
+        // A session error that the client's credential caused, for example a token instead of a cookie, has a status
+        // for the client. The client gets the text of such an error. The text of all other errors goes to the log.
         if let Some(error) = any.downcast_ref::<Option<SessionError>>()
             && let Some(error) = error
             && let Some(status) = error.client_status()
@@ -186,7 +189,8 @@ impl IntoResponse for Error {
     }
 }
 
-/// Writes an error into the response as plain text. The text of an internal error goes only to the log.
+/// Writes an error into the response as plain text. The text of an internal error goes only to the log. `is_end` is
+/// true if the error means that the connection has ended.
 pub(super) fn answer(response: &mut Response, status: u16, error: &dyn fmt::Display, is_end: bool) {
     let phrase = HttpStatus::phrase(usize::from(status));
     // A status below 500 describes an error of the client. So do 501 and 505: the client asked for something that the

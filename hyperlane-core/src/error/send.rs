@@ -8,17 +8,17 @@ use crate::{
     proto::ws::{CloseFrame, ProtocolError},
 };
 
-/// The reason why an outbox refused a message.
+/// The reason why an [`Outbox`](crate::Outbox), the handle to the sending side of a connection, refused a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
     /// The outbox is above its high-water mark. The message was not queued.
     #[error("the outbox is above its high-water mark: the peer does not read fast enough")]
     Full,
-    /// The connection has ended, or the server has sent a Close frame on it.
+    /// The connection has ended, or the server has begun to close it, for example by a Close frame.
     #[error("the connection is closed")]
     Closed,
-    /// The connection belongs to a channel of a session. The client counts the messages on this connection, so a
-    /// message from outside of the channel would make the count wrong.
+    /// The connection belongs to a channel of a session (messages that are kept across lost connections). The client
+    /// counts the messages on this connection, so a message from outside of the channel would make the count wrong.
     #[error(
         "the connection belongs to a channel: send by `ctx.ws()` or `ctx.sse()` themselves, not by their outbox"
     )]
@@ -29,7 +29,7 @@ pub enum PushError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponseError {
-    /// The connection has ended, or the server has sent a Close frame on it.
+    /// The connection has ended, or the server has begun to close it, for example by a Close frame.
     #[error("the connection is closed")]
     ConnectionClosed,
     /// The response is already complete. Each request has one response, so further bytes were not sent.

@@ -4,9 +4,10 @@ use std::io;
 
 /// The reason why a session operation failed.
 ///
-/// If a handler returns the error by `?`, the server answers with a status. The status is 403 or 409 if the client's
-/// credential does not allow the operation ([`ByToken`](Self::ByToken), [`Former`](Self::Former),
-/// [`Passing`](Self::Passing)), and otherwise 500.
+/// If a handler (a function that answers requests) returns the error by `?`, the server answers with this status:
+/// - 403 for [`ByToken`](Self::ByToken), and 409 for [`Former`](Self::Former) and [`Passing`](Self::Passing): the
+///   client's credential does not allow the operation.
+/// - 500 for all other errors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
@@ -43,8 +44,8 @@ pub enum SessionError {
 }
 
 impl SessionError {
-    /// Returns the status of the response if the client's credential caused the error, and `None` if the program caused
-    /// it.
+    /// Returns the status of the response if the client's credential caused the error. Returns `None` for all other
+    /// errors.
     pub(super) fn client_status(&self) -> Option<usize> {
         match self {
             Self::ByToken => Some(403),

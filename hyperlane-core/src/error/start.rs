@@ -20,7 +20,7 @@ pub enum ServerError {
     /// The configuration is invalid.
     #[error("invalid configuration: {0}")]
     Config(#[from] ConfigError),
-    /// A route is invalid.
+    /// The pattern of a route is invalid.
     #[error("{pattern:?} at {place}: {source}")]
     Route {
         /// The pattern as written.
@@ -30,7 +30,7 @@ pub enum ServerError {
         /// The fault of the pattern.
         source: RouteError,
     },
-    /// An endpoint allows an invalid origin, or `null`.
+    /// An endpoint (a route for the clients of a channel) allows an invalid origin, or `null`.
     #[error("the endpoint {pattern:?} at {place} allows an invalid origin: {source}")]
     Origin {
         /// The pattern as written.

@@ -6,18 +6,22 @@ use crate::proto::http::track::ResponseTracker;
 ///
 /// | from | by | to |
 /// |---|---|---|
-/// | `None` | a route's guard accepts a WebSocket handshake | `Accepted` |
-/// | `None` | a hook opens an event stream, and response middleware runs first | `Opening` |
+/// | `None`, `Raw` with only interim answers (1xx) | a guard or `upgrade` accepts a WebSocket handshake | `Accepted` |
+/// | `None`, `Raw` with only interim answers | a hook opens an event stream; middleware runs | `Opening` |
 /// | `None` | the program sends raw bytes | `Raw` |
-/// | `None`, `Raw` with only interim answers (1xx) | the server sends a response with a complete body | `Typed` |
-/// | `None`, `Raw` with only interim answers | the server sends the head of a response whose body follows | `Streaming` |
+/// | `None`, `Raw` with only interim answers | the server sends a response with a complete body | `Typed` |
+/// | `None`, `Raw` with only interim answers | the server sends a head, and a body in pieces follows | `Streaming` |
 /// | `None`, `Opening`, `Raw` with only interim answers | the server sends the head of an event stream | `Events` |
-/// | `Opening` | the hook drops the future that opens the event stream | `None` |
+/// | `Opening` | the opening fails, or the hook drops the future that opens the event stream | `None` |
 /// | `Accepted` | the handler answers by HTTP | `None` |
 /// | `Accepted`, `Raw` with a 101 | the handler reads, sends, upgrades or returns | `Switched` |
 /// | `Streaming` | the server sends the end of the body | `Typed` |
 ///
-/// A state is final if no row leads from it. A new request begins with `None`.
+/// A state is final if no row leads from it. There is one exception: if a mounted tower service fails without an
+/// answer, any state becomes `Streaming`, and the server cuts the connection. A new request begins with `None`.
+///
+/// A hook is a function of the program that handles requests. The handler is the hook of the route. A guard is a check
+/// of the route that runs before the handler.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// Nothing was sent.
@@ -33,7 +37,8 @@ pub(crate) enum Answer {
     Typed { closes: bool },
     /// The head of a response was sent, and its body is incomplete.
     Streaming { closes: bool, chunked: bool },
-    /// An event stream of typed events. `chunked` is false if the client speaks HTTP/1.0.
+    /// An event stream of typed events. `chunked` is false if the client speaks HTTP/1.0, or if the response has this
+    /// version.
     Events { chunked: bool },
     /// The connection is a WebSocket.
     Switched,
@@ -42,7 +47,7 @@ pub(crate) enum Answer {
 /// Progress of an answer. It decides what the server can send next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// Nothing was sent except interim answers (1xx).
+    /// Nothing was sent except interim answers (1xx). For [`Answer::Accepted`], a timer may also have sent the 101.
     Unanswered,
     /// The end of the body is missing. If the server cannot send the end, it cuts the connection: HTTP/1.1 has no other
     /// sign of an incomplete body.
@@ -53,7 +58,7 @@ pub(crate) enum Progress {
     Whole,
     /// The answer is complete, and the connection closes after it.
     Last,
-    /// The connection is a WebSocket.
+    /// The connection is a WebSocket, or the program has sent a 101 of its own.
     Switched,
 }
 

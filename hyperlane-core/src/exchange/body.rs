@@ -1,5 +1,7 @@
-//! The body of a request. The server reads the whole body before it runs the program's functions, or the program's
-//! handler reads the body piece by piece.
+//! The body of a request. The server reads the whole body before the hooks run, or the handler reads the body piece by
+//! piece.
+//!
+//! Hooks are the program's functions that handle a request. The handler is the hook of the route.
 
 #[cfg(feature = "tower")]
 mod frames;
@@ -29,8 +31,8 @@ use crate::{
     proto::http::{chunked::ChunkedDecoder, head::BodyFraming, write::CONTINUE},
 };
 
-/// Maximum number of unread bytes of a body that the server reads and drops to keep the connection. To drop more bytes
-/// would cost more than a new connection.
+/// Maximum number of unread bytes of a body with which an answer still keeps the connection. The server reads and drops
+/// these bytes later. To drop more bytes would cost more than a new connection.
 const MAX_DRAIN: u64 = 64 * 1024;
 
 /// The way in which a route reads the body of a request.
@@ -43,7 +45,8 @@ pub enum BodyMode {
     Stream,
 }
 
-/// The way in which a route reads the body, and the maximum length of the body in bytes.
+/// The way in which a route reads the body, and the maximum length of the body in bytes. Without a maximum of the
+/// route, `ServerConfig::max_body` applies to a whole body, and a streamed body has no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BodyPlan {
     pub(crate) mode: BodyMode,
@@ -179,8 +182,8 @@ impl State {
     }
 
     /// Returns whether the unread rest of the body is short enough for the server to read and drop it. `unread` has the
-    /// bytes that are already buffered. They belong to the rest, so for a body with a length the result does not depend
-    /// on how many bytes have arrived.
+    /// bytes that are already buffered. They are a part of the rest, and the rest of a body with a length is known
+    /// without them.
     fn can_drain(&self, unread: &[u8]) -> bool {
         match &self.rest {
             Rest::Done => true,
@@ -191,7 +194,7 @@ impl State {
     }
 }
 
-/// Returns whether a chunked body ends within `unread` after at most [`MAX_DRAIN`] bytes.
+/// Returns whether a chunked body ends within `unread` after at most [`MAX_DRAIN`] bytes of data.
 fn ends_within_limit(mut decoder: ChunkedDecoder, mut unread: &[u8]) -> bool {
     let mut length = 0;
     while let Ok(step) = decoder.decode(unread) {
@@ -266,7 +269,8 @@ impl Incoming {
             }
             drop(input);
             if state.expect == Expect::Pending {
-                // The handler asks for the body, so the server asks the client for it.
+                // The handler waits for the body, or the server waits for the whole body before the hooks run. The
+                // client sends the body only after `100 Continue`.
                 state.expect = Expect::No;
                 // An error is ignored here. The next read or send reports it.
                 let _ = connection
@@ -307,8 +311,8 @@ impl Incoming {
         }
     }
 
-    /// Returns whether the connection has to close after an answer that is sent now. If not, [`drain`](Self::drain)
-    /// later reads and drops the rest of the body without a maximum length.
+    /// Returns whether the unread rest of the body requires the connection to close after an answer that is sent now.
+    /// If not, the answer keeps the connection, and [`drain`](Self::drain) later reads and drops the rest.
     ///
     /// `may_read` is true if the body of the answer is still to be sent, and the program may read the body of the
     /// request to produce it.
@@ -319,7 +323,7 @@ impl Incoming {
         }
         let input = self.connection.lock_input();
         if state.expect != Expect::No && input.buffer.is_empty() {
-            // The client may send the body or omit it (RFC 9110 §10.1.1).
+            // The client may send the body or omit it (RFC 9110 §10.1.1), so its next bytes would be ambiguous.
             return true;
         }
         let is_read_on = may_read && state.readers > 0;
@@ -336,7 +340,8 @@ impl Incoming {
             if let Some(RequestError::BodyTooLarge { .. }) = state.failed {
                 state.failed = None;
             }
-            // A client that waited for `100 Continue` and got a final answer may send the body or omit it.
+            // A client that waited for `100 Continue` and got a final answer may send the body or omit it. Its next
+            // bytes would be ambiguous.
             let waits = state.expect != Expect::No;
             if waits && !state.is_done() && self.connection.lock_input().buffer.is_empty() {
                 return false;
@@ -455,16 +460,17 @@ impl Exchange {
 /// The body of a request, piece by piece.
 ///
 /// [`Context::body_stream`](crate::Context::body_stream) returns this type. On a route that reads its body as a stream
-/// ([`ServerHook::BODY`](crate::ServerHook::BODY), `#[body_stream(x)]`), the server reads the socket when the handler
-/// asks for a piece. The server buffers at most 64 KiB ahead of the handler, and then the client has to wait. The first
-/// wait for a piece sends `100 Continue` if the client expects it (RFC 9110 §10.1.1). On other routes the stream yields
-/// the body that the server has read before.
+/// ([`ServerHook::BODY`](crate::ServerHook::BODY), `#[body_stream(x)]`), the server reads the body at the pace of the
+/// handler. The server buffers about 64 KiB ahead of the handler at most (with the default of
+/// [`ServerConfig::inbox_bytes`](crate::ServerConfig)), and then the client has to wait. The first wait for a piece
+/// sends `100 Continue` if the client expects it (RFC 9110 §10.1.1). On other routes the stream yields the body that
+/// the server has read before.
 ///
 /// A `BodyStream` may be moved to another task. After the request is over, the rest of the body cannot be read. The
 /// server drops a rest of at most 64 KiB and keeps the connection. If more is unread when the answer begins, or the end
-/// of a chunked body has not arrived, the answer says `connection: close`. There is one exception: an answer whose own
-/// body is a stream may still read the request. Such an answer keeps the connection as long as a `BodyStream` of the
-/// request exists.
+/// of a chunked body has not arrived, the answer says `connection: close`. There is one exception: the program may
+/// still read the request while it produces an answer whose own body is a stream. Such an answer keeps the connection
+/// if a `BodyStream` of the request exists when the answer begins.
 ///
 /// As a `futures_core::Stream`, a `BodyStream` ends after an error.
 ///
@@ -501,8 +507,8 @@ enum Source {
     Incoming(Reader),
 }
 
-/// The access of one [`BodyStream`] to the body. [`State::readers`] counts these values, because the head of an answer
-/// depends on whether one exists.
+/// The access of one [`BodyStream`] to the body. [`State::readers`] counts these values: the head of an answer says
+/// `connection: close` or not depending on whether one exists.
 struct Reader(Arc<Incoming>);
 
 impl Reader {

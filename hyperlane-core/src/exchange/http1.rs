@@ -1,4 +1,4 @@
-//! HTTP/1.1 for an [`Exchange`](super::Exchange), which is one request and its answer: reads one head after the other
+//! HTTP/1.1 for an [`Exchange`](super::Exchange) (one request and its answer). [`Http1`] reads one head after the other
 //! from the connection's buffer, and sends the answers in order.
 //!
 //! Another version of HTTP would be another type with the same methods. The connection's task calls the methods
@@ -14,7 +14,7 @@
 //! | reset | the end of the connection ([`Ending::Abort`](crate::conn::end::Ending)), since HTTP/1.1 has no reset |
 //! | switch | [`Http1::switch_to_websocket`], [`Http1::switch_to_events`] |
 //!
-//! The state of the answer belongs to the exchange and is the same for all versions.
+//! The state of the answer belongs to the exchange and is the same for all versions of HTTP.
 
 use std::{
     cell::RefCell,
@@ -55,7 +55,7 @@ pub(crate) struct Facts {
     pub(crate) is_head: bool,
     /// The client speaks HTTP/1.0, which has no chunks.
     pub(crate) is_1_0: bool,
-    /// The client allows another request on this connection.
+    /// The client allows another request on this connection, and the method is not CONNECT.
     keeps_alive: bool,
 }
 
@@ -139,7 +139,7 @@ impl Http1 {
         } = self;
         let link = &**connection;
         let is_first = self.request_count == 0;
-        // One lock for the whole wait: a lock per step would cost more than the steps.
+        // One lock for the whole poll: a lock per step would cost more than the steps.
         let mut input = link.lock_input();
         let read = loop {
             let taken = STORAGE
@@ -188,8 +188,8 @@ impl Http1 {
         self.request_count = (self.request_count + 1).min(2);
     }
 
-    /// Ends a wait for a request. The next wait starts a new timer, so the time in between, in which the hook works,
-    /// does not count against the client.
+    /// Ends a wait for a request. The next wait starts a new timer. The time in between, in which a hook (a function of
+    /// the program) works, therefore does not count against the client.
     pub(super) fn stop_reading(&mut self) {
         if std::mem::take(&mut self.is_reading) {
             let now = self.connection.now();
@@ -199,7 +199,8 @@ impl Http1 {
 
     // ---------------------------------------------------------------- writing
 
-    /// Sends the head of an answer, and `body` if the body is complete.
+    /// Sends the head of an answer. `body` is the whole body if it is known already. Also sends `body` if the framing
+    /// is a length above 0 and the method is not HEAD.
     pub(super) fn send_head(
         &self,
         head: Head<'_>,
@@ -271,7 +272,7 @@ impl Http1 {
         Ok(())
     }
 
-    /// Ends the body.
+    /// Ends the body: sends the last chunk if the body is chunked.
     pub(super) fn finish(&self, chunked: bool) {
         if chunked {
             self.write(LAST_CHUNK);
@@ -329,7 +330,8 @@ impl Http1 {
             || self.connection.env.is_shutting_down()
     }
 
-    /// Returns whether the current request is the last on its connection. `is_begun` is true if its answer has begun.
+    /// Returns whether the current request is the last on its connection: the client allows no other request, or an
+    /// earlier request has no answer and the current answer has begun (`is_begun`).
     pub(super) fn is_last(&self, is_begun: bool) -> bool {
         !self.facts.keeps_alive || self.has_skipped_answer && is_begun
     }
@@ -351,7 +353,7 @@ fn has_begun(input: &Input) -> bool {
 /// A request whose head was removed from the buffer.
 struct Taken {
     facts: Facts,
-    /// The start of the body. An error refuses the request.
+    /// What the head says about the body. An error refuses the request.
     body: Result<BodyHead, RequestError>,
 }
 
@@ -400,8 +402,8 @@ fn take_head(
     if assigned.is_ok() {
         let headers = request.get_mut_headers();
         headers.append_head(&head.fields);
-        // Replaces a repeated length by a single field. Hooks then see one length, and so do servers to which hooks
-        // forward the fields (RFC 9110 §8.6).
+        // Replaces a repeated `Content-Length` by a single field. Hooks then see one length, and so do servers to which
+        // hooks forward the fields (RFC 9110 §8.6).
         if let (true, head::BodyFraming::Length(length)) = (head.length_repeated, head.framing) {
             headers.remove("content-length");
             headers.append_parsed("content-length", length.to_string().as_bytes());

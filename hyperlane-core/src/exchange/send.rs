@@ -48,7 +48,8 @@ impl Exchange {
         Ok(follows)
     }
 
-    /// Sends a piece of the body.
+    /// Sends a piece of the body that [`begin_body`](Self::begin_body) has begun. Does nothing if no body is in
+    /// progress.
     pub(crate) fn send_data(&self, piece: &Bytes) -> Result<(), ResponseError> {
         match self.answer {
             // An empty chunk would end the body.

@@ -35,8 +35,8 @@ impl Exchange {
         }
     }
 
-    /// Accepts a handshake without sending the 101. The 101 is sent when the handler first reads or sends, or calls
-    /// `Context::upgrade`.
+    /// Accepts a WebSocket handshake without sending the response, the 101. The 101 is sent when the handler (the
+    /// program's function for the route) first reads or sends, or calls `Context::upgrade`.
     pub(crate) fn accept_handshake(&mut self, handshake: Box<Handshake>) {
         self.connection().keep_handshake(handshake);
         self.answer = Answer::Accepted;
@@ -93,8 +93,8 @@ impl Exchange {
         }
     }
 
-    /// Reserves the answer for an event stream. The response middleware runs next, and then
-    /// [`begin_events`](Self::begin_events) sends the head.
+    /// Reserves the answer for an event stream. An accepted handshake is withdrawn. The response middleware runs next,
+    /// and then [`begin_events`](Self::begin_events) sends the head.
     pub(crate) fn open_events(&mut self, response: &Response) -> Result<(), ResponseError> {
         if self.answer.is_accepted() {
             self.withdraw_handshake();
@@ -132,13 +132,13 @@ impl Exchange {
         self.wire.switch_to_events(head, chunked);
         self.record.set_status(head.response.get_status_code());
         self.answer = Answer::Events { chunked };
-        // The answer to HEAD has no body, so no event may follow. The connection does not return to requests after an
-        // event stream, so it closes.
+        // The answer to HEAD has no body, so no event may follow. Nor can another request follow, because a connection
+        // stays an event stream. So the connection closes.
         self.closes |= self.wire.facts.is_head;
         Ok(())
     }
 
-    /// Ends a chunked event stream with the last chunk. Does nothing for any other answer.
+    /// Ends a chunked event stream with the last chunk. Does nothing for any other answer, or if the lane is closed.
     pub(crate) fn end_events(&mut self) {
         if matches!(self.answer, Answer::Events { chunked: true })
             && self.connection().lane.is_open()

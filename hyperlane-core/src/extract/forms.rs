@@ -1,4 +1,4 @@
-//! Queries and forms as arguments.
+//! Queries and forms as arguments of handlers.
 
 use std::ops::Deref;
 
@@ -31,8 +31,8 @@ wrappers! {
     /// }
     /// ```
     Query;
-    /// The body, an HTML form, deserialized as `T`. The server answers an invalid value with 400 and names the field in
-    /// the response. It answers a body of another media type with 415.
+    /// The body, a URL-encoded HTML form, deserialized as `T`. The server answers an invalid value with 400 and names
+    /// the field in the response. It answers a body of another media type with 415.
     ///
     /// ```
     /// use hyperlane_core::Form;

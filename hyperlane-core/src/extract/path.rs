@@ -19,7 +19,7 @@ use crate::{RequestError, RouteParams};
 pub(super) fn read<T: DeserializeOwned>(params: &RouteParams) -> Result<T, RequestError> {
     let params = Parameters(params);
     let value = T::deserialize(params).or_else(|mismatch| match (mismatch, params.only()) {
-        // `T` read the only parameter as text and parsed the text itself. So the error does not name the parameter yet.
+        // `T` read the only parameter as text and parsed the text itself, so the error does not name the parameter yet.
         (mismatch @ Mismatch::Value(_), Ok(parameter)) => parameter.named(Err(mismatch)),
         (mismatch, _) => Err(mismatch),
     });
@@ -213,7 +213,7 @@ struct Parameter<'a> {
 }
 
 impl Parameter<'_> {
-    /// Adds the parameter's name to the error.
+    /// Adds the parameter's name to the error. The result counts as the client's fault, whatever the error was.
     fn named<T>(self, result: Result<T, Mismatch>) -> Result<T, Mismatch> {
         result.map_err(|mismatch| match mismatch {
             Mismatch::Named(text) => Mismatch::Named(text),
@@ -222,7 +222,7 @@ impl Parameter<'_> {
     }
 }
 
-/// The parameters that have not been read.
+/// The parameters of a list or a map that have not been read.
 struct Remaining<'de, I> {
     values: I,
     /// The parameter whose name was read and whose value was not read yet.
@@ -438,7 +438,7 @@ mod tests {
         assert!(refused::<BTreeMap<String, Hex>>(&bad).contains(hex));
     }
 
-    /// A type that borrows the text without a copy.
+    /// A type that borrows the text of the parameter while it parses the text.
     #[derive(Debug, PartialEq)]
     struct Hex(u32);
 

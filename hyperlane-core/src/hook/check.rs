@@ -1,8 +1,9 @@
 //! Compile-time checks of a registered hook.
 //!
-//! The attributes of a hook's struct name the route, and the attributes of its method `handle` name parameters and
-//! guards. These are different items, so no macro sees both and can compare them. The registration of the hook does see
-//! both. It is a constant, so the compiler evaluates the checks, and a panic during the evaluation is a compile error.
+//! The attributes of a hook's struct name the route. The attributes of its method `handle` name parameters and guards.
+//! (A guard is a condition under which the hook serves a request.) These are different items, so no macro sees both and
+//! can compare them. The registration of the hook does see both. It is a constant, so the compiler evaluates the
+//! checks, and a panic during the evaluation is a compile error.
 
 #![allow(
     clippy::indexing_slicing,
@@ -32,8 +33,10 @@ pub(super) const fn params(pattern: &str, names: &[&str]) {
     }
 }
 
-/// Panics if no request can reach a hook: its guards decline every method of its route, or the hook serves a WebSocket
-/// and its route does not take GET.
+/// Panics if no request can reach a hook. Either its guards decline every method of its route, or the hook serves a
+/// WebSocket and its route does not take GET.
+///
+/// If `methods` is empty, the route takes every method, and nothing is checked.
 #[track_caller]
 pub(super) const fn methods(methods: &[&str], guards: &[Guard], websocket: bool) {
     if methods.is_empty() {
@@ -60,7 +63,7 @@ pub(super) const fn methods(methods: &[&str], guards: &[Guard], websocket: bool)
     panic!("{}", text.as_str());
 }
 
-/// Returns whether all guards accept the method.
+/// Returns whether all guards accept the method. A guard that accepts GET also accepts HEAD.
 const fn takes(guards: &[Guard], method: &str) -> bool {
     let mut at = 0;
     while at < guards.len() {

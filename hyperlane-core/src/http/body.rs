@@ -1,4 +1,4 @@
-//! Bodies of requests, and messages of WebSockets.
+//! Bodies of requests and messages of WebSockets as one type.
 
 use std::{
     borrow::Cow,
@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::proto::ws::{FramePayload, Message};
 
-/// The encoded bytes of a response, as returned by [`Response::build`](super::Response::build).
+/// The encoded bytes of a whole response, head included, as returned by [`Response::build`](super::Response::build).
 pub type ResponseBody = Vec<u8>;
 
 /// The body of a request, or one message of a WebSocket.
@@ -154,7 +154,8 @@ impl FramePayload for RequestBody {
     }
 
     fn is_binary(&self) -> bool {
-        // The body of a request can have any bytes, but a text frame must be UTF-8 (RFC 6455 §5.6).
+        // The body of a request can have any bytes, but a text frame must be UTF-8 (RFC 6455 §5.6). A body that is not
+        // UTF-8 therefore becomes a binary frame.
         self.binary || self.to_str().is_err()
     }
 }

@@ -23,13 +23,14 @@ pub struct EntityTag {
 }
 
 impl EntityTag {
-    /// Creates a strong tag: equal tags mean equal bytes. Each quote, blank, control character and `%` is replaced by
-    /// `%` and the two hexadecimal digits of its code.
+    /// Creates a strong tag: equal tags mean equal bytes. Each quote, space, ASCII control character and `%` is
+    /// replaced by `%` and the two hexadecimal digits of its code.
     pub fn strong(tag: impl AsRef<str>) -> Self {
         Self::new(false, tag.as_ref())
     }
 
-    /// Creates a weak tag: equal tags mean equivalent content.
+    /// Creates a weak tag: equal tags mean equivalent content. The same characters are replaced as by
+    /// [`strong`](Self::strong).
     pub fn weak(tag: impl AsRef<str>) -> Self {
         Self::new(true, tag.as_ref())
     }
@@ -75,7 +76,7 @@ impl fmt::Display for EntityTag {
 pub struct Validators {
     /// The `ETag`.
     pub etag: Option<EntityTag>,
-    /// The `Last-Modified`, in whole seconds.
+    /// The `Last-Modified`. A fraction of a second is ignored.
     pub last_modified: Option<SystemTime>,
 }
 
@@ -100,11 +101,11 @@ impl From<SystemTime> for Validators {
 /// The outcome of a request's conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Precondition {
-    /// The condition is true, or the request has no condition: answer as usual.
+    /// The request has no condition that is false: answer as usual.
     Holds,
-    /// 304: the client has the current version.
+    /// 304: the condition of a GET or HEAD for a newer version is false, because the client has the current version.
     NotModified,
-    /// 412: the condition is false.
+    /// 412: another condition is false.
     Failed,
 }
 
@@ -154,7 +155,8 @@ impl Validators {
         Precondition::Holds
     }
 
-    /// Returns the part that a GET asks for, of a representation of `length` bytes (RFC 9110 §14.2).
+    /// Returns the part of a representation that a GET asks for (RFC 9110 §14.2). The representation has `length`
+    /// bytes. For any other method, the part is the whole.
     ///
     /// Ignores a `Range` that is malformed, that is repeated, that has several ranges, or whose unit is not `bytes`.
     /// The RFC allows this. `now` returns the `Date` of the response, and is called only for an `If-Range` with a date.
@@ -175,8 +177,9 @@ impl Validators {
         parse_range(range, length)
     }
 
-    /// Returns false if `If-Range` names another version than the current one. The client combines the part with parts
-    /// that it already has, so all parts must belong to the same version (RFC 9110 §13.1.5).
+    /// Returns true if the request has no `If-Range`, or if its `If-Range` surely names the current version. The client
+    /// combines the part with parts that it already has, so all parts must belong to the same version (RFC 9110
+    /// §13.1.5).
     fn is_same_for_range(
         &self,
         headers: &Headers,
@@ -210,7 +213,7 @@ impl Validators {
             .any(|value| value.trim() == "*" || tags(value).any(|tag| self.matches(tag, strongly)))
     }
 
-    /// Compares tags (RFC 9110 §8.8.3.2).
+    /// Compares a tag with the own tag. The strong comparison is false for a weak tag (RFC 9110 §8.8.3.2).
     fn matches(&self, (weak, tag): (bool, &str), strongly: bool) -> bool {
         self.etag
             .as_ref()
@@ -228,19 +231,20 @@ fn to_seconds(time: SystemTime) -> u64 {
         .as_secs()
 }
 
-/// Returns the date of a field; `None` if the field is repeated or invalid (RFC 9110 §13.1.3, §13.1.4).
+/// Returns the date of a field; `None` if the field is absent, repeated or invalid (RFC 9110 §13.1.3, §13.1.4).
 fn date_of(headers: &Headers, name: &str) -> Option<u64> {
     let mut values = headers.get_all(name);
     let value = values.next()?;
     values.next().is_none().then(|| parse_date(value)).flatten()
 }
 
-/// Parses a date. Returns `None` for an invalid date, which a server ignores (RFC 9110 §13.1.3).
+/// Parses a date. Returns `None` for an invalid date.
 fn parse_date(text: &str) -> Option<u64> {
     httpdate::parse_http_date(text).ok().map(to_seconds)
 }
 
-/// Formats a date for a header field. Returns `None` before 1970 or after 9999: such dates have no HTTP form.
+/// Formats a date for a header field. Returns `None` after 9999, because the year has only four digits. Also returns
+/// `None` before 1970, because the formatter cannot write such a date.
 pub(crate) fn format_date(time: SystemTime) -> Option<String> {
     // From this year on, the formatter panics.
     const YEAR_10000: u64 = 253_402_300_800;

@@ -167,7 +167,8 @@ text_constants! {
 
 /// Number of bytes in one KiB.
 pub const KB_1: usize = 1024;
-/// Maximum payload of a fragment, in bytes, for programs that fragment messages themselves.
+/// Maximum payload of a WebSocket fragment, in bytes, for programs that split messages into fragments themselves. The
+/// server does not use this limit.
 pub const MAX_FRAME_SIZE: usize = 65_535;
 /// An encoded empty WebSocket ping (RFC 6455 §5.5.2).
 pub const PING_FRAME: [u8; 2] = [0x89, 0x00];

@@ -22,8 +22,9 @@ use crate::{
 /// The body of a response, from any source.
 ///
 /// The server sends text, bytes and files with their length, and reads files piece by piece. The server sends a stream
-/// in chunks. For an HTTP/1.0 client, which knows no chunks, the end of the connection ends the stream. The server
-/// polls a stream only as fast as the client reads.
+/// in chunks, or with its length if the length is known ([`sized_stream`](Self::sized_stream)). An HTTP/1.0 client does
+/// not know chunks, so the end of the connection ends a stream of unknown length. The server polls a stream only as
+/// fast as the client reads.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -59,10 +60,10 @@ impl Body {
     /// Creates a body from a stream. The content type is `application/octet-stream` if the response has no
     /// `content-type`.
     ///
-    /// The server logs an error of the stream. The server polls the stream once before it sends the head. If this poll
-    /// returns the error, the server answers with 500. If the error comes later, the server closes the connection
-    /// without the last chunk. The missing chunk tells the client that the body is incomplete; an HTTP/1.0 client
-    /// cannot notice this. The server drops the stream when the client disconnects or the stream ends.
+    /// The server polls the stream once before it sends the head. If this poll returns an error, the server answers
+    /// with 500. If an error comes later, the server closes the connection without the last chunk. The missing chunk
+    /// tells the client that the body is incomplete; an HTTP/1.0 client cannot notice this. The server logs the error.
+    /// The server drops the stream when the client disconnects or the stream ends.
     pub fn stream<S, B, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -72,8 +73,8 @@ impl Body {
         Self::of_stream(stream, None)
     }
 
-    /// Creates a body from a stream whose length is known, and sends `content-length`. A stream with fewer or more
-    /// bytes than `length` counts as a stream that failed.
+    /// Creates a body from a stream of `length` bytes. The server sends `content-length` and no chunks. A stream with
+    /// fewer or more bytes counts as a stream that failed.
     pub fn sized_stream<S, B, E>(stream: S, length: u64) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -200,11 +201,12 @@ where
 /// A file to send. The server reads the file while it sends the response.
 ///
 /// The length and modification time of the file determine `content-length`, `last-modified` and a strong `etag`; the
-/// name of the file determines `content-type`. The program may set these fields too, except `content-length`. If the
-/// status is 200, the server compares these fields with the conditions of a GET or HEAD, and may answer with 304 or 412
-/// (RFC 9110 §13). Likewise, the server answers a GET for a range with 206 or 416 (RFC 9110 §14). A request for several
-/// ranges receives the whole file. The server answers a path that is not a regular file with 404, and an unreadable
-/// file with 403.
+/// name of the file determines `content-type`. The program may set these fields too, except `content-length`. The
+/// server answers a path that is not a regular file with 404, and an unreadable file with 403.
+///
+/// If the status is 200, the server compares `etag` and `last-modified` with the conditions of a GET or HEAD, and may
+/// answer with 304 or 412 (RFC 9110 §13). If the status is 200, the server also answers a GET for a range with 206 or
+/// 416 (RFC 9110 §14). A request for several ranges receives the whole file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileBody {
     path: PathBuf,
@@ -216,9 +218,11 @@ impl FileBody {
         Self { path: path.into() }
     }
 
-    /// Creates a body from the file below `root` that `relative` names. `relative` is a decoded path from a client.
-    /// Returns `None` if `relative` leaves `root` (`..`, an absolute path) or cannot name a file. Symbolic links are
-    /// followed.
+    /// Creates a body from the file with the path `relative` below the directory `root`. `relative` is a decoded path
+    /// from a client. Symbolic links are followed.
+    ///
+    /// Returns `None` if `relative` is empty or absolute, begins with `./`, has a component `..`, or contains NUL, a
+    /// backslash or a colon.
     ///
     /// ```
     /// use hyperlane_core::FileBody;
@@ -229,7 +233,7 @@ impl FileBody {
     /// ```
     pub fn within(root: impl AsRef<Path>, relative: impl AsRef<str>) -> Option<Self> {
         let relative = relative.as_ref();
-        // Backslash and colon have a special meaning on systems other than Unix.
+        // No file name contains NUL. Backslash and colon have a special meaning on systems other than Unix.
         let odd = ['\0', '\\', ':'];
         let is_inside = !relative.is_empty()
             && !relative.contains(odd)
@@ -255,7 +259,7 @@ impl FileBody {
 }
 
 /// A value that converts to the body of a response: text, bytes, a [`Path`], a [`FileBody`], a [`Body`], or a reference
-/// to one of these. Owned values are not copied.
+/// to one of these. Owned values are not copied, except arrays and `Arc<str>`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a body: use text, bytes, a `Path`, or `Body::stream(..)`"
 )]
@@ -264,7 +268,7 @@ pub trait IntoBody {
     fn into_body(self) -> Body;
 }
 
-/// A value from whose reference a body can be made.
+/// A value that a body can be made from by reference.
 pub trait ToBody {
     /// Converts the reference, with a copy if needed.
     fn to_body(&self) -> Body;
@@ -294,7 +298,7 @@ impl<T: ToBody + ?Sized> IntoBody for &mut T {
     }
 }
 
-/// Implements the conversions of one type per row: by copy and, for owned types, by value.
+/// Implements the conversions of one type per row: by reference and, for owned types, by value.
 macro_rules! bodies {
     ($($type:ty: |$copied:ident| $copy:expr $(, |$owned:ident| $take:expr)?;)*) => {$(
         impl ToBody for $type {

@@ -52,14 +52,14 @@ impl CookieBuilder {
         self
     }
 
-    /// Sets the path below which the cookie is sent.
+    /// Sets the path of the cookie. Clients send the cookie for this path and all paths below it.
     pub fn set_path(&mut self, path: impl AsRef<str>) -> &mut Self {
         self.path = Some(path.as_ref().to_owned());
         self
     }
 
-    /// Sets the attribute `SameSite`, which decides which cross-site requests carry the cookie: `Strict`, `Lax` or
-    /// `None`.
+    /// Sets the attribute `SameSite`: `Strict`, `Lax` or `None`. The attribute decides which cross-site requests carry
+    /// the cookie.
     pub fn set_same_site(&mut self, same_site: impl AsRef<str>) -> &mut Self {
         self.same_site = Some(same_site.as_ref().to_owned());
         self

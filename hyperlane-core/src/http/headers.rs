@@ -1,8 +1,8 @@
 //! The header fields of a message in one buffer.
 //!
 //! All fields lie in one `String`, each as its line on the wire (`name: value\r\n`). A table has the positions of the
-//! lines. Thus parsing a request head fills only two buffers, which the connection reuses, and writing a response head
-//! is a single copy.
+//! lines. Parsing a request head thus fills only two buffers, which the connection reuses. Writing a response head is
+//! usually a single copy.
 
 use std::{collections::VecDeque, fmt, ops::Range, slice, str};
 
@@ -26,8 +26,8 @@ pub type RequestHeadersValue = VecDeque<String>;
 /// One value of a header field.
 pub type RequestHeadersValueItem = String;
 
-/// Bytes of removed fields up to which the buffer is not compacted. To free so little memory is not worth the time to
-/// move the other lines.
+/// The buffer is compacted only if removed fields take more than this many bytes. Compaction has to move the other
+/// lines, and a smaller gain is not worth that time.
 const COMPACT_ABOVE: usize = 1024;
 
 /// The reason why a header field is refused.
@@ -40,7 +40,8 @@ pub enum HeaderError {
     /// The value contains a control character other than tab (RFC 9110 §5.5).
     #[error("header value contains a control character (RFC 9110 5.5)")]
     Value,
-    /// The server itself sets `content-length` and `transfer-encoding` of a response (RFC 9112 §6).
+    /// The field is `content-length` or `transfer-encoding`. The server itself sets these fields of a response (RFC
+    /// 9112 §6).
     #[error("the server frames the message itself (RFC 9112 6)")]
     Framing,
     /// The WebSocket handshake itself sets this field of its response (RFC 6455 §4.2.2).
@@ -158,8 +159,8 @@ impl Headers {
     /// [`HeaderError::TooLarge`] beyond 4 GiB. After an error the map is unchanged.
     pub fn try_set(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
         let value = check_field(name, value)?;
-        // This check comes before the removal, because an error must leave the map unchanged. The buffer does not grow
-        // by the removal, so the line fits afterwards as well.
+        // This check comes before the removal, because an error must leave the map unchanged. The removal does not make
+        // the buffer longer, so the line still fits afterwards.
         self.next_entry(name, value)?;
         self.remove(name);
         self.push_line(name, value)
@@ -174,7 +175,8 @@ impl Headers {
         self.push_line(name, value)
     }
 
-    /// Sets a field of the server and removes earlier fields of its name.
+    /// Sets a field that the server itself adds, and removes earlier fields of its name. A field beyond 4 GiB is
+    /// dropped.
     pub(crate) fn set_line(&mut self, line: &'static FieldLine) {
         self.remove(line.name());
         if let Some(entry) = Entry::new(self.lines.len(), line.name().len(), line.value().len()) {
@@ -217,7 +219,8 @@ impl Headers {
         }
     }
 
-    /// Returns an iterator over all fields as bytes, in order. Bytes cost less than text, whose ends would be checked.
+    /// Returns an iterator over all fields as bytes, in order. Slices of bytes cost less than slices of text, because
+    /// Rust checks that a slice of text ends between characters.
     pub(crate) fn bytes(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let lines = self.lines.as_bytes();
         let get = |range: Range<usize>| lines.get(range).unwrap_or_default();
@@ -241,7 +244,7 @@ impl Headers {
         }
     }
 
-    /// Adds the fields of a parsed head. A field beyond 4 GiB is dropped.
+    /// Adds the fields of a parsed head. Fields beyond 4 GiB are dropped, and the drop is logged.
     pub(crate) fn append_head(&mut self, fields: &Fields<'_, '_>) {
         let Some((block, lengths)) = fields.block() else {
             for field in fields.iter() {
@@ -306,7 +309,8 @@ impl Headers {
         (!values.is_empty()).then_some(values)
     }
 
-    /// Returns the position that the next line will have. Changes nothing.
+    /// Returns the position that the next line will have, or an error if the line would end beyond 4 GiB. Changes
+    /// nothing.
     fn next_entry(&self, name: &str, value: &str) -> Result<Entry, HeaderError> {
         Entry::new(self.lines.len(), name.len(), value.len()).ok_or(HeaderError::TooLarge)
     }
@@ -481,7 +485,8 @@ impl Entry {
     #[inline]
     fn is_named(&self, lines: &str, name: &str) -> bool {
         self.name_len as usize == name.len() && {
-            // Bytes are cheaper than text, whose ends would be checked.
+            // Slices of bytes cost less than slices of text, because Rust checks that a slice of text ends between
+            // characters.
             let stored = lines.as_bytes().get(self.name_range()).unwrap_or_default();
             stored == name.as_bytes() || stored.eq_ignore_ascii_case(name.as_bytes())
         }
@@ -521,7 +526,7 @@ fn check_field<'a>(name: &str, value: &'a str) -> Result<&'a str, HeaderError> {
     Ok(trim_blanks(value))
 }
 
-/// Trims blanks and tabs. The other characters that `trim_ascii` removes cannot occur in a field.
+/// Trims spaces and tabs. The other characters that `trim_ascii` removes cannot occur in a field.
 fn trim_blanks(text: &str) -> &str {
     text.trim_ascii()
 }

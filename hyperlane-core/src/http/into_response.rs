@@ -19,8 +19,9 @@ static BYTES: FieldLine = field_line!("content-type", "application/octet-stream"
 
 /// A value that a handler can return as the response or a part of it.
 ///
-/// An implementation changes only its own part of the response: text keeps the status, and a status keeps the body.
-/// Text and bytes set a content type only if the response has none; [`Json`] and [`Html`] always set their own.
+/// Most values change only their own part of the response: text keeps the status, and a status keeps the body. Text and
+/// bytes set a content type only if the response has none; [`Json`] and [`Html`] always set their own. A [`Response`]
+/// replaces the whole response, and `None` becomes a 404 with a text.
 ///
 /// ```
 /// use hyperlane_core::{HttpStatus, IntoResponse, Json, Response};
@@ -54,7 +55,7 @@ pub struct Json<T>(pub T);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Html<T>(pub T);
 
-/// Keeps the response as the handler made it.
+/// Changes nothing: the handler may have set the response by its context.
 impl IntoResponse for () {
     fn into_response(self, _: &mut Response) {}
 }

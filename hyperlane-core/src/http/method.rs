@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
-/// The method of a request.
+/// Another name of [`Method`].
 pub type RequestMethod = Method;
 
 /// The method of a request (RFC 9110 §9.3; `PATCH`: RFC 5789).

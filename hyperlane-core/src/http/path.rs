@@ -1,9 +1,13 @@
 //! Percent-decoding of request paths (RFC 3986 §2.1).
 //!
-//! A path has three forms: *raw*, as sent; *decoded*, for people and file systems; and *routing*, decoded except for
-//! `%2F` and `%25`. Routes match the routing form, so an encoded slash never separates segments. [`decode_param`]
-//! decodes a parameter that a route has taken from the routing form. No character is decoded twice, because the routing
-//! form has no escapes other than `%2F` and `%25`.
+//! A path has three forms:
+//! - *raw*: as sent.
+//! - *decoded*: for people and file systems.
+//! - *routing*: decoded except for `%2F` and `%25`. Routes match this form, so an encoded slash never separates
+//!   segments.
+//!
+//! [`decode_param`] decodes a parameter that a route has taken from the routing form. This decodes no character twice:
+//! the only escapes in the routing form are `%2F` and `%25`, and these were not decoded before.
 
 use std::mem;
 
@@ -60,7 +64,7 @@ impl DecodedPath {
 
 /// Decodes a segment of a routing path.
 pub(crate) fn decode_param(part: &str) -> String {
-    // Percent-decoding is exact here, because `part` has no escapes other than `%2F` and `%25`.
+    // No character is decoded twice here, because `part` has no escapes other than `%2F` and `%25`.
     percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
 

@@ -1,4 +1,4 @@
-//! Query parameters, decoded as HTML forms encode them (`application/x-www-form-urlencoded`).
+//! Query parameters in the encoding of HTML forms (`application/x-www-form-urlencoded`).
 
 use std::{fmt, ops::Range, slice};
 
@@ -29,7 +29,7 @@ pub struct Querys {
 }
 
 impl Querys {
-    /// Creates an empty set without an allocation.
+    /// Creates an empty list of parameters, without an allocation.
     pub const fn new() -> Self {
         Self {
             text: String::new(),
@@ -37,7 +37,7 @@ impl Querys {
         }
     }
 
-    /// Parses the part of a request target after the `?`. Empty parts (`a&&b`) are skipped.
+    /// Parses the part of a request target after the `?`. Skips empty parameters (`a&&b`).
     pub fn parse(query: &str) -> Self {
         let mut querys = Self::new();
         for part in query.split('&').filter(|part| !part.is_empty()) {
@@ -83,7 +83,7 @@ impl Querys {
         self.get(name).is_some()
     }
 
-    /// Returns the number of parameters; repetitions count.
+    /// Returns the number of parameters. Each repetition of a name counts.
     pub fn len(&self) -> usize {
         self.pairs.len()
     }

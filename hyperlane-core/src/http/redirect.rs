@@ -19,8 +19,8 @@ const UNSAFE: &AsciiSet = &CONTROLS
 
 /// A redirect to another URI.
 ///
-/// The target is a URI or a path; invalid characters are percent-encoded. Check a target that comes from a request.
-/// Otherwise an attacker can write a link to your site that leads to another site.
+/// The target is a URI or a path; invalid characters are percent-encoded. If the target comes from a request, check it
+/// first. Otherwise an attacker can write a link to your site that leads to another site.
 ///
 /// ```
 /// use hyperlane_core::{IntoResponse, Redirect, Response};
@@ -64,7 +64,7 @@ impl Redirect {
     }
 }
 
-/// Sets status and `location`; keeps the body.
+/// Sets the status and the field `location`; keeps the body.
 impl IntoResponse for Redirect {
     fn into_response(self, response: &mut Response) {
         response

@@ -72,8 +72,8 @@ impl Request {
         self
     }
 
-    /// Borrows the host that the client named, with its port if there is one; empty if an HTTP/1.0 client named no
-    /// host.
+    /// Borrows the host that the client named, with its port if there is one. The host is empty if there is none, for
+    /// example in a request of an HTTP/1.0 client.
     ///
     /// A host in the target takes precedence over the `Host` field (RFC 9112 §3.2.2).
     pub fn get_host(&self) -> &str {
@@ -105,14 +105,14 @@ impl Request {
         self
     }
 
-    /// Borrows the percent-decoded path. A slash in it may have been sent as `%2F`;
-    /// [`get_raw_path`](Self::get_raw_path) keeps the difference.
+    /// Borrows the percent-decoded path. A slash in this path may have been sent as `%2F`.
+    /// [`get_raw_path`](Self::get_raw_path) returns the path in which the two differ.
     pub fn get_path(&self) -> &str {
         self.decoded_path()
             .map_or(self.get_raw_path(), |decoded| &decoded.path)
     }
 
-    /// Borrows the path as sent.
+    /// Borrows the path as sent; `/` if the client sent no path.
     pub fn get_raw_path(&self) -> &str {
         match self.target.get(..self.path_len) {
             None | Some("") => "/",
@@ -125,7 +125,7 @@ impl Request {
         self.target.get(self.path_len + 1..).unwrap_or_default()
     }
 
-    /// Borrows path and query as sent. A `?` without a query is removed.
+    /// Borrows path and query as sent, except that a `?` without a query is removed.
     pub fn get_target(&self) -> &str {
         if self.target.is_empty() {
             "/"
@@ -205,7 +205,8 @@ impl Request {
 
     /// Returns the protocol that the `Upgrade` fields ask for.
     ///
-    /// HTTP/1.0 requests cannot upgrade (RFC 9110 §7.8); HTTP/2 and later have no such field.
+    /// HTTP/1.0 requests cannot upgrade (RFC 9110 §7.8), so their `Upgrade` fields are ignored.
+    /// Requests of HTTP/2 and later have no such field.
     pub fn get_upgrade_type(&self) -> UpgradeType {
         self.asked_upgrade().into()
     }
@@ -213,7 +214,7 @@ impl Request {
     /// Returns whether the client allows another request on the connection after this one (RFC 9112 §9.3).
     ///
     /// The result is false for `Connection: close`. Otherwise the result is true for HTTP/1.1 and later, and for
-    /// HTTP/1.0 with `keep-alive`.
+    /// HTTP/1.0 with `Connection: keep-alive`. For other versions, the result is false.
     pub fn is_enable_keep_alive(&self) -> bool {
         if self.headers.has_token("connection", "close") {
             return false;
@@ -250,8 +251,8 @@ impl Request {
 
     /// Stores the parts of the request line; headers and body are set separately.
     ///
-    /// Allocates only for an unknown method or a target with a host, and while buffers grow. After an error the caller
-    /// must refuse the request.
+    /// Allocates only for an unknown method, for a target with a host, for the first path with escapes, and while
+    /// buffers grow. After an error the caller must refuse the request.
     pub(crate) fn assign_head(
         &mut self,
         method: &str,
@@ -265,7 +266,7 @@ impl Request {
         self.host = target.authority().map(Box::from);
         self.querys.take();
         self.target.clear();
-        // An absolute-form target may have no path (RFC 9112 §3.2.1).
+        // A target in absolute form may have no path (RFC 9112 §3.2.2).
         self.target.push_str(if target_path.is_empty() {
             "/"
         } else {

@@ -27,7 +27,7 @@ use head::{Added, Framing, Head};
 /// If the connection closes after the response, the server adds `connection: close` in any case.
 ///
 /// No method panics. If a value is absent, a `get_` method returns an empty value, and the `try_get_` method of the
-/// same name returns `None`.
+/// same name returns `None` (or an error, for JSON).
 ///
 /// ```
 /// use hyperlane_core::Response;
@@ -51,7 +51,8 @@ pub struct Response {
     /// Fields that the request's session adds. `reset` keeps these fields, so the client receives the session's cookie
     /// with any answer.
     session: Option<Arc<SessionFields>>,
-    /// The error that caused the response. The server reads this error when the hook has ended.
+    /// The error that caused the response. The server reads this error when the hook (the program's function that
+    /// handles the request) has ended.
     failure: Option<Box<Failure>>,
 }
 
@@ -127,7 +128,7 @@ impl Response {
     }
 
     /// Sets the reason phrase; an empty phrase selects the registered phrase of the status. A phrase with control
-    /// characters is dropped, and the log reports it (RFC 9112 §4).
+    /// characters is invalid (RFC 9112 §4): the earlier phrase stays, and the log has a warning.
     pub fn set_reason_phrase(&mut self, phrase: impl AsRef<str>) -> &mut Self {
         let phrase = phrase.as_ref();
         if is_field_text(phrase) {
@@ -159,8 +160,8 @@ impl Response {
     }
 
     /// Adds a header field and keeps earlier fields of the same name. A field that can have only one value
-    /// (`content-type`, `date`, `etag`, `location` and the like) replaces the earlier field. Invalid fields are dropped
-    /// as by [`set_header`](Self::set_header).
+    /// (`content-range`, `content-type`, `date`, `etag`, `last-modified` or `location`) replaces the earlier field.
+    /// Invalid fields are dropped as by [`set_header`](Self::set_header).
     pub fn add_header(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         let name = name.as_ref();
         log_refused(name, self.try_add_header(name, value));
@@ -170,9 +171,11 @@ impl Response {
     /// Sets a header field and removes earlier fields of the same name.
     ///
     /// # Errors
-    /// Returns [`HeaderError::Name`] or [`HeaderError::Value`] if the field would break the message,
-    /// [`HeaderError::Framing`] for `content-length` and `transfer-encoding`, and [`HeaderError::TooLarge`] if the
-    /// fields exceed 4 GiB. After an error the response is unchanged.
+    /// - [`HeaderError::Name`] or [`HeaderError::Value`] if the field would break the message.
+    /// - [`HeaderError::Framing`] for `content-length` and `transfer-encoding`.
+    /// - [`HeaderError::TooLarge`] if the fields exceed 4 GiB.
+    ///
+    /// After an error the response is unchanged.
     pub fn try_set_header(
         &mut self,
         name: impl AsRef<str>,
@@ -222,7 +225,7 @@ impl Response {
         self
     }
 
-    /// Borrows the body; empty for a file or a stream.
+    /// Borrows the body. If the body is a file or a stream, returns an empty slice.
     pub fn get_body(&self) -> &[u8] {
         &self.body
     }
@@ -240,7 +243,7 @@ impl Response {
         }
     }
 
-    /// Replaces the body without copying it.
+    /// Replaces the body by bytes, without copying them.
     pub fn set_body_bytes(&mut self, body: impl Into<Bytes>) -> &mut Self {
         self.body = body.into();
         self.streamed = None;
@@ -294,7 +297,7 @@ impl Response {
 
     /// Removes the header fields that describe the body, before the text of an error replaces the body. The fields
     /// would be wrong for the new text: caches, for example, would keep an error for the time that is meant for the
-    /// content. A `cache-control` with `no-store` or `private` stays.
+    /// content. Also removes `cache-control`, unless it has `no-store` or `private`.
     pub(crate) fn forget_content(&mut self) -> &mut Self {
         if self.headers.is_empty() {
             return self;
@@ -409,7 +412,8 @@ impl Response {
         self.session.as_ref()
     }
 
-    /// Returns whether a response of this status can have a body (RFC 9112 §6.3).
+    /// Returns whether a response of this status can have a body (RFC 9112 §6.3). Also true for a 205: its head states
+    /// a length, which is always 0.
     pub(crate) fn allows_body(&self) -> bool {
         !matches!(self.status, 100..=199 | 204 | 304)
     }
@@ -463,13 +467,14 @@ impl Default for Response {
     }
 }
 
-/// Answers with a status and its reason phrase as text. Keeps the header fields that do not describe a body.
+/// Answers with a status and its reason phrase as text. Removes the same header fields as [`explain`].
 pub(crate) fn describe(response: &mut Response, status: ResponseStatusCode) {
     let text = format!("{status} {}\n", HttpStatus::phrase(status));
     explain(response, status, text);
 }
 
-/// Answers with a status, and with a text that replaces the body.
+/// Answers with a status, and with a text that replaces the body. Removes the header fields that describe the replaced
+/// body ([`Response::forget_content`]), and `location` unless the status is a 3xx.
 pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, text: String) {
     response.forget_content();
     if !(300..400).contains(&status) {
@@ -500,13 +505,13 @@ const CONTENT_FIELDS: [&str; 10] = [
 /// Number of bytes to reserve for the status line and for the fields that the server adds.
 const HEAD_ROOM: usize = 256;
 
-/// Compares the media type alone: parameters and case do not matter (RFC 9110 §8.3.1).
+/// Returns whether the media type is `text/event-stream`. Parameters and case do not matter (RFC 9110 §8.3.1).
 fn is_event_stream(content_type: &[u8]) -> bool {
     const NAME: &[u8] = b"text/event-stream";
     content_type
         .trim_ascii_start()
         .split_at_checked(NAME.len())
-        // The last letter alone rules out nearly all other types.
+        // This comparison of one letter, the last of the name, rules out nearly all other types.
         .filter(|(name, _)| name.last().is_some_and(|last| last | 0x20 == b'm'))
         .is_some_and(|(name, rest)| {
             name.eq_ignore_ascii_case(NAME)
@@ -544,7 +549,8 @@ fn refuse_framing(name: &str) -> Result<(), HeaderError> {
 fn log_refused(name: &str, result: Result<(), HeaderError>) {
     match result {
         Ok(()) => {}
-        // Programs set these fields by habit, and the server sets them correctly. A debug line is enough.
+        // Programs set `content-length` and `transfer-encoding` by habit, and the server sets them correctly. A debug
+        // line is enough.
         Err(HeaderError::Framing) => {
             tracing::debug!(name, "the server frames the message: header dropped")
         }

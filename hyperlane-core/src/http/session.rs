@@ -121,8 +121,8 @@ pub(crate) fn is_session_token(text: &str) -> bool {
         && parts.next().is_none()
 }
 
-/// Returns the `Cache-Control` of a response that sets a session's cookie. `set` has the values that the program has
-/// set. Whatever they are, the result forbids shared caches to store the response, because a shared cache must never
+/// Returns the `Cache-Control` of a response that sets a session's cookie. `set` has the values of this field that the
+/// program has set. For any values, the result forbids shared caches to store the response: a shared cache must never
 /// send the cookie to another client (RFC 9111 §7.3).
 pub(crate) fn private_cache_control<'a>(set: impl Iterator<Item = &'a str>) -> String {
     let directives: Vec<&str> = set

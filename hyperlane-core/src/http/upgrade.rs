@@ -38,9 +38,9 @@ pub enum UpgradeType {
     WebSocket,
     /// `h2c`: HTTP/2 without TLS (obsolete since RFC 9113 §3.1).
     H2c,
-    /// `TLS/..` (RFC 2817), in lower case.
+    /// TLS (RFC 2817). The value is the protocol's name in lower case, such as `tls/1.0`.
     Tls(String),
-    /// Another protocol, in lower case; empty if the request asks for no upgrade.
+    /// Another protocol. The value is its name in lower case; empty if the request asks for no upgrade.
     Unknown(String),
 }
 

@@ -26,7 +26,7 @@ pub enum HttpVersion {
 }
 
 impl HttpVersion {
-    /// Borrows the version as written in a start line.
+    /// Borrows the version as text, for example `HTTP/1.1`.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Http0_9 => "HTTP/0.9",

@@ -39,7 +39,7 @@ impl Disposition {
             };
             slot.get_or_insert(value);
         }
-        // Forms should not use `filename*` (RFC 7578 §4.2). So `filename*` applies only if `filename` is missing or
+        // Forms must not use `filename*` (RFC 7578 §4.2). So `filename*` applies only if `filename` is missing or
         // empty.
         let extended = extended.map(|value| decode_extended(&value));
         let file_name = match file_name.map(to_text) {
@@ -95,7 +95,8 @@ fn until_semicolon(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes.split_at_checked(end).unwrap_or((bytes, &[]))
 }
 
-/// Decodes `charset'language'percent-encoded` (RFC 8187 §3.2). Text in an unknown charset is decoded as UTF-8.
+/// Decodes `charset'language'percent-encoded` (RFC 8187 §3.2). Text in ISO-8859-1 is decoded as such. All other text is
+/// decoded as UTF-8, also if it names another charset or none.
 fn decode_extended(value: &[u8]) -> String {
     let mut parts = value.splitn(3, |byte| *byte == b'\'');
     let (charset, encoded) = match (parts.next(), parts.next(), parts.next()) {

@@ -1,8 +1,8 @@
-//! The metrics of a server, for any recorder that the program installs.
+//! The metrics of a server, for any recorder (of the crate `metrics`) that the program installs.
 //!
 //! [`Metrics::new`] creates the metric handles of the server. The first request with a new combination of route, method
-//! and status creates the handles for this combination. An update is then a single atomic operation. Every label has
-//! few values: route patterns, known methods, status codes, reasons.
+//! and status creates the handles for this combination. Later requests use the same handles. Every label has few
+//! values: route patterns, known methods, status codes, reasons.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -110,8 +110,9 @@ const DESCRIPTIONS: [(Kind, &str, Unit, &str); 10] = [
 impl Metrics {
     pub(crate) fn new() -> Self {
         // If the program has installed no recorder, `metrics` passes its default recorder. This recorder is a type
-        // without fields, so its size is 0. `metrics` has no other way to recognize it. A recorder of the program
-        // without fields is therefore not recognized either, as docs/observability.md says.
+        // without fields, so its size is 0. `metrics` has no other way to recognize it. If the program installs a
+        // recorder type without fields, this check therefore does not recognize it either, as docs/observability.md
+        // says.
         if metrics::with_recorder(|recorder| size_of_val(recorder)) == 0 {
             return Self(None);
         }
@@ -157,7 +158,7 @@ impl Metrics {
         }
     }
 
-    /// Counts the end of a connection. `format` is the wire format that the connection had at its end.
+    /// Records the end of a connection. `format` is the wire format that the connection had at its end.
     pub(crate) fn connection_ended(&self, format: WireFormat) {
         if let Some(handles) = &self.0 {
             handles.connections.decrement(1);
@@ -230,7 +231,7 @@ impl Series {
         let entry = known.unwrap_or_else(|| {
             let entry = Arc::new(Entry::new(route, method, status));
             let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            // Another request may have added the entry in the meantime.
+            // Another request may have added an entry for this combination in the meantime.
             if known.iter().find(fits).is_none() {
                 known.push(entry.clone());
             }

@@ -1,4 +1,5 @@
-//! The hooks (functions) that the program has registered. The server sorts and checks them once, when it starts.
+//! The hooks (functions) that the program has registered. The server sorts and checks them before it starts, and not
+//! for each request.
 
 use std::{any::Any, collections::BTreeSet, sync::Arc};
 
@@ -31,9 +32,11 @@ pub(crate) struct Hook {
     /// True for the additional routes of a mount ([`PlannedKind`] explains them). [`App::all`] skips these routes.
     is_part: bool,
     guards: Vec<Guard>,
-    /// The known methods that all method guards accept, as bits of [`bit`].
+    /// The known methods that all method guards accept, as bits of [`bit`]. (A guard is a check that a request must
+    /// pass before the hook runs.)
     methods: u16,
-    /// The CORS policy of the endpoint. `None` if the hook does not belong to an endpoint.
+    /// The CORS policy of the endpoint (a path at which clients connect to the channels of their session). `None` if
+    /// the hook does not belong to an endpoint.
     pub(crate) cors: Option<Arc<RouteCors>>,
 }
 
@@ -127,7 +130,8 @@ impl Hook {
         self.guards.iter().map(|guard| guard.kind)
     }
 
-    /// Returns the methods that the hook accepts. Returns `None` if it accepts all methods.
+    /// Returns the methods that the hook's guards name. Returns `None` if the hook accepts all methods. A hook for GET
+    /// also accepts HEAD, but the result does not contain HEAD for it.
     pub(crate) fn methods(&self) -> Option<BTreeSet<&'static str>> {
         self.guards
             .iter()
@@ -230,9 +234,9 @@ pub(crate) enum Routed<'a> {
     To(&'a Hook),
     /// No pattern matches the path.
     NotFound,
-    /// Every handler of this path has a guard that declined the request. The first value is a kind of these guards: the
-    /// kind that is last in the order of [`GuardKind`]. The second value contains the methods of all handlers that
-    /// declined because of the method.
+    /// Every handler of this path has a guard that declined the request. The first value is the kind of one of these
+    /// guards: the guard that is last in the order of [`GuardKind`]. The second value contains the methods of all
+    /// handlers that declined because of the method.
     Declined(GuardKind, BTreeSet<&'static str>),
 }
 
@@ -255,8 +259,8 @@ pub(crate) enum PlannedKind {
     TaskPanic(Option<isize>),
     RequestError(Option<isize>),
     /// A mount: a service that answers all paths under a prefix. The mount has three routes: the prefix, the prefix
-    /// with a slash, and the pattern `prefix/{*rest}` for all longer paths. Only this last pattern appears in
-    /// [`App::all`] and as the label of the mount.
+    /// with a slash, and the pattern `prefix/{*rest}` for all longer paths. (An empty prefix has no route of its own.)
+    /// Only the pattern `prefix/{*rest}` appears in [`App::all`] and as the label of the mount.
     #[cfg(feature = "tower")]
     Mount(String),
     /// The hook for requests that match no route.
@@ -373,8 +377,8 @@ impl App {
         self.routes.is_empty() && self.fallback.is_none()
     }
 
-    /// Returns an error if a handler needs a value that the server does not have: the handler could not answer any
-    /// request. The check runs when the server starts, because the program may add values until then.
+    /// Returns an error if a handler needs a value that its route or the server does not have: the handler could not
+    /// answer any request. The check runs when the server starts, because the program may add values until then.
     pub(crate) fn check_setup(&self) -> Result<(), ServerError> {
         let lacking = self.routes.iter().filter_map(|route| {
             let (pattern, hook) = (route.pattern(), route.value());
@@ -413,7 +417,8 @@ impl App {
         allow(routes().filter_map(Hook::methods).flatten().collect())
     }
 
-    /// Returns how the server reads the body of a request that no handler accepts. Only middleware may need this body.
+    /// Returns how the server reads the body of a request that no handler accepts. Only middleware may need this body,
+    /// so the server reads the whole body first only if there is middleware.
     pub(crate) fn unrouted_body(&self) -> BodyPlan {
         let is_wanted = !self.request_middleware.is_empty() || !self.response_middleware.is_empty();
         BodyPlan {
@@ -484,7 +489,8 @@ impl App {
             return Err(Routed::NotFound);
         };
         let mut furthest: Option<GuardKind> = None;
-        // An empty set would still be dropped step by step, and nearly no request needs the set.
+        // `None` until a handler declines the method: nearly no request needs the set, and dropping even an empty set
+        // takes some steps.
         let mut allowed: Option<BTreeSet<&'static str>> = None;
         for (route, params) in found.iter() {
             let hook = route.value();
@@ -510,7 +516,8 @@ impl App {
     }
 }
 
-/// Combines all response middleware into one function. The function runs the middleware that has not run yet, in order.
+/// Combines all response middleware into one function. The function runs the middleware that has not run yet, in order,
+/// until one of these hooks rejects.
 fn in_sequence(hooks: &Arc<[Hook]>) -> Option<Middleware> {
     if hooks.is_empty() {
         return None;
@@ -532,7 +539,7 @@ fn in_sequence(hooks: &Arc<[Hook]>) -> Option<Middleware> {
 }
 
 /// Sorts hooks. Hooks without a number come first, sorted by file and line. Hooks with a number follow, sorted by
-/// number.
+/// number. Hooks with the same number are sorted by file and line, too.
 fn in_order(kind: &str, mut hooks: Ordered) -> Vec<Hook> {
     hooks.sort_by_key(|(order, hook)| match order {
         None => (

@@ -1,4 +1,4 @@
-//! Responses to requests that no handler accepts or that the server cannot handle.
+//! Responses to requests that no handler (a route of the program) accepts or that the server cannot handle.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,8 @@ fn fail(ctx: &mut Context, status: usize) {
     describe(ctx.get_mut_response(), status);
 }
 
-/// Returns the error for a request whose host the server does not answer to. The body of the request stays unread.
+/// Returns the error for a request whose host the server does not answer to. The body of the request stays unread. If
+/// the server cannot prepare the body (`start_body`), returns this error instead.
 pub(super) fn misdirected(
     stream: &mut Stream,
     ctx: &mut Context,
@@ -30,7 +31,8 @@ pub(super) fn misdirected(
     refused: HostRefused,
 ) -> RequestError {
     observe(stream, &app.unrouted, Some(ctx.get_request()));
-    // The CORS fields let pages of allowed origins read this response, like all other responses of an endpoint.
+    // The CORS fields let pages of allowed origins read this response, like all other responses of an endpoint (a route
+    // for the clients of a channel).
     if let Some(cors) = app.cors(ctx) {
         ctx.decide_cors(cors);
     }
@@ -64,7 +66,8 @@ pub(super) fn not_found(ctx: &mut Context, app: &App) {
     }
 }
 
-/// Sets the response to a request that all handlers of its path decline.
+/// Sets the response to a request that all handlers of its path decline. `kind` is the kind of the guard (a condition
+/// of a handler) that determines the status. `allowed` lists the methods for the field `allow` of a 405.
 pub(super) fn declined(ctx: &mut Context, kind: GuardKind, allowed: BTreeSet<&'static str>) {
     ctx.get_mut_response().reset();
     describe_declined(ctx, kind);
@@ -73,7 +76,8 @@ pub(super) fn declined(ctx: &mut Context, kind: GuardKind, allowed: BTreeSet<&'s
     }
 }
 
-/// Sets the response for the kind of a guard that declined the request. Fields that middleware has set remain.
+/// Sets the response for the kind of a guard that declined the request. Header fields that middleware has set remain,
+/// except those that describe a body, and `location`.
 pub(crate) fn describe_declined(ctx: &mut Context, kind: GuardKind) {
     let status = match kind {
         GuardKind::Host => 421,

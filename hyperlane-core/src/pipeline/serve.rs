@@ -1,4 +1,5 @@
-//! The loop of a connection that passes one request after the other through the pipeline.
+//! The loop of a connection that passes one request after the other through the pipeline. The pipeline runs hooks, the
+//! program's functions that handle requests: middleware, the route and error hooks.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -163,7 +164,8 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Step::Done => break,
                 };
                 let is_route = ctx.stage == Stage::Route;
-                // The router has already checked the guards of the route.
+                // The router has already checked the guards of the route. Guards are the conditions on a request under
+                // which a hook runs.
                 if !is_route && hook.declined(&ctx).is_some() {
                     continue;
                 }
@@ -186,7 +188,8 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 }
                 match outcome {
                     Outcome::Done(Status::Continue) => {}
-                    // Outside of a route, `Reject` only skips later hooks.
+                    // A `Reject` outside of the route does not cancel `WebSocket::keep_open`, because it only skips
+                    // later hooks.
                     Outcome::Done(Status::Reject) if ctx.stage != Stage::Route => {}
                     _ => stream.connection().lane.handles.set_kept_open(false),
                 }
@@ -447,8 +450,8 @@ fn log_tls(stream: &Stream) {
     );
 }
 
-/// Returns whether no hook has set a response. Header fields do not count, because middleware sets fields for all
-/// responses.
+/// Returns whether no hook has set a response: the status is 200, and there is no body. Header fields do not count,
+/// because middleware sets fields for all responses.
 fn is_response_unset(ctx: &Context) -> bool {
     let response = ctx.get_response();
     response.get_status_code() == 200

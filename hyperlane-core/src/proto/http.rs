@@ -1,7 +1,7 @@
 //! The wire format of HTTP/1.1 (RFC 9112), and the header fields that the server itself reads (RFC 9110, Fetch).
 //!
-//! [`head`] and [`chunked`] parse requests strictly. [`track`] reads the raw response bytes that a handler writes, to
-//! find the end of the response. It tolerates errors.
+//! [`head`] and [`chunked`] parse requests strictly. [`track`] tolerates errors: it reads the raw response bytes that
+//! the program writes, only to find the end of the response.
 
 pub mod chunked;
 pub(crate) mod cors;

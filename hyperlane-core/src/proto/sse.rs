@@ -22,5 +22,6 @@ pub use event::EventError;
 pub(crate) use event::Event;
 pub use reader::{EventReader, ReceivedEvent, StreamTooLong};
 
-/// A comment line. A server sends this line to keep an idle connection open. Clients ignore comments.
+/// A comment line and an empty line. A server sends them between two events, to keep an idle connection open. Clients
+/// ignore comments, and an empty line has no effect between two events.
 pub const HEARTBEAT: &[u8] = b":\n\n";

@@ -1,7 +1,7 @@
 //! WebSocket frames and messages (RFC 6455).
 //!
 //! [`Decoder`] turns received bytes into messages, [`encode_message`] turns messages into bytes, and [`handshake`]
-//! answers the opening request. The module does no I/O.
+//! checks the opening request and computes the answer. The module does no I/O.
 //!
 //! ```
 //! use hyperlane_core::{Message, proto::ws::{Decoder, Limits, Role, encode_message}};

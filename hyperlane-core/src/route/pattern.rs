@@ -17,7 +17,7 @@ pub enum RouteError {
         /// The whole pattern.
         pattern: String,
     },
-    /// The pattern has a `?` or `#` outside a regex. Paths never contain these characters.
+    /// The pattern has a `?` or `#` in literal text. Paths never contain these characters.
     #[error(
         "the route pattern `{pattern}` contains `{found}`, but query and fragment are not part of the path"
     )]

@@ -41,11 +41,17 @@ impl<T> Route<T> {
 /// A table that finds the values registered for a path.
 ///
 /// A search matches the segments of the path from left to right. For each segment of the path, the search tries the
-/// patterns in the order of what they have at this position: the same text, a constrained parameter (in insertion
-/// order), a plain parameter, a regex that matches the whole rest of the path, `{*rest}`. If the rest of the path does
-/// not match, the search goes back and tries the next pattern in this order. A specific pattern that matches only the
-/// beginning of the path therefore does not hide another pattern that matches the whole path. Patterns that differ only
-/// in the names of their parameters share one *place*, a list of values in insertion order.
+/// patterns with a matching part at this position. It tries the parts in this order:
+/// 1. the text of the segment,
+/// 2. a parameter with a regex, in insertion order,
+/// 3. a plain parameter,
+/// 4. a last parameter with a regex that matches the whole rest of the path,
+/// 5. `{*rest}`.
+///
+/// If the rest of the path does not match, the search goes back and tries the next pattern in this order. A specific
+/// pattern that matches only the beginning of the path therefore does not hide another pattern that matches the whole
+/// path. Patterns that differ only in the names of their parameters share one *place*, a list of values in insertion
+/// order.
 ///
 /// The table does not decode or normalize paths: `/a`, `/a/` and `//a` are three paths.
 ///
@@ -83,7 +89,8 @@ struct Literal {
 }
 
 impl Literal {
-    /// Compares the keys first, and the texts only if the keys are equal. A comparison of numbers is faster.
+    /// Compares the keys (the hashes of the texts) first, and the texts only if the keys are equal. A comparison of
+    /// numbers is faster.
     fn compare(&self, key: u64, text: &str) -> Ordering {
         self.key
             .cmp(&key)
@@ -309,7 +316,8 @@ fn key(text: &str) -> u64 {
 
 /// Hashes bytes, eight at a time.
 ///
-/// The hash needs no random seed. Only patterns add hashes to the table, so clients cannot cause collisions.
+/// The hash needs no random seed. Only the program's patterns are stored in the table, so clients cannot fill it with
+/// colliding hashes.
 #[derive(Clone, Copy, Debug, Default)]
 struct PathHasher(u64);
 
@@ -337,7 +345,8 @@ impl Hasher for PathHasher {
     fn write_u8(&mut self, _: u8) {}
 
     fn finish(&self) -> u64 {
-        // The map uses the highest and the lowest bits. The multiplication leaves the lowest bits weak.
+        // The map uses the highest and the lowest bits of the hash. The multiplication leaves the lowest bits weak, so
+        // the high bits are mixed into them.
         self.0 ^ (self.0 >> 32)
     }
 }

@@ -19,9 +19,9 @@ use crate::{
     wire::WireFormat,
 };
 
-/// The maximum number of parts into which the timers that are due at a tick are divided. The parts fire one after
-/// another, spread over most of the tick. Other tasks can therefore run in between, and connections that arrived
-/// together do not always wake together.
+/// The maximum number of parts of the timers that are due at one tick. The parts fire one after another, spread over
+/// most of the tick. Other tasks can therefore run in between, and connections that arrived together do not always wake
+/// together.
 const PARTS: u32 = 80;
 const PART: Duration = Duration::from_millis(1);
 
@@ -37,7 +37,7 @@ const SLICE_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Connections {
     pub(crate) env: Arc<Env>,
     pub(crate) live: Arc<Registry>,
-    /// The rate limit that all listeners share.
+    /// The rate limit of new connections, for all listeners together.
     pub(crate) accepts: Pace,
 }
 
@@ -142,7 +142,8 @@ fn part_of(due: usize) -> usize {
     due.div_ceil(PARTS as usize).max(1)
 }
 
-/// Returns 80 % of the process's limit of file descriptors. The program may use the other descriptors.
+/// Returns 80 % of the process's limit of file descriptors. The program may use the other descriptors. On systems other
+/// than Unix, the limit counts as 16 384.
 pub(crate) fn default_connections() -> usize {
     #[cfg(unix)]
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)

@@ -30,7 +30,8 @@ use crate::{
     pipeline::app::App,
 };
 
-/// A handle of a running server, called control hook. Clones control the same server.
+/// A handle of a running server. Its name is *control hook*, but it handles no requests. The other hooks are functions
+/// of the program that handle requests. Clones control the same server.
 ///
 /// Dropping the handle does not stop the server.
 #[derive(Clone, Default)]
@@ -130,9 +131,9 @@ impl ServerControlHook {
     /// If a hook has not yet answered a WebSocket handshake, the server answers 503 and drops the hook. If a request
     /// head is incomplete when the shutdown begins, the server waits at most one more second for its rest.
     ///
-    /// Within a hook of the same server, such as [`Outbox::on_end`](crate::Outbox::on_end), this method begins the
-    /// shutdown and returns at once, because the server waits for the hook. If a hook waits for another task, and this
-    /// task waits for the shutdown, the shutdown lasts until the server cuts the hook.
+    /// Within a hook of the same server, or a function for [`Outbox::on_end`](crate::Outbox::on_end), this method
+    /// begins the shutdown and returns at once, because the server waits for the hook. If a hook waits for another
+    /// task, and the other task waits for the shutdown, the shutdown lasts until the server cuts the hook.
     ///
     /// # Cancel safety
     /// After the first poll, the shutdown continues even if the future is dropped.
@@ -150,8 +151,11 @@ impl ServerControlHook {
     /// Serves a connection that the program created: over TLS, a tunnel, or in memory.
     ///
     /// The connection counts against the limits, and the server closes it at a shutdown.
-    /// [`Stream::peer_addr`](crate::Stream::peer_addr) returns `peer`. A control hook without a server drops the
-    /// connection.
+    /// [`Stream::peer_addr`](crate::Stream::peer_addr) returns `peer`. The method returns as soon as the server has
+    /// taken the connection.
+    ///
+    /// The method drops the connection if the control hook has no server, if the server shuts down, or if `peer` has
+    /// the maximum number of connections per address.
     ///
     /// # Cancel safety
     /// The future waits until the number of connections is below

@@ -27,8 +27,8 @@ use crate::{
 /// The number of connections that a listener accepts before it lets other tasks run.
 const ACCEPTED_AT_ONCE: u32 = 4;
 
-/// The pause after the first failure to accept, such as a lack of descriptors or memory. The pause doubles with each
-/// further failure, up to [`LONGEST_PAUSE`].
+/// The pause after the first failure to accept a connection, for example for lack of memory. The pause doubles with
+/// each further failure, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -90,7 +90,8 @@ impl fmt::Display for BoundAddress {
 #[cfg(unix)]
 pub(crate) struct UnixPath {
     path: std::path::PathBuf,
-    /// The id of the file that the server created. `None` if the file system returned no id.
+    /// The id of the file that the server created. `None` if the file system returned no id. The drop then leaves the
+    /// file in place.
     file: Option<FileId>,
 }
 
@@ -161,8 +162,8 @@ impl Listener {
             Socket::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 Ok(Accepted {
-                    // Behind a load balancer, the socket's peer is the load balancer. The PROXY protocol header names
-                    // the client later.
+                    // Behind a load balancer, `address` is the address of the load balancer. The PROXY protocol header
+                    // names the client later. Until then, the peer is `Local`.
                     peer: match self.proxied {
                         true => Peer::Local,
                         false => Peer::Inet(address),
@@ -206,9 +207,10 @@ impl Listener {
                 tokio::task::yield_now().await;
             }
             at_once += 1;
-            // The loop waits for a free permit before it accepts. While no permit is free, connections wait in the
-            // backlog of the operating system at no cost. The loop does not keep the permit until a connection arrives,
-            // because other listeners may need the permit in the meantime.
+            // The loop waits for a free permit before it accepts. (Each connection has a permit, and the server has
+            // `max_connections` permits.) While no permit is free, connections wait in the backlog of the operating
+            // system at no cost. The loop does not keep the permit until a connection arrives, because other listeners
+            // may need the permit in the meantime.
             if permits.available_permits() == 0 {
                 tokio::select! {
                     biased;

@@ -16,8 +16,8 @@ const BURST: Duration = Duration::from_millis(100);
 pub(crate) struct Pace {
     /// The time from one connection to the next at the full rate.
     each: Duration,
-    /// The moment at which the next connection would be allowed if there were no burst. With the burst, it is allowed
-    /// [`BURST`] earlier.
+    /// The moment at which the next connection would be allowed if there were no burst. With the burst, the connection
+    /// is allowed [`BURST`] earlier.
     until: Mutex<Instant>,
 }
 

@@ -19,7 +19,8 @@ pub struct RouteInfo {
     pub methods: Vec<&'static str>,
     /// The protocol to which the client must upgrade, such as `websocket`. `None` if the route requires no upgrade.
     pub upgrade: Option<&'static str>,
-    /// The hooks that run for the route, in order: request middleware, the handler, response middleware.
+    /// The names of the hooks (functions) that run for the route, in order: request middleware, the handler, response
+    /// middleware.
     pub hooks: Vec<&'static str>,
     /// The place in the program where the handler is registered.
     pub place: Place,
@@ -67,7 +68,8 @@ impl fmt::Display for RouteInfo {
 }
 
 impl Server {
-    /// Returns the routes in the order of registration, each with the hooks that run for it.
+    /// Returns the routes, each with the hooks that run for it. The routes of one path are together. The paths are in
+    /// the order in which the program registered their first route. The fallback is last.
     ///
     /// # Errors
     /// Returns the errors that [`run`](Self::run) returns for invalid hooks and configurations.
@@ -99,7 +101,7 @@ impl Server {
     /// Returns the same errors as [`routes`](Self::routes).
     pub fn print_routes(&self) -> Result<(), ServerError> {
         let table = table(&self.routes()?);
-        // An error means that the reader of the output has closed it, as `| head` does.
+        // An error is ignored: it means that the reader of the output has closed it, as `| head` does.
         let _ = std::io::stdout().write_all(table.as_bytes());
         Ok(())
     }

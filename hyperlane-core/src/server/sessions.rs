@@ -1,4 +1,5 @@
-//! Sessions of a server: their store, their channels, and the paths at which clients connect to the channels.
+//! Sessions of a server: their store, their channels (messages that are kept across lost connections), and their
+//! endpoints (the paths at which clients connect to the channels).
 
 use super::Server;
 use crate::{

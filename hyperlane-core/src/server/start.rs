@@ -13,7 +13,7 @@ use crate::{
 
 impl Server {
     /// Checks the server like [`check`](Self::check). Also checks whether the server has routes, and whether it has
-    /// what its handlers need. Then adds the sessions to the [`App`].
+    /// what its handlers need. Then adds the sessions to the [`App`], the checked form of the server.
     pub(crate) fn check_start(&self) -> Result<Arc<App>, ServerError> {
         let mut app = self.check()?;
         self.check_taken(&app)?;
@@ -22,8 +22,8 @@ impl Server {
         Ok(Arc::new(app))
     }
 
-    /// Reports a server without routes, by an error or a warning. Also logs a warning if attribute macros registered
-    /// hooks that no server of the program uses.
+    /// Reports a server without routes, by an error or a warning. Also logs a warning about a server with routes if it
+    /// does not take the hooks that attribute macros registered, and no [`Taker`] exists.
     fn check_taken(&self, app: &App) -> Result<(), ServerError> {
         let left: Vec<&Registration> = match self.takes_registered {
             true => Vec::new(),

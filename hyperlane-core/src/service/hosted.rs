@@ -108,22 +108,25 @@ impl Server {
 ///
 /// The request's extension [`PeerAddr`](super::PeerAddr) sets the peer's address; without it, the address is unknown.
 /// Hooks read other extensions of the request by [`Context::extension`](crate::Context::extension). The outer server,
-/// and not the service, answers `Expect: 100-continue`. The service does not poll the body of such a request until a
-/// hook needs it.
+/// and not the service, answers `Expect: 100-continue`. The service does not poll the body of a request with the field
+/// `Expect` until a hook needs it.
 ///
-/// If the body of a request fails before the response begins, the service answers 400. If the body exceeds the limit of
-/// a layer such as `tower_http::limit`, the service answers 413. It recognises every layer whose body error is, or is
-/// caused by, `http_body_util::LengthLimitError`.
+/// If the body of a request fails before the response begins, the service answers 400. If the body failed because it
+/// exceeds the limit of a layer such as `tower_http::limit`, the service answers 413 instead. It recognises every layer
+/// whose body error is, or is caused by, `http_body_util::LengthLimitError`.
 ///
 /// If the outer stack drops the future or the response body before its end, the hooks see a disconnected client
 /// ([`Stream::disconnected`](crate::Stream::disconnected)).
 ///
-/// If the hooks' connection ends before their response is complete, the response body ends with an error. The outer
-/// stack then aborts its response to the client. The service does not forward interim responses and trailers.
+/// If the hooks' connection ends before the head of their response, the service answers 500. If the connection ends
+/// after the head, but before the response is complete, the response body ends with an error. The outer stack then
+/// aborts its response to the client.
+///
+/// The service does not forward interim responses and trailers.
 ///
 /// Some stacks, such as hyper, answer `Expect: 100-continue` when the body is polled, and only before the head of the
-/// response. If a hook has requested the body of such a request, the service therefore holds back the head until the
-/// body begins, for at most 1 s.
+/// response. If a hook has requested the body of a request with this field, the service therefore holds back the head
+/// until the body begins or the response is complete, for at most 1 s.
 ///
 /// WebSockets need an outer server that is based on hyper and hands over upgraded connections. `axum::serve` and
 /// hyper's `serve_connection_with_upgrades` do this. With another outer server, the service answers a handshake with
@@ -153,8 +156,8 @@ impl Drop for Hosted {
 
 impl HyperlaneService {
     /// Shuts the server down like [`ServerControlHook::shutdown`](crate::ServerControlHook::shutdown), and waits until
-    /// it has ended. Within a hook of this server, returns at once, because the shutdown waits for the hook. The
-    /// service answers later calls with 503.
+    /// the server has ended. Within a hook of this server, returns at once, because the shutdown waits for the hook.
+    /// The service answers later calls with 503.
     ///
     /// # Cancel safety
     /// After the first poll, the shutdown continues even if the future is dropped.
@@ -454,7 +457,7 @@ fn write_head(
             head.field(name.as_str(), value.as_bytes());
         }
     }
-    // HTTP/2 splits the `Cookie` field. The parts are joined again here (RFC 9113 §8.2.3).
+    // HTTP/2 may split the `Cookie` field. The parts are joined again here (RFC 9113 §8.2.3).
     let cookies: Vec<&[u8]> = headers
         .get_all(header::COOKIE)
         .iter()

@@ -39,7 +39,8 @@ impl Server {
     /// The server sets the fields that concern the connection (RFC 9110 §7.6.1), and closes the connection if the
     /// service sends `connection: close`. The server adds no `content-type` to a response without this field. The
     /// service does not know its prefix, and the server does not change `location`. For example, `ServeDir` under
-    /// `/static` redirects `/static/folder` to `/folder/`. To avoid this redirect, link to folders with a final slash.
+    /// `/static` redirects `/static/folder` to `/folder/`, a path outside of the mount. To avoid this redirect, link to
+    /// folders with a final slash.
     ///
     /// If the client disconnects, the server drops the future or the body of the service.
     ///
@@ -117,7 +118,8 @@ fn short_name<S>() -> &'static str {
     name.rsplit("::").next().unwrap_or(name)
 }
 
-/// Creates the hook for a service. The mount's prefix has `segments` segments.
+/// Creates the hook (the function that the server calls for a request) for a service. The mount's prefix has `segments`
+/// segments; the fallback has none.
 fn run<S, B>(service: S, segments: usize) -> Run
 where
     S: Service<http::Request<BodyStream>, Response = http::Response<B>>,
@@ -227,7 +229,7 @@ fn translate(ctx: &Context, segments: usize) -> Result<http::Request<BodyStream>
             HeaderValue::from_str(value).or_else(|_| HeaderValue::from_bytes(value.as_bytes()));
         headers.append(name, value.map_err(|_| refused)?);
     }
-    // In an absolute target, the host overrides the `Host` field (RFC 9112 §3.2.2).
+    // `get_host` prefers the host of an absolute target to the `Host` field (RFC 9112 §3.2.2).
     if let Ok(host) = HeaderValue::from_str(request.get_host())
         && !host.is_empty()
     {

@@ -42,8 +42,8 @@ const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {
-    /// The hooks ended before the response was complete (because of a timeout, or of a failure that the log names), or
-    /// they wrote an invalid response. The outer stack must then abort its response to the client, too.
+    /// The hooks ended before the response was complete, or they wrote an invalid response. The reason for an early end
+    /// is a timeout, or a failure that the log names. The outer stack must then abort its response to the client, too.
     #[error("the response was cut: {0}")]
     Cut(#[source] BoxError),
     /// The body of the request failed. This failure also ends the response.
@@ -60,13 +60,13 @@ impl From<ParseError> for ServiceError {
 /// The state that both ends of the pipe share, in addition to the bytes.
 #[derive(Default)]
 struct Flags {
-    /// True if the response is complete. If the outer end is dropped after this, the hooks get no error.
+    /// True if the response is complete. If the outer end is dropped after this, the hooks see no disconnected client.
     answered: AtomicBool,
-    /// True if the connection has shut down its end of the pipe properly. False if the connection was cut.
+    /// True if the server's connection has shut down its end of the pipe properly. False if the connection was cut.
     ended: AtomicBool,
 }
 
-/// The connection's end of the pipe.
+/// The inner end of the pipe. The server's connection, whose task runs the hooks, uses it like a socket.
 pub(super) struct InMemory {
     io: DuplexStream,
     flags: Arc<Flags>,
@@ -255,7 +255,7 @@ impl Pipe {
         Ok(head)
     }
 
-    /// Polls until the requested body begins to arrive, or until the response is complete without it.
+    /// Reads ahead until the requested body begins to arrive, or until the response is complete or the pipe has ended.
     fn poll_asked(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ServiceError> {
         loop {
             self.poll_upload(cx).map_err(ServiceError::Request)?;

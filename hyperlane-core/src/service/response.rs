@@ -116,7 +116,8 @@ impl ResponseParser {
         }
     }
 
-    /// Handles the end of the bytes. `in_order` is false if the connection was cut.
+    /// Handles the end of the bytes. `in_order` is false if the connection was cut. Returns an error unless the body
+    /// lasts until the connection closes and `in_order` is true.
     pub(super) fn end(&mut self, in_order: bool) -> Result<Event, ParseError> {
         match self.state {
             State::UntilClose if in_order => {
@@ -142,8 +143,8 @@ impl ResponseParser {
                         Ok(step) if step.consumed > 0 => {
                             rest = rest.get(step.consumed..).unwrap_or_default();
                         }
-                        // More bytes are needed, or a chunk is malformed. In the second case, the next call of `next`
-                        // returns the error.
+                        // More bytes are needed, or a chunk is malformed. A later call of `next` returns the error of a
+                        // malformed chunk.
                         Ok(_) | Err(_) => return false,
                     }
                 }

@@ -15,7 +15,7 @@ use hyper::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
-/// The time for which the relay still reads from the client after the hooks have ended their side.
+/// The maximum time for which the relay still reads from the client after the hooks have ended their side.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// An adapter from hyper's traits to tokio's traits.

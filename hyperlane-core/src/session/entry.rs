@@ -30,7 +30,7 @@ const VALUES_BYTES: usize = 96;
 /// Overhead of a user's name, in bytes. It includes the entry in the table's index of users.
 const USER_BYTES: usize = 160;
 
-/// A session. It stays usable after the table has removed it.
+/// A session. It stays usable after the [`Table`] of all sessions has removed it.
 pub(crate) struct SessionEntry {
     table: Weak<Table>,
     /// The key of the session's slot in the table; [`NO_SLOT`] if the table does not have the session.
@@ -70,7 +70,7 @@ pub(super) struct SessionState {
     pub(super) stored: bool,
     /// The lock that serializes saves. It exists only during a save.
     save_lock: Weak<tokio::sync::Mutex<()>>,
-    /// Bytes of the messages that the session's channels keep while no client is connected.
+    /// Bytes of the messages that the session's [channels](crate::channel) keep while no client is connected.
     pub(super) waiting: usize,
 }
 
@@ -212,14 +212,15 @@ impl SessionEntry {
     }
 
     /// Adds `bytes` to the counted memory of the session, for messages to clients that are not connected. Returns false
-    /// if there is no room.
+    /// if the limit of the memory for sessions leaves no room, or if the server is gone.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> bool {
         self.table
             .upgrade()
             .is_some_and(|table| table.charge(self, bytes))
     }
 
-    /// Returns the server's runtime. Returns `None` if there is no runtime, or if the server is gone.
+    /// Returns the server's runtime, or the caller's runtime before the server runs. Returns `None` if there is no
+    /// runtime, or if the server is gone.
     pub(crate) fn runtime(&self) -> Option<Handle> {
         self.table.upgrade()?.runtime()
     }

@@ -11,8 +11,9 @@ const SHOWN: usize = 6;
 /// The id of a session: 128 random bits.
 ///
 /// `Debug` and `Display` show only the beginning of the id, for logs. The id alone gives a client no access to the
-/// session, because the client also needs the server's signature. A store finds a session by the id alone, so treat the
-/// text of [`encode`](Self::encode) as a secret.
+/// session, because the client also needs the server's signature. A [`SessionStore`](crate::SessionStore) does not
+/// check the signature: code with access to the store finds a session by the id alone. Therefore treat the text of
+/// [`encode`](Self::encode) as a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId([u8; 16]);
 
@@ -23,8 +24,8 @@ impl SessionId {
         Ok(Self(bytes))
     }
 
-    /// Returns the id for a session that begins while the system has no random bytes. No request finds a session with
-    /// this id.
+    /// Returns the id for a session that begins while the system has no random bytes. Such a session lasts for its
+    /// request only. No other request finds a session with this id.
     pub(super) fn nil() -> Self {
         Self([0; 16])
     }

@@ -54,7 +54,8 @@ pub(crate) struct Planned {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credential {
     pub(crate) id: SessionId,
-    /// True if the answer should set the cookie again: the cookie is old, or an old key signed it.
+    /// True if the answer should set the cookie again: the cookie is older than half of its lifetime, or a key other
+    /// than the first one signed it. Always false for a token.
     pub(crate) is_stale: bool,
     pub(crate) by_token: bool,
 }
@@ -209,7 +210,8 @@ impl Sessions {
         self.table.insert(entry) || self.has_store()
     }
 
-    /// Marks a session as changed. The next save then restarts the session's lifetime in the store.
+    /// Notes that a session was used: marks the session as changed. The next save then restarts the session's lifetime
+    /// in the store, even if no value has changed.
     pub(super) fn note_use(&self, entry: &Arc<SessionEntry>) {
         entry.state().touch();
     }
@@ -252,7 +254,8 @@ impl Sessions {
         }
     }
 
-    /// Looks up an id in the store. Without a store, looks it up in this process's memory.
+    /// Looks up an id in the store, unless this process's memory knows that the id has ended. Without a store, looks it
+    /// up only in this process's memory.
     ///
     /// # Errors
     /// [`RequestError::SessionStore`] if the store fails.
@@ -312,7 +315,8 @@ impl Sessions {
     }
 
     /// Inserts a session from the store into the table, or updates the session in the table. `version` is the version
-    /// of the table's session at the time when the store was asked.
+    /// of the table's session at the time when the store was asked. A session is not updated if its version has changed
+    /// since, or if it has unsaved changes.
     fn adopt(&self, id: SessionId, data: &SessionData, version: Option<u32>) -> Loaded {
         let entry = match self.table.look_up(&id) {
             Found::Session(entry) => entry,

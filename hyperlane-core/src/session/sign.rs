@@ -5,7 +5,7 @@
 //!
 //! The signature also covers the purpose: a cookie's name or a token's path. A cookie is therefore invalid as a token,
 //! and a token is invalid as a cookie. A cookie that was set over plain HTTP is invalid over TLS, because the cookie
-//! has another name over TLS.
+//! has another name over TLS (with the prefix `__Host-`).
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -44,7 +44,7 @@ pub(super) struct Signed {
 impl Signer {
     pub(super) fn new(keys: &[SessionKey]) -> Self {
         Self {
-            // HMAC accepts keys of any length.
+            // HMAC accepts keys of any length, so no key is left out.
             keys: keys
                 .iter()
                 .filter_map(|key| Hmac::new_from_slice(key.bytes()).ok())
@@ -90,8 +90,8 @@ fn authenticate(key: &Hmac<Sha256>, purpose: Purpose<'_>, text: &str) -> Hmac<Sh
         Purpose::Token(path) => (b"token\0\0", path),
     };
     mac.update(kind);
-    // A zero byte separates the purpose from the text. The purpose and the text contain no zero byte, so the signed
-    // bytes are unambiguous.
+    // Both kinds have the same length. A zero byte separates the name or path from the text. None of these contains a
+    // zero byte, so the signed bytes are unambiguous.
     mac.update(of.as_bytes());
     mac.update(b"\0");
     mac.update(text.as_bytes());

@@ -24,9 +24,9 @@ pub(super) type Values = Vec<(Arc<str>, Arc<str>)>;
 /// passes the store to [`Server::session_store`](crate::Server::session_store).
 ///
 /// Contract:
-/// - The server calls `load` before the hooks of each request with a valid cookie or token. If a request has several
-///   cookies and tokens, the server tries them in turn until the store has a session. For an unknown id, `load` returns
-///   `Ok(None)`.
+/// - The server calls `load` before the hooks (the program's functions) of each request whose cookie or token has a
+///   valid signature. If a request has several cookies and tokens, the server tries them in turn until the store has a
+///   session. For an unknown id, `load` returns `Ok(None)`.
 /// - The server calls `save` before it sends a response, the head of an event stream, or the 101 of a WebSocket. The
 ///   server calls `save` only if the session has changed or its time to live must restart. `save` replaces the data
 ///   under the id. The store may delete the data after `ttl`.

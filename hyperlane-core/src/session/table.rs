@@ -1,12 +1,12 @@
 //! Sessions in this process's memory, within a limit of bytes.
 //!
 //! The table has two segments: sessions without a user, and sessions with a user. Each segment has a list of the
-//! sessions that may be evicted. The list has the order of last use, which is also the order of expiry. The next
-//! session to evict or to expire is therefore at the end of a list, and the table finds it in the same time for any
-//! number of sessions. A session with a channel in use is *kept alive*, and is in no list.
+//! sessions that may be evicted. The list has the order of last use, in which unused sessions also expire. The next
+//! session to evict, or to expire for lack of use, is therefore at the end of a list, and the table finds it in the
+//! same time for any number of sessions. A session with a channel in use is *kept alive*, and is in no list.
 //!
-//! All requests with a session take the table's lock, so the lock is held only briefly. Code of the program never runs
-//! under the lock, and nothing large is parsed, copied or freed under it. An operation handles at most [`SLICE`]
+//! All requests with a session take the table's lock, so the lock must be held only briefly. Code of the program never
+//! runs under the lock, and nothing large is parsed, copied or freed under it. An operation handles at most [`SLICE`]
 //! sessions before it releases the lock.
 
 mod eviction;
@@ -29,7 +29,8 @@ use super::{
 };
 use crate::{error::SessionError, http::SessionFields};
 
-/// A value in place of the key of a slot. It means that a session is not in the table, or that a list ends.
+/// A value in place of the key of a slot, which is the place of a session in the table. It means that a session is not
+/// in the table, or that a list ends.
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
 /// Lifetime of a former id after a renewal, in seconds. Requests in flight with the former id succeed during this time.
@@ -218,8 +219,8 @@ impl Table {
         }
     }
 
-    /// Inserts a session. Returns false if there is no room because all other sessions are kept alive, or if the table
-    /// already has the session or its id.
+    /// Inserts a session. Returns false if there is no room and the table cannot evict enough other sessions, or if the
+    /// table already has the session or its id.
     pub(super) fn insert(&self, entry: &Arc<SessionEntry>) -> bool {
         let now = self.now();
         let mut evicted = Vec::new();
@@ -296,7 +297,8 @@ impl Table {
                 drop(index);
                 changed
             }
-            // The session is not in the table. It lasts for its request only, so the table does not count its memory.
+            // The session is not in the table. It lasts for its request only, so the table does not count its memory,
+            // and only compares its size with the limit.
             locked => {
                 drop(locked);
                 let limit = self.limit.load(Ordering::Relaxed);
@@ -308,8 +310,8 @@ impl Table {
         changed.ok_or(SessionError::Full)
     }
 
-    /// Binds a session to a user. `client_knows_id` says whether the client has the current id. `by` describes the
-    /// request: the id that the request knows, and the session fields of its answer.
+    /// Binds a session to a user, or to none. `client_knows_id` says whether the client has the current id. `by`
+    /// describes the request: the id that the request knows, and the session fields of its answer.
     ///
     /// Fails with [`SessionError::Former`] if the call would bind the session to another user although the request has
     /// a former id or another request is logging a user in.
@@ -339,7 +341,7 @@ impl Table {
                 .map(|(_, fields)| (Arc::downgrade(fields), now + FORMER_ID_SECONDS));
             Ok(std::mem::take(&mut state.former))
         })??;
-        // Ids from before the login end now. The connections that were opened with these ids end as well.
+        // Ids from before the change of the user end now. The connections that were opened with these ids end as well.
         let left: Vec<SessionId> = left.into_iter().map(|former| former.id).collect();
         if !left.is_empty() {
             self.end_ids(entry, &left, IdEnd::Renewed);
@@ -476,7 +478,7 @@ impl Table {
     /// Adds `bytes` to the counted memory of the session, for messages that wait in its channels. Returns false if
     /// there is no room. The call does not count as a use of the session.
     pub(super) fn charge(&self, entry: &Arc<SessionEntry>, bytes: usize) -> bool {
-        // A session outside of the table lasts for its request only, so no client can come back to the session.
+        // A session outside of the table lasts for its request only, so no client can come back for the messages.
         if entry.slot_key() == NO_SLOT {
             return false;
         }

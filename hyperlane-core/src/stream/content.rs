@@ -35,8 +35,8 @@ struct Opened {
 
 impl Opened {
     fn open(body: &FileBody) -> io::Result<Self> {
-        // This check comes before the file is opened, because opening a named pipe waits until another process writes
-        // to it.
+        // This check comes before the file is opened, because opening a named pipe waits until another process opens it
+        // for writing.
         if !std::fs::metadata(body.path())?.is_file() {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -50,8 +50,8 @@ impl Opened {
     }
 
     /// Returns validators made of the length and the modification time in nanoseconds. If a program replaces a file by
-    /// another one of the same length within one tick of the file system's clock, the validators do not change.
-    /// Validators made of these two values usually have this limit.
+    /// another one of the same length within one tick of the file system's clock, the validators do not change. All
+    /// validators made of only these two values have this limit.
     fn validators(&self) -> Validators {
         let since = self
             .modified
@@ -96,8 +96,8 @@ fn read_piece(mut file: File, want: u64) -> io::Result<(File, Bytes)> {
 }
 
 impl Stream {
-    /// Sends the response of the context. On a WebSocket the body is sent as a message, and on an event stream as raw
-    /// events.
+    /// Sends the response that the hook has set in the context. On a WebSocket the body is sent as a message, and on an
+    /// event stream as raw events.
     pub(crate) async fn send_bare(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
         if self.exchange.answer().is_opening() {
             self.send_events_head(ctx)?;
@@ -106,7 +106,8 @@ impl Stream {
         if self.exchange.answer().is_accepted() {
             let is_streamed = ctx.get_response().is_body_streamed();
             match ctx.get_response().get_status_code() {
-                // With one of these statuses, the handler refuses the handshake or answers it itself.
+                // With a status of 400 or more, the handler refuses the handshake. With 101, it answers the handshake
+                // itself.
                 101 | 400.. if self.exchange.withdraw_handshake() => {}
                 _ => {
                     self.send_handshake(ctx, Upgrade::new())
@@ -156,8 +157,8 @@ impl Stream {
     /// Sends the response of the context, whose body is a file or a stream. Waits while the client reads slowly.
     ///
     /// # Errors
-    /// [`ResponseError`] if the client has disconnected or the body failed. The response is then incomplete, so the
-    /// server can only cut the connection.
+    /// [`ResponseError`] if the client has disconnected, or if the body failed after the head was sent. The response is
+    /// then incomplete, so the server can only cut the connection.
     pub(crate) async fn send_streamed(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
         let content = ctx.get_mut_response().take_body().0;
         self.send_content(ctx, content).await
@@ -317,7 +318,8 @@ impl Stream {
             return sent;
         };
         let response = ctx.get_mut_response();
-        // In a 304, `content-type` would change the type of the response that the client has stored (RFC 9111 §3.2).
+        // A response without a body gets no `content-type`. In a 304, the field would change the type of the client's
+        // stored response (RFC 9111 §3.2).
         if body.has_default_type && response.allows_body() && !response.has_header("content-type") {
             response.set_header("content-type", "application/octet-stream");
         }
@@ -433,7 +435,8 @@ impl Stream {
         .await
     }
 
-    /// Answers with a status and its name as text. Keeps the fields that do not describe the body.
+    /// Answers with a status and its name as text. Keeps the header fields of the response that do not describe the
+    /// body.
     fn send_plain(&mut self, ctx: &mut Context, status: usize) -> Result<(), ResponseError> {
         describe(ctx.get_mut_response(), status);
         self.exchange.send_response(ctx.head())

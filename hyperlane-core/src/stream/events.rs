@@ -3,8 +3,9 @@
 use super::{Middleware, Stream};
 use crate::{Context, ServerSentEvents, error::ResponseError};
 
-/// A guard for the opening of an event stream. If the hook stops waiting for the opening, the guard cancels the
-/// opening, and the hook can then send another response.
+/// A guard for the opening of an event stream by a hook (a function of the program that handles the request). If the
+/// opening fails, or if the hook stops waiting for it, the guard cancels the opening. The hook can then send another
+/// response.
 struct Opening<'a>(&'a mut Stream);
 
 impl Drop for Opening<'_> {

@@ -14,21 +14,23 @@ impl Context {
     /// Makes this connection a WebSocket and returns a handle to it. If the connection is already a WebSocket, returns
     /// another handle.
     ///
-    /// Checks the handshake (RFC 6455 §4.2.1) and the page's origin. If a guard (`#[is_ws_upgrade_type]`) has already
-    /// checked both, the method does not check them again. After the checks, the method sends the 101 with the header
-    /// fields that the program has set so far.
+    /// Checks the handshake (RFC 6455 §4.2.1) and the origin of the page that opens the WebSocket. If the guard
+    /// `#[is_ws_upgrade_type]` of the route has already checked both, the method does not check them again. After the
+    /// checks, the method sends the 101 with the header fields that the program has set so far.
     ///
     /// When the handler returns, the server closes the WebSocket, even if other tasks have handles. After
     /// [`WebSocket::keep_open`], the WebSocket stays open until it is closed or its last handle is dropped.
     ///
-    /// The end of the handler determines the code of the Close frame: 1000 if the handler returns, 1008 for
-    /// [`Status::Reject`](crate::Status::Reject), 1011 for a panic, and 1011 with the public text (at most 123 bytes)
-    /// for an error.
+    /// The end of the handler determines the code of the Close frame:
+    /// - 1000 if the handler returns,
+    /// - 1008 if it returns [`Status::Reject`](crate::Status::Reject),
+    /// - 1011 if it panics,
+    /// - 1011 with the public text (at most 123 bytes) if it returns an error.
     ///
     /// # Errors
-    /// Returns the rule that the request violates. The client gets the status of this error if the hook then returns
-    /// [`Status::Reject`](crate::Status::Reject) without an answer of its own, or if a function handler returns the
-    /// error.
+    /// Returns an error for the rule that the request violates, or if the session cannot be saved. The client gets the
+    /// status of this error if the handler returns the error. The client also gets it if the handler returns
+    /// [`Status::Reject`](crate::Status::Reject) without an answer of its own.
     pub async fn upgrade(&mut self, stream: &mut Stream) -> Result<WebSocket, RequestError> {
         self.save_session_before_head().await?;
         upgrade(self, stream, Upgrade::new())
@@ -40,7 +42,7 @@ impl Context {
     ///
     /// # Errors
     /// Returns the errors of [`upgrade`](Self::upgrade), and [`RequestError::Header`] or [`RequestError::Subprotocol`]
-    /// for an option that may not be sent. After such an error nothing was sent, so the hook can still answer.
+    /// for an option that may not be sent. After such an error nothing was sent, so the handler can still answer.
     pub async fn upgrade_with(
         &mut self,
         stream: &mut Stream,

@@ -1,4 +1,4 @@
-//! Writes a function's body.
+//! Writes the new body of a function that has the attribute macros of this crate.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -29,7 +29,8 @@ impl Function<'_> {
         once.extend(self.declarations());
         if self.is_handler && in_body.len() < self.phases.guards.len() {
             // The server reads the constant `GUARDS` through `ServerHook`. If `handle` is not in an `impl ServerHook`,
-            // this line is a compile error. Without the error, the guards would have no effect.
+            // the generated line is a compile error. Without this error, the program would compile, and its guards
+            // would have no effect.
             once.extend(quote_spanned!(span=> let _ = <Self as #private::ServerHook>::GUARDS;));
         }
         let emitter = self.emitter();
@@ -55,7 +56,7 @@ impl Function<'_> {
             Some(read) => self.read_loop(&read, converts, errors)?,
             None => {
                 // A condition that fails skips the body. A route that returns a value then has no value for its answer,
-                // so the condition declines the request.
+                // so the generated code answers with a 403.
                 let decline = match (&self.returns, self.phases.conditions.first()) {
                     (Returns::Other { .. }, Some(condition)) if self.is_route() => {
                         let ctx = self.params.require(Part::Ctx, true, condition)?;
@@ -94,8 +95,8 @@ impl Function<'_> {
                         self.private,
                         register::source_place(self.private, ty.span()),
                     );
-                    // The `Taker` records that a server of the program takes all registered hooks. Another server
-                    // without routes then starts with a warning instead of an error.
+                    // The `Taker` records that a server of the program takes all registered hooks, the functions that
+                    // handle requests. Another server without routes then starts with a warning instead of an error.
                     code.extend(quote_spanned! {span=>
                         #name.__register_all();
                         #private::inventory::submit! {{ #private::Taker { place: #place } }}
@@ -210,7 +211,8 @@ impl Function<'_> {
         Ok(quote_spanned!(span=> let #value = #private::respond_value(&mut *#ctx, #value);))
     }
 
-    /// Writes the code of a function without a read macro. The code runs the body once.
+    /// Writes the code of a function without a read macro. The code runs the body once. (A read macro runs the body
+    /// once per message.)
     fn single_run(
         &self,
         converts: bool,

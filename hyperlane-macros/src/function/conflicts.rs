@@ -1,4 +1,5 @@
-//! Refuses macros that exclude each other: no request could pass all of them.
+//! Refuses macros on one function that contradict each other. For example, no request can pass two guards (conditions
+//! on the request) that accept different methods.
 
 use syn::Error;
 
@@ -20,7 +21,7 @@ impl Function<'_> {
 }
 
 /// Returns the request methods that a macro accepts. A macro that accepts `GET` also accepts `HEAD`. Returns `None` if
-/// the macro accepts all methods.
+/// the macro accepts all methods, or does not check the method.
 fn methods_taken(applied: &Applied) -> Option<Vec<&str>> {
     let mut names: Vec<&str> = match (applied.row.role, &applied.args) {
         (Role::Guard(Check::Method(methods)), _) => methods.to_vec(),
@@ -36,7 +37,8 @@ fn methods_taken(applied: &Applied) -> Option<Vec<&str>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// Finds guards and routes that accept no method in common, and a WebSocket on a route or guard without `GET`.
+/// Finds guards that accept no method in common, and a route that accepts no method of the guards. Also finds a
+/// WebSocket macro together with a route or guard that does not accept `GET`.
 fn methods(phases: &Phases) -> Option<Error> {
     let mut left: Option<(&Applied, Vec<&str>)> = None;
     for guard in &phases.guards {
@@ -154,8 +156,10 @@ fn no_upgrade(phases: &Phases) -> Option<Error> {
     )))
 }
 
-/// Finds an event stream combined with a read macro or a WebSocket, and a WebSocket combined with
-/// `try_get_http_request`.
+/// Finds macros that contradict the macro that opens a handle:
+///
+/// - `sse` together with a read macro, or with the guard `is_ws_upgrade_type`
+/// - `websocket` together with `try_get_http_request`
 fn handles(phases: &Phases) -> Option<Error> {
     let open = phases.opener()?;
     if phases.opens(Handle::WebSocket) {
@@ -181,7 +185,8 @@ fn handles(phases: &Phases) -> Option<Error> {
     )))
 }
 
-/// Finds `body_stream` combined with a macro that binds the whole body, or combined with a WebSocket handshake.
+/// Finds `body_stream` together with a WebSocket macro. In a function without a read macro, also finds `body_stream`
+/// together with a macro that binds the whole body.
 fn bodies(phases: &Phases) -> Option<Error> {
     let is_stream = |applied: &&Applied| applied.row.role == Role::Body(BodyRule::Stream);
     let stream = phases.extractors.iter().find(is_stream)?;

@@ -23,7 +23,8 @@ impl Function<'_> {
         for (applied, name) in self.requested_params() {
             let text = name.value();
             let optional = applied.row.role == Role::Extract("try_route_param");
-            // The name of an optional parameter is refused only if the name is missing in all patterns.
+            // The name of an optional parameter is refused only if the name is missing in all patterns. A pattern that
+            // is not a literal may contain the name.
             let lacking = match optional {
                 true if patterns.len() < registers.len() => None,
                 true if !patterns.iter().all(|pattern| lacks(&pattern, &text)) => None,

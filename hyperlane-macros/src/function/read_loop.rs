@@ -1,5 +1,5 @@
 //! Writes the code of a function with a read macro, such as `try_get_websocket_request`. The code runs the body once
-//! per message.
+//! per message: a WebSocket message, or an HTTP request in the case of `try_get_http_request`.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -75,6 +75,7 @@ impl Function<'_> {
     }
 
     /// Rewrites each `break` and `continue` of the loop. The new code leaves only the labelled block around the body.
+    /// The variable `over` then decides whether the loop ends.
     fn rewrite_jumps(&mut self, jumps: &[Span], goes_on: Option<&TokenStream>) -> Result<()> {
         let (private, span) = (self.private, self.name_span());
         let neutral = match &self.returns {

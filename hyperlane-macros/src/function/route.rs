@@ -14,8 +14,8 @@ use crate::register;
 use crate::tokens::{hygienic, local, respan};
 
 impl Function<'_> {
-    /// Adds the parameters for the stream and the context to a route function that lacks them, but only if the code of
-    /// its macros needs them.
+    /// Adds the missing parameters for the stream and the context to a route function. Adds them only if the code of
+    /// the function's macros needs them.
     pub(super) fn add_missing_params(&mut self, guards_in_body: bool) {
         let phases = &self.phases;
         let converts = matches!(self.returns, Returns::Other { .. });
@@ -50,10 +50,11 @@ impl Function<'_> {
     pub(super) fn registrations(&self, guards: &[TokenStream], converts: bool) -> TokenStream {
         let (private, name) = (self.private, &self.item.sig.ident);
         let span = hygienic(name.span());
-        // The code of the registrations stands in the array length of a hidden struct. The reason is a function in an
-        // `impl`, because such a function cannot be a route. A struct in an `impl` is one clear error: the struct must
-        // move out of the `impl`. A `const _` instead of the struct would lead to an error about the name `_`. A
-        // function instead of the struct would compile, and could register a free function of the same name.
+        // The code of the registrations stands in the array length of a hidden struct. A struct is used because of one
+        // mistake: a route attribute on a function in an `impl`. Such a function cannot be a route. For a struct in an
+        // `impl`, the compiler reports one clear error: the struct must move out of the `impl`. For a `const _`, the
+        // error would be about the name `_`. A function instead of the struct would compile, and could register a free
+        // function of the same name.
         let holder = Ident::new(&format!("__hl_route_{}", name.unraw()), span);
         let mut code = TokenStream::new();
         for applied in &self.phases.registers {
@@ -79,7 +80,7 @@ impl Function<'_> {
                 quote_spanned!(hygienic(applied.name.span())=> .max_body(#limit))
             });
             // `unknown_params` has already compared the names of the path parameters with literal patterns. If the
-            // pattern is a constant, the registration compares them at compile time.
+            // pattern is a constant, the registration compares the names with the constant at compile time.
             let names = self.required_params();
             let params = (literals::string_argument(applied).is_none() && !names.is_empty())
                 .then(|| quote_spanned!(hygienic(applied.name.span())=> .params(&[#(#names),*])));
@@ -158,9 +159,9 @@ impl Function<'_> {
         })
     }
 
-    /// Writes two rules about the typed arguments. The first rule tells the server how the arguments read the request
-    /// body. The second rule is a function. When a server starts, it calls this function to check whether the route
-    /// provides what the arguments need.
+    /// Writes the rules about the arguments other than the stream and the context. One rule per argument tells the
+    /// server how the argument reads the request body. The last rule is a function. When a server starts, it calls this
+    /// function to check whether the route provides what the arguments need.
     fn argument_rules(&self) -> TokenStream {
         let rules = self.params.others.iter().map(|argument| {
             let (ty, span) = (&argument.ty, argument.ty.span());

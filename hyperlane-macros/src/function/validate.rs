@@ -1,5 +1,5 @@
-//! Refuses macros that do not work on the function that they are written on, and route functions with a signature that
-//! the server cannot call.
+//! Refuses macros that do not work on their function. Also refuses route functions with a signature that the server
+//! cannot call.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -58,8 +58,8 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses every attribute that registers the function, except a route attribute on a free function without type
-    /// and const parameters.
+    /// Refuses every attribute that registers the function with the server, except a route attribute on a free function
+    /// without type and const parameters.
     fn validate_registrations(&self, errors: &mut Vec<Error>) {
         let signature = &self.item.sig;
         for applied in &self.phases.registers {
@@ -80,12 +80,12 @@ impl Function<'_> {
         }
     }
 
-    /// Refuses arguments that the server cannot construct, and a return value that borrows.
+    /// Refuses arguments of a route function that the server cannot construct, and a return value that borrows.
     fn validate_route_signature(&self, errors: &mut Vec<Error>) {
         let unclear = self.params.unclear();
-        // An unclear parameter could be the stream or the context, or is a second one of them. `others` contains this
-        // parameter too, so the loop could report it a second time. If there is such a parameter, the loop therefore
-        // checks nothing.
+        // An unclear parameter could be the stream or the context, or is a second stream or context. `others` contains
+        // this parameter too, so the loop could report it a second time. The loop is therefore empty if there is an
+        // unclear parameter.
         let others = self.params.others.iter().filter(|_| unclear.is_none());
         for other in others {
             let message = if contains_word(other.ty.to_token_stream(), &["impl"]) {

@@ -1,5 +1,5 @@
-//! Expands every macro with random tokens. An expansion must not panic. If the item is valid Rust, the expanded code
-//! must also be valid Rust.
+//! Expands every macro with random tokens. An expansion must not panic. If the item can be parsed as Rust, the expanded
+//! code can be parsed too.
 
 use proc_macro2::TokenStream;
 
@@ -123,7 +123,8 @@ impl Random {
             .join(" ")
     }
 
-    /// Returns a variation of the valid arguments `good`: one or two tokens are inserted, removed or doubled.
+    /// Returns a variation of the valid arguments `good`, with one or two random changes. A change inserts, removes or
+    /// doubles a token; at the end of the arguments, it may also do nothing.
     fn nearly(&mut self, good: &str) -> String {
         let mut tokens: Vec<String> = good
             .parse::<TokenStream>()
@@ -144,8 +145,8 @@ impl Random {
     }
 }
 
-/// Expands a macro. If the expansion panics or returns code that cannot be parsed, the test fails with a message that
-/// shows the input.
+/// Expands a macro. If the expansion panics, the test fails with a message that shows the input. The same happens if
+/// the item can be parsed and the expanded code cannot. Input that is no sequence of tokens is skipped.
 fn survives(name: &str, args: &str, item: &str) {
     let (Ok(args_tokens), Ok(item_tokens)) =
         (args.parse::<TokenStream>(), item.parse::<TokenStream>())

@@ -103,7 +103,7 @@ impl Client {
             ..Wire::default()
         }));
         let (start, _) = channel.attach(claim, |_| wire.clone());
-        // On every connection with ids, the channel first sends this id.
+        // On a connection with ids, the channel first sends the id before its next message.
         self.last = Some(channel.log.id_before(start.next));
         if start.is_reset {
             self.resets += 1;
@@ -165,7 +165,8 @@ impl Client {
         }
     }
 
-    /// Checks that the client got all sent messages in order. Only a plain client may get a message more than once.
+    /// Checks that the client got all sent messages in order. Only a plain client (a WebSocket without resume ids) may
+    /// get a message more than once.
     fn check(&self, sent: u64) {
         let mut expected = 1;
         for number in &self.got {
@@ -414,8 +415,8 @@ fn places_that_will_be_reset_keep_no_sender_waiting() {
     assert_eq!(client.resets, 1);
 }
 
-/// Tests the messages that a reloaded page gets. The page before the reload is still connected while the messages are
-/// sent, and receives all of them.
+/// Tests that a reloaded page gets message 3, because the program sends it during the request that loads the page. The
+/// page before the reload is still connected at that time, and receives messages 1 to 3.
 fn reload(kind: Kind) {
     let mut channel = Channel::new(7);
     let text = |number: u64| Message::from(number.to_string()).into();
@@ -441,8 +442,7 @@ fn reload(kind: Kind) {
     page.read(&mut channel, 100);
     assert_eq!(page.got, [3, 4], "{kind:?}");
     page.answer(&mut channel);
-    // Only one page gets the message that the program sent during the request (message 3). Another tab begins with new
-    // messages.
+    // Only one page gets message 3. Another tab begins with new messages.
     let mut other = new();
     other.connect(&mut channel, 100);
     channel.send(text(5), LIMITS).unwrap();
@@ -549,7 +549,8 @@ fn what_is_kept_for_a_plain_tab_that_is_away_is_bounded() {
     assert_eq!((away.resets, away.got.len()), (0, 100));
     away.answer(&mut channel);
     away.cut(&mut channel);
-    // The messages for the tab that is away are limited as well.
+    // The messages for the tab that is away have a limit of their own: `AWAY_FACTOR` times `limits.bytes`. Now more
+    // messages are sent than this limit allows.
     send(&mut channel, &mut there, 10_000);
     away.connect(&mut channel, usize::MAX);
     assert_eq!(away.resets, 1, "it is told");

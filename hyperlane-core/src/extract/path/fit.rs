@@ -274,7 +274,7 @@ impl<'de> Deserializer<'de> for Whole<'de> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        // A tuple with more elements than parameters may still fit: the additional elements may have defaults.
+        // A tuple struct with more fields than parameters may still fit: the additional fields may have defaults.
         if length < self.0.names.len() {
             return self.deserialize_tuple(length, visitor);
         }
@@ -340,7 +340,8 @@ impl<'de> Value<'de> {
         u8::try_from(self.refused.get()).map_or(1, |refused| refused.saturating_add(1))
     }
 
-    /// Deserializes the type for this parameter from the current sample, and records a refusal.
+    /// Deserializes the type for this parameter from the current sample. If the type refuses the sample, records the
+    /// refusal.
     fn read<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Stop> {
         seed.deserialize(self).map_err(|stop| match stop {
             Stop::Fits | Stop::Form(_) => stop,
@@ -351,7 +352,7 @@ impl<'de> Value<'de> {
         })
     }
 
-    /// Passes text to a type that requested several values from one parameter.
+    /// Passes text to a type that requested several values from one parameter, or a unit (no value).
     fn visit_several<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
         let name = self.name;
         visitor

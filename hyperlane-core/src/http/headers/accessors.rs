@@ -1,4 +1,4 @@
-//! The accessors of header fields that requests and responses share.
+//! The accessors of header fields. Requests and responses have the same accessors.
 
 /// Declares the accessors that new programs use.
 macro_rules! header_accessors {
@@ -42,7 +42,7 @@ pub(crate) use header_accessors;
 /// Declares the accessors that exist only because published Hyperlane programs use them.
 macro_rules! header_spellings {
     () => {
-        /// Copies all values of a header field; `None` if the field is absent.
+        /// Copies all values of a header field. Returns `None` if the field is absent.
         pub fn try_get_header(
             &self,
             name: impl AsRef<str>,
@@ -50,27 +50,27 @@ macro_rules! header_spellings {
             self.headers.owned_values(name.as_ref())
         }
 
-        /// Copies all values of a header field; empty if the field is absent.
+        /// Copies all values of a header field. Returns no values if the field is absent.
         pub fn get_header(&self, name: impl AsRef<str>) -> $crate::http::RequestHeadersValue {
             self.try_get_header(name).unwrap_or_default()
         }
 
-        /// Copies the first value of a header field; `None` if the field is absent.
+        /// Copies the first value of a header field. Returns `None` if the field is absent.
         pub fn try_get_header_front(&self, name: impl AsRef<str>) -> Option<String> {
             self.headers.get(name.as_ref()).map(str::to_owned)
         }
 
-        /// Copies the first value of a header field; empty if the field is absent.
+        /// Copies the first value of a header field. Returns an empty text if the field is absent.
         pub fn get_header_front(&self, name: impl AsRef<str>) -> String {
             self.try_get_header_front(name).unwrap_or_default()
         }
 
-        /// Copies the last value of a header field; `None` if the field is absent.
+        /// Copies the last value of a header field. Returns `None` if the field is absent.
         pub fn try_get_header_back(&self, name: impl AsRef<str>) -> Option<String> {
             self.headers.get_last(name.as_ref()).map(str::to_owned)
         }
 
-        /// Copies the last value of a header field; empty if the field is absent.
+        /// Copies the last value of a header field. Returns an empty text if the field is absent.
         pub fn get_header_back(&self, name: impl AsRef<str>) -> String {
             self.try_get_header_back(name).unwrap_or_default()
         }

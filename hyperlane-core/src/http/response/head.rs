@@ -1,4 +1,4 @@
-//! The head of a response. This module decides which fields are sent, and which of them the server sets.
+//! The head of a response. This module decides which fields are sent, and which of them the server adds.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(crate) enum Framing {
     Length(u64),
     /// `transfer-encoding: chunked`.
     Chunked,
-    /// No body, and no header field about a body.
+    /// No body, and neither `content-length` nor `transfer-encoding`.
     None,
     /// The end of the connection ends the body.
     UntilClose,
@@ -55,7 +55,7 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// Returns the framing of the current body.
+    /// Returns the framing that fits the response as it is now.
     pub(crate) fn framing(&self) -> Framing {
         let response = self.response;
         if !response.allows_body() {
@@ -81,7 +81,7 @@ impl<'a> Head<'a> {
     /// `content-length` nor `transfer-encoding`. [`Framing::UntilClose`] adds `connection: close`. If the program and
     /// the server would set the same field, the head has the program's field, with three exceptions:
     /// - The head omits a `content-length` or `transfer-encoding` of the program. The program can set these two fields
-    ///   by [`get_mut_headers`](Response::get_mut_headers).
+    ///   only by [`get_mut_headers`](Response::get_mut_headers).
     /// - If the connection closes, the head has `connection: close` in any case.
     /// - If the head sets a session's cookie, its `cache-control` is private.
     pub(crate) fn write(self, out: &mut Vec<u8>, added: Added<'_>) {
@@ -102,8 +102,8 @@ impl<'a> Head<'a> {
             Framing::Chunked => head.field("transfer-encoding", b"chunked"),
             Framing::None | Framing::UntilClose => {}
         }
-        // For a file or a stream, the server has already decided about a default type. Only a body in memory needs one
-        // here.
+        // For a file or a stream, the server has already decided about a default content type. Only a body in memory
+        // needs one here.
         if !set.content_type
             && !response.body.is_empty()
             && !matches!(framing, Framing::None | Framing::Length(0))
@@ -148,8 +148,10 @@ impl<'a> Head<'a> {
 }
 
 /// Writes the response that accepts a WebSocket handshake (RFC 6455 §4.2.2). Its fields are `handshake`, the session's
-/// cookie, and `headers`, which are the program's own. It omits the program's fields that describe a body, that a
-/// handshake itself sets, or that set the session's cookie.
+/// cookie, and the program's own fields in `headers`. These fields of the program are omitted:
+/// - fields that describe a body
+/// - fields that a handshake itself sets
+/// - fields that set the session's cookie, if the response sets it
 pub(crate) fn write_switching<'a>(
     out: &mut Vec<u8>,
     handshake: impl Iterator<Item = (&'static str, &'a [u8])>,
@@ -185,9 +187,12 @@ fn write_cookie<'a>(
     Some(session)
 }
 
-/// Writes the fields for caches and proxies, unless the program has set them: an event stream is `no-cache` and must
-/// not be buffered, and any other response to a request with a session is `private`. If the head sets a session's
-/// cookie, `cache-control` is private in any case.
+/// Writes the fields for caches and proxies:
+/// - For an event stream, `cache-control` is `no-cache`, and `x-accel-buffering` is `no`.
+/// - For any other response to a request with a session, `cache-control` is `private`.
+///
+/// A field that the program has set is not written. The exception: if the head sets a session's cookie, `cache-control`
+/// is private in any case.
 fn write_cache_fields(
     head: &mut HeadWriter<'_>,
     headers: &Headers,

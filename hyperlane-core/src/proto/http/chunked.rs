@@ -67,7 +67,7 @@ impl Default for ChunkedLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChunkedError {
-    /// A chunk does not begin with a hexadecimal size (RFC 9112 §7.1).
+    /// A chunk does not begin with a hexadecimal size, or an invalid byte follows the size (RFC 9112 §7.1).
     #[error("a chunk size has the byte {byte:#04x}, which is not a hexadecimal digit")]
     InvalidSize {
         /// The byte found.
@@ -88,10 +88,10 @@ pub enum ChunkedError {
         /// The byte found.
         byte: u8,
     },
-    /// The extensions exceed the limit.
+    /// The extensions exceed one of the two limits.
     #[error("the chunk extensions are too large")]
     ExtensionsTooLarge,
-    /// No line end follows the data of a chunk (RFC 9112 §7.1). The data may be longer than the chunk's size.
+    /// The byte after the data of a chunk is not a carriage return (RFC 9112 §7.1).
     #[error("the data of a chunk is not followed by a line end")]
     MissingChunkEnd,
     /// A trailer line is not `name ":" value` (RFC 9112 §7.1.2).
@@ -100,7 +100,7 @@ pub enum ChunkedError {
         /// The byte found.
         byte: u8,
     },
-    /// The trailer section exceeds the limit (RFC 6585 §5).
+    /// The trailer section exceeds the limit. The status is 431 (RFC 6585 §5).
     #[error("the trailer section is too large")]
     TrailersTooLarge,
 }
@@ -205,7 +205,7 @@ impl ChunkedDecoder {
         matches!(self.state, State::Done)
     }
 
-    /// Decodes up to the next piece of data, the end of the body or the end of the input.
+    /// Decodes until a piece of data is found, the body ends or the input ends.
     ///
     /// Consumes nothing after the end of the body.
     ///

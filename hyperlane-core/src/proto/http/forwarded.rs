@@ -5,8 +5,9 @@
 //! next item to the left. The first item from the right that is not the address of a trusted proxy is the client's
 //! address. The client may have forged all items further left.
 //!
-//! The trusted addresses in the list show how many proxies the request has passed. The scheme and the host of the
-//! client have the same position as the address, counted from the right of their lists.
+//! In `X-Forwarded-*`, address, scheme and host are in three lists. The trusted addresses in the list of addresses show
+//! how many proxies the request has passed. The scheme and the host of the client have the same position in their lists
+//! as the client's address, counted from the right. In `Forwarded`, one item has all three values.
 
 pub(crate) mod cidr;
 pub(crate) mod field;
@@ -29,9 +30,9 @@ pub struct Forwarded<'a> {
 
 /// Reads the client's address, scheme and host from the fields of trusted proxies.
 ///
-/// `values` returns all values of a field in order. `peer` is the address of the server's peer. It is `None` if the
-/// peer is a process on this machine that uses a Unix socket. The function trusts a peer with an address if `trusted`
-/// contains the address, and a peer without an address if `trusted` is not empty. Returns `None` if the peer is not
+/// `values` returns all values of a field in order. `peer` is the address of the server's peer, or `None` for a peer
+/// without an address, for example on a Unix socket. The function trusts a peer with an address if `trusted` contains
+/// the address. It trusts a peer without an address if `trusted` is not empty. Returns `None` if the peer is not
 /// trusted, because the peer itself is then the client.
 ///
 /// For `X-Forwarded-*`, N is the number of trusted proxies that the request has passed: one for the peer, and one for
@@ -150,8 +151,8 @@ fn parse_node(node: &str) -> Option<IpAddr> {
             .map(IpAddr::V6);
     }
     match node.split_once(':') {
-        // X-Forwarded-For writes IPv6 addresses without brackets.
         None => node.parse().ok(),
+        // X-Forwarded-For writes IPv6 addresses without brackets.
         Some((_, rest)) if rest.contains(':') => node.parse().ok(),
         Some((address, port)) => address
             .parse()
@@ -223,8 +224,8 @@ fn unquote(value: &str) -> &str {
 ///
 /// A quoted string is the text between a pair of quotes. The iterator pairs the quotes from right to left, too. Proxies
 /// append only complete pairs, at the right end of the text, so the quotes of the proxies pair with each other. If the
-/// client has sent one quote too many, the quote without a partner is in the client's own text. With pairs from left to
-/// right, such a quote could turn the text of the proxies into a part of a quoted string.
+/// client has sent one quote too many, the quote without a partner is in the client's own text. If the iterator paired
+/// the quotes from left to right, such a quote could turn the text of the proxies into a part of a quoted string.
 struct Pieces<'a> {
     rest: Option<&'a str>,
     separator: u8,
@@ -254,9 +255,9 @@ impl<'a> Pieces<'a> {
                 _ => return Some(at),
             }
         }
-        // Every separator has an odd number of quotes to its right. `quoted` is the rightmost of these separators. It
-        // counts only if the number of all quotes is odd. The leftmost quote then has no partner and begins no quoted
-        // string, so the separators to its left are not within quotes.
+        // Every separator has an odd number of quotes to its right. `quoted` is the rightmost separator to the left of
+        // all quotes, if there is such a separator. The number of all quotes is then odd (`is_quoted`). The leftmost
+        // quote has no partner and begins no quoted string, so the separators to its left are not within quotes.
         quoted.filter(|_| is_quoted)
     }
 }

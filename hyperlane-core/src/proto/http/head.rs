@@ -109,7 +109,7 @@ impl<'s, 'b> Fields<'s, 'b> {
     }
 
     /// Returns all lines as sent, with the lengths of each line's name and value. Returns `None` if a line is not
-    /// `name: value\r\n`, or is not UTF-8.
+    /// `name: value\r\n`, or if the head is not UTF-8.
     pub(crate) fn block(
         &self,
     ) -> Option<(&'b str, impl Iterator<Item = (usize, usize)> + use<'s, 'b>)> {
@@ -136,7 +136,7 @@ impl<'b> Text<'b> {
         self.bytes.get(range).unwrap_or_default()
     }
 
-    /// Returns a part; empty if the part is not UTF-8.
+    /// Returns a part as text. Returns an empty text if the part is not UTF-8.
     fn get(self, range: Range<usize>) -> &'b str {
         match self.utf8 {
             Some(text) => text.get(range).unwrap_or_default(),
@@ -145,7 +145,7 @@ impl<'b> Text<'b> {
     }
 }
 
-/// Length of a host up to which a [`HeadStorage`] keeps the host, in bytes. DNS names are not longer.
+/// Maximum length of a host that a [`HeadStorage`] keeps, in bytes. DNS names are not longer.
 const LONGEST_KNOWN_HOST: usize = 255;
 
 /// Memory for parsing heads: the positions of the fields, and the last valid host. Use one storage for many heads, so
@@ -153,7 +153,8 @@ const LONGEST_KNOWN_HOST: usize = 255;
 #[derive(Debug, Default)]
 pub struct HeadStorage {
     ranges: Vec<FieldRange>,
-    /// The last valid value of `Host`. Nearly all requests to a server have the same host.
+    /// The last valid value of `Host` that is not longer than [`LONGEST_KNOWN_HOST`]. Nearly all requests to a server
+    /// have the same host.
     host: String,
 }
 
@@ -234,8 +235,9 @@ pub fn parse<'s, 'b>(
 
 /// Parses the head at the beginning of `bytes` in one pass, without a scanner.
 ///
-/// Returns `None` if the head is incomplete, or if one of its lines is invalid or too long. [`HeadScanner::scan`] then
-/// waits for the rest, or finds the violation.
+/// Returns `None` if the head is incomplete, or if one of its lines is invalid or too long. The caller then uses
+/// [`HeadScanner::scan`], which finds the end of the head when it has arrived, and [`parse`]. One of the two names the
+/// violation.
 ///
 /// # Errors
 ///

@@ -16,8 +16,8 @@ const SHOWN: usize = 255;
 /// A host that a server answers to: `app.example` at any port, `app.example:8443` at that port, `*.app.example` for all
 /// subdomains, or an address such as `192.0.2.1`, `[::1]` or `::1`.
 ///
-/// The comparison ignores case and a trailing dot. All notations of an address are equal. An allowed host with port 80
-/// or 443 also matches a host without a port.
+/// The comparison ignores case and a trailing dot. All notations of an address that browsers accept are equal. An
+/// allowed host with port 80 or 443 also matches a host without a port.
 ///
 /// ```
 /// use hyperlane_core::proto::http::host::AllowedHost;
@@ -41,7 +41,7 @@ enum Allowed {
     Below(Box<str>),
 }
 
-/// The error for a text that is not a host with an optional port.
+/// The error for a text that is not an [`AllowedHost`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not `name`, `name:port`, `*.name` or an address: omit scheme and path, and write a name that is not \
@@ -84,8 +84,8 @@ impl AllowedHost {
         let (name, port) = split_port(host);
         let is_port = match (self.port, port) {
             (None, _) => true,
-            // A host without a port means port 80, or port 443 with TLS. The function accepts both ports, because it
-            // does not know whether a proxy in front of the server terminates TLS.
+            // A host without a port means port 80, or port 443 with TLS. It matches an entry with either port, because
+            // the function does not know whether a proxy in front of the server terminates TLS.
             (Some(80 | 443), None | Some("")) => true,
             (Some(wanted), port) => port.and_then(parse_port) == Some(wanted),
         };
@@ -190,7 +190,7 @@ fn is_below(name: &str, suffix: &str) -> bool {
     })
 }
 
-/// Parses an address. Converts an IPv4-mapped IPv6 address to IPv4.
+/// Parses an address. An IPv6 address must be in brackets. Converts an IPv4-mapped IPv6 address to IPv4.
 fn parse_address(host: &str) -> Option<IpAddr> {
     match host.strip_prefix('[') {
         Some(rest) => {
@@ -201,8 +201,8 @@ fn parse_address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// Returns whether the last label of a host without a trailing dot is a number. Domain names never have this form, so
-/// the host must be an IPv4 address (WHATWG URL §3.5).
+/// Returns whether the last label of a host is a number. The host must not end with a dot. The last label of a domain
+/// name is never a number, so such a host must be an IPv4 address (WHATWG URL §3.5).
 pub(super) fn ends_in_number(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or(host);
     // A label of digits alone is a number in this check, even if it is no valid octal number.

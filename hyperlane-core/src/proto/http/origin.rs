@@ -31,7 +31,7 @@ pub struct Origin {
     /// The scheme, in lower case.
     scheme: String,
     host: Host,
-    /// The port; `None` for the scheme's default port or for a scheme without ports.
+    /// The port; `None` for the scheme's default port, or if the origin has no port.
     port: Option<u16>,
 }
 
@@ -102,7 +102,8 @@ impl Origin {
 impl FromStr for Origin {
     type Err = OriginError;
 
-    /// Parses an origin as browsers send it. Accepts every spelling of an origin, such as an explicit default port.
+    /// Parses an origin in the form that browsers send. Also accepts the other spellings of the same origin, for
+    /// example with upper case or an explicit default port.
     fn from_str(text: &str) -> Result<Self, OriginError> {
         let text = text.trim_ascii();
         if text.eq_ignore_ascii_case("null") {
@@ -165,7 +166,7 @@ fn default_port(scheme: &str) -> Option<u16> {
         "http" | "ws" => Some(HTTP_PORT),
         "https" | "wss" => Some(HTTPS_PORT),
         "ftp" => Some(21),
-        // The schemes of apps in web views and of browser extensions have no ports.
+        // The schemes of apps in web views and of browser extensions have no default port.
         _ => None,
     }
 }
@@ -204,7 +205,7 @@ pub(crate) struct AllowedOrigins {
 #[derive(Clone, Debug)]
 enum Entry {
     Origin(Origin),
-    /// A host with any scheme. Without a port, the default port of the page's scheme applies.
+    /// The origins of a host with any scheme. Without a port, the origin must have the default port of its scheme.
     Host(Host, Option<u16>),
 }
 
@@ -261,7 +262,7 @@ impl AllowedOrigins {
     }
 }
 
-/// The value of an `Origin` field.
+/// The page that sent a request, as the `Origin` field of the request names it.
 enum Page {
     Origin(Origin),
     Null,
@@ -277,14 +278,14 @@ impl Page {
     }
 
     /// Returns whether the page has the server's own origin. For a `host` without a port, assumes the default port of
-    /// the page's scheme.
+    /// the page's scheme. `secure` is true if the server is known to be reached over TLS.
     fn is_of(&self, host: &str, secure: bool) -> bool {
         let Self::Origin(page) = self else {
             return false;
         };
-        // A server without TLS accepts an https page of the same host, because a proxy in front of the server may have
-        // terminated TLS. A server with TLS refuses an http page, because an attacker on the network could have forged
-        // the page.
+        // Without TLS, the server accepts an https page of the same host, because a proxy in front of the server may
+        // have terminated TLS. With TLS, the server refuses an http page, because an attacker on the network could have
+        // forged the page.
         let scheme_fits = match page.scheme.as_str() {
             "https" => true,
             "http" => !secure,

@@ -8,7 +8,8 @@ pub type ResponseStatusCode = usize;
 /// Generates [`HttpStatus`] and the functions on status codes from one row per registered code.
 macro_rules! statuses {
     ($($code:literal $name:ident $phrase:literal;)*) => {
-        /// The status of a response. The variants are the codes of IANA's registry (RFC 9110 §16.2.1) that are in use.
+        /// The status of a response. The variants are the codes of IANA's registry (RFC 9110 §16.2.1) that are in use,
+        /// and `Unknown` for all other codes.
         ///
         /// ```
         /// use hyperlane_core::HttpStatus;
@@ -153,7 +154,7 @@ impl From<ResponseStatusCode> for HttpStatus {
     }
 }
 
-/// Parses a code (`404`) or a phrase in any case (`not found`).
+/// Parses a code (`404`) or a phrase in any case (`not found`). Any other text is `Unknown`.
 impl From<&str> for HttpStatus {
     fn from(text: &str) -> Self {
         if let Ok(code) = text.parse() {

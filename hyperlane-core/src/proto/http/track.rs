@@ -1,13 +1,14 @@
 //! Follows the raw bytes that a handler writes as its response (RFC 9112 §4, §6).
 //!
-//! Handlers may write HTTP/1.1 by hand. The server must still know whether the handler has written a response, whether
-//! the response is complete, and whether the connection can serve another request. Unlike the request parser,
-//! [`ResponseTracker`] is lenient. If the tracker cannot parse the bytes, the server sends them unchanged and closes
-//! the connection afterwards.
+//! Handlers (the program's functions for requests) may write HTTP/1.1 by hand. The server must still know whether the
+//! handler has written a response, whether the response is complete, and whether the connection can serve another
+//! request. Unlike the request parser, [`ResponseTracker`] is lenient. If the tracker cannot parse the bytes, the
+//! server sends them unchanged and closes the connection afterwards.
 
 use super::{chunked::ChunkedDecoder, decimal, has_token, is_token_byte, list};
 
-/// Maximum length of a tracked response head, in bytes. The tracker does not parse a longer head.
+/// Maximum length of a response head that a handler writes in pieces, in bytes. The tracker does not parse such a head
+/// if it is longer. A head in a single write may have any length.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// The first bytes of every HTTP/1 response.
@@ -49,7 +50,7 @@ impl Tracked {
 #[derive(Debug, Default)]
 pub struct ResponseTracker {
     state: State,
-    /// The status of the final response; 0 until the head is complete.
+    /// The status of the final response, or 101; 0 until the head is complete.
     status: u16,
     head_request: bool,
     close: bool,
@@ -85,7 +86,7 @@ struct PartialHead {
 }
 
 impl ResponseTracker {
-    /// Resets the tracker for the next request.
+    /// Resets the tracker for the next request. `head_request` is true for the method HEAD.
     ///
     /// The response to HEAD has no body, regardless of its fields (RFC 9110 §9.3.2).
     pub fn begin(&mut self, head_request: bool) {
@@ -148,12 +149,13 @@ impl ResponseTracker {
         tracked
     }
 
-    /// Returns whether the handler has begun the final response. Ignores interim responses (RFC 9110 §15.2).
+    /// Returns whether the handler has begun the final response. Ignores complete interim responses (RFC 9110 §15.2). A
+    /// partial head counts as a begun response, because its status may be unknown.
     pub const fn started(&self) -> bool {
         !matches!(self.state, State::Nothing)
     }
 
-    /// Returns whether the response is complete.
+    /// Returns whether the response is complete. A response that must not have a body is complete after its head.
     pub const fn complete(&self) -> bool {
         matches!(self.state, State::Complete | State::Muted { .. })
     }
@@ -194,7 +196,7 @@ impl ResponseTracker {
     }
 
     /// Consumes bytes of a head and returns their number. Consumes all of `bytes` if the head does not end within
-    /// `bytes`.
+    /// `bytes`, or if the tracker cannot parse it.
     fn track_head(&mut self, bytes: &[u8]) -> usize {
         let State::Head(partial) = &mut self.state else {
             return match ResponseHead::parse(bytes) {
@@ -434,8 +436,9 @@ impl ResponseHead {
         }
     }
 
-    /// Returns whether the connection must close after the response. Contradictory lengths always close the connection
-    /// (RFC 9112 §6.3).
+    /// Returns whether the connection must close after the response. Contradictory framing always closes the connection
+    /// (RFC 9112 §6.1, §6.3): an invalid `Content-Length`, or `Transfer-Encoding` together with `Content-Length` or
+    /// HTTP/1.0.
     fn must_close(&self) -> bool {
         let contradicts = self.bad_length
             || (self.has_transfer_encoding && (self.content_length.is_some() || self.http10));

@@ -99,7 +99,8 @@ impl<'a> HeadWriter<'a> {
         Self { out, start }
     }
 
-    /// Begins the head of a response. If `reason` is empty, writes the registered phrase of the status.
+    /// Begins the head of a response with the version HTTP/1.0 or HTTP/1.1. If `reason` is empty, writes the phrase of
+    /// the status: the registered phrase, or `Unknown`.
     #[inline]
     pub fn response(out: &'a mut Vec<u8>, is_1_0: bool, status: usize, reason: &str) -> Self {
         let start = out.len();
@@ -139,7 +140,7 @@ impl<'a> HeadWriter<'a> {
         self.out.extend_from_slice(lines.as_bytes());
     }
 
-    /// Ends the head with the empty line. If `in_title_case` is true, rewrites field names in the spelling
+    /// Ends the head with the empty line. If `in_title_case` is true, rewrites field names in title case, such as
     /// `Content-Type`. Some clients compare names byte by byte and need this spelling.
     #[inline]
     pub fn end(self, in_title_case: bool) {

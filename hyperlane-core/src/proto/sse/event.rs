@@ -7,14 +7,15 @@ use bytes::Bytes;
 use memchr::memchr2;
 use serde::Serialize;
 
-/// The name of an event that only carries an id. The id tells the client its position in the stream. The program has
-/// given such an event no data.
+/// The name of an event to which the program has given an id and no data. The id tells the client its position in the
+/// stream.
 pub(crate) const POSITION: &str = "position";
 
 /// A builder of one event. The fields have the order of the calls that set them.
 ///
-/// The setters accept any value. [`encode`](Self::encode), [`to_bytes`](Self::to_bytes) and
-/// [`into_bytes`](Self::into_bytes) return an error if one of the values is invalid.
+/// The setters do not report an invalid value, with the exception of [`json_data`](Self::json_data). Instead,
+/// [`encode`](Self::encode), [`to_bytes`](Self::to_bytes) and [`into_bytes`](Self::into_bytes) return an error if a
+/// setter has refused its value.
 ///
 /// ```
 /// use hyperlane_core::Event;
@@ -46,7 +47,8 @@ impl Event {
         }
     }
 
-    /// Sets the id that the client sends back as `Last-Event-ID`. An empty id resets the client's last id.
+    /// Sets the id that the client sends back as `Last-Event-ID` when it reconnects. An empty id resets the client's
+    /// last id.
     ///
     /// Refuses CR, LF and NUL. CR or LF would end the line. Clients ignore an id that contains NUL.
     ///
@@ -125,7 +127,7 @@ impl Event {
         Ok(self)
     }
 
-    /// Appends the event to a stream. Appends nothing on error.
+    /// Appends the encoded event to `out`. Appends nothing on error.
     ///
     /// # Errors
     ///
@@ -153,7 +155,8 @@ impl Event {
         Ok(Bytes::from(out))
     }
 
-    /// Encodes the event in place, without the copy that [`to_bytes`](Self::to_bytes) makes.
+    /// Encodes the event in place, without the copy that [`to_bytes`](Self::to_bytes) makes. Only an event with an id
+    /// and no data is copied.
     ///
     /// # Errors
     ///
@@ -167,12 +170,12 @@ impl Event {
         Ok(Bytes::from(self.fields))
     }
 
-    /// Appends an event that has an id and no data. The last id becomes the data.
+    /// Appends an event that has an id and no data. Replaces its name by [`POSITION`]. The last id becomes the data.
     fn encode_position(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(POSITION.as_bytes());
         out.push(b'\n');
-        // No value contains a line end, so each line begins with a field name.
+        // No value contains a line end, so each line begins with a field name, or with `:` in a comment.
         let lines = || self.fields.split_inclusive(|byte| *byte == b'\n');
         for line in lines().filter(|line| !line.starts_with(b"event: ")) {
             out.extend_from_slice(line);
@@ -190,7 +193,7 @@ impl Event {
     /// because clients do not dispatch an event without data.
     pub(crate) fn into_fields_without_id(self) -> Result<(Bytes, bool), EventError> {
         self.check()?;
-        // No value contains a line end, so each line begins with a field name.
+        // No value contains a line end, so each line begins with a field name, or with `:` in a comment.
         let lines = || self.fields.split_inclusive(|byte| *byte == b'\n');
         let has_data = lines().any(|line| line.starts_with(b"data: "));
         let is_left_out =
@@ -275,7 +278,7 @@ pub enum EventError {
     NotUtf8,
 }
 
-/// Converts to `InvalidData`.
+/// Makes an error of the kind `InvalidData`.
 impl From<EventError> for io::Error {
     fn from(error: EventError) -> Self {
         Self::new(io::ErrorKind::InvalidData, error)

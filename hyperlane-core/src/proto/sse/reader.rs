@@ -13,7 +13,8 @@ pub struct ReceivedEvent {
     pub event: String,
     /// The lines of the data, joined by LF.
     pub data: String,
-    /// The last id in this event or in an earlier event; empty if the stream has sent no id.
+    /// The last id that the stream has sent before the end of this event; empty if the stream has sent no id, or an
+    /// empty one.
     pub id: String,
 }
 
@@ -106,7 +107,7 @@ impl EventReader {
     }
 
     /// Returns the last id of the stream, for `Last-Event-ID` in the next request. The id is empty if the stream has
-    /// sent no id.
+    /// sent no id, or an empty one.
     ///
     /// The reader stores the id of an event only when the event is complete. After a reconnect, the server therefore
     /// sends an interrupted event again. A block of lines without data is not an event, but the reader stores the id of
@@ -197,7 +198,8 @@ mod tests {
         (reader, events)
     }
 
-    /// Reads a stream as one piece, byte by byte, and in two pieces at every cut.
+    /// Asserts that a stream gives the expected events, each as `(event, data, id)`. Reads the stream as one piece,
+    /// byte by byte, and in two pieces at every cut. Returns the reader of the one piece.
     fn check(stream: &str, expected: &[(&str, &str, &str)]) -> EventReader {
         let stream = stream.as_bytes();
         let (reader, whole) = read([stream]);

@@ -9,7 +9,8 @@ const MIN_ROOM: usize = 64;
 
 /// A data message that is assembled from pieces of frames.
 ///
-/// The buffer is never larger than twice the bytes received (or 64 bytes), even if a frame declares a larger length.
+/// The buffer is never larger than twice the bytes received, or these bytes and 64 more if they are fewer than 64. This
+/// holds even if a frame declares a larger length.
 #[derive(Debug)]
 pub(super) struct Assembly {
     opcode: WebSocketOpcode,
@@ -88,7 +89,7 @@ impl Assembly {
         key: Option<[u8; 4]>,
         remaining: usize,
     ) -> Result<usize, ProtocolError> {
-        // The caller may have appended more bytes than the frame has. The function drops these bytes.
+        // The caller may have appended more bytes than the frame has. The function drops the excess bytes.
         self.buf.truncate(self.ready.saturating_add(remaining));
         let Some(fresh) = self.buf.get_mut(self.ready..) else {
             self.ready = self.buf.len();

@@ -9,7 +9,7 @@ use super::{ProtocolError, Utf8Bytes};
 /// Maximum length of a close reason in bytes: 125 for the payload of a control frame, less two for the code.
 const MAX_REASON: usize = 123;
 
-/// The reason why a connection ends (RFC 6455 §7.4).
+/// The number that tells the peer why a WebSocket ends (RFC 6455 §7.4).
 ///
 /// ```
 /// use hyperlane_core::CloseCode;
@@ -66,8 +66,8 @@ impl CloseCode {
         self.0
     }
 
-    /// Returns whether a close frame may carry the code: a registered code, or 3000 to 4999 for applications (RFC 6455
-    /// §7.4.2).
+    /// Returns whether a close frame may carry the code: 1000 to 1003, 1007 to 1014, or 3000 to 4999 (for libraries and
+    /// applications). The other registered codes must not be sent (RFC 6455 §7.4).
     pub const fn is_sendable(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }

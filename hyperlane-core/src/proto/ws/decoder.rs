@@ -1,9 +1,9 @@
 //! The decoder from bytes to messages: the state machine of RFC 6455 §5.4 and §5.5 over a borrowed read buffer.
 //!
-//! If the input contains a whole frame, the decoder checks, unmasks and copies the payload once, into an allocation of
-//! exactly the payload's size. If a frame is incomplete, the decoder copies the frame's bytes out of the input at once.
-//! Many connections can therefore share one read buffer. The decoder allocates the state of an incomplete message, and
-//! frees this state when the message is complete.
+//! If the input contains a whole message in one frame, the decoder checks, unmasks and copies the payload once, into an
+//! allocation of exactly the payload's size. If a frame is incomplete, the decoder copies the bytes of the frame that
+//! have arrived. It does not need the input after the call, so many connections can share one read buffer. The decoder
+//! allocates the state of an incomplete message, and frees this state when the message is complete.
 
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes};
@@ -26,7 +26,7 @@ pub enum Role {
     Client,
 }
 
-/// Limits on the memory that a peer can make a [`Decoder`] use (RFC 6455 §10.4).
+/// Limits on the memory that a peer can make a [`Decoder`] use (RFC 6455 §10.4), and whether the peer may use RSV1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -132,11 +132,14 @@ impl Decoder {
     }
 
     /// Borrows the buffer of an incomplete message. The caller can read the missing bytes of a large frame from the
-    /// socket directly into this buffer. The caller can read at most `max` bytes at once.
+    /// socket directly into this buffer, at most `max` bytes at once. The caller must call
+    /// [`direct_filled`](Self::direct_filled) after the read.
     ///
-    /// Returns `None` between frames, if less than 4 KiB of the frame are missing, or if less than 4 KiB of the message
-    /// have arrived. In these cases, a direct read would save nothing. (The buffer of the message grows with the bytes
-    /// received, so it is still small at first.) Call [`direct_filled`](Self::direct_filled) after the read.
+    /// Returns `None` in these cases, because a direct read is not possible or would save nothing:
+    ///
+    /// - The decoder is not within a data frame.
+    /// - Less than 4 KiB of the frame are missing.
+    /// - Less than 4 KiB of the message have arrived. The buffer grows with the bytes received, so it is still small.
     pub fn direct_target(&mut self, max: usize) -> Option<Limit<&mut Vec<u8>>> {
         let (buf, room) = self.partial.as_mut()?.direct(DIRECT_MIN)?;
         Some(buf.limit(room.min(max)))
@@ -160,8 +163,8 @@ impl Decoder {
 
     /// The fast path: the decoder has no incomplete frame or message. The input usually contains a whole message.
     ///
-    /// For a whole message, the function builds the result in one place, so that the compiler need not move the result.
-    /// A move would cost as much as all the checks together.
+    /// If the input contains a whole message, the function builds the result in one place, so that the compiler need
+    /// not move the result. A move would cost as much as all the checks together.
     #[inline]
     fn start(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
         let (header, header_len) = match self.parse_header(input) {

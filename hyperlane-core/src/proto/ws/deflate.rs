@@ -5,9 +5,9 @@
 //!
 //! The window is the part of the earlier data to which compressed data may refer. With context takeover, a connection
 //! keeps its window from message to message. Context takeover is off by default. Without context takeover, the
-//! connections share the compressors of each thread, and every message begins with an empty window. The same compressed
+//! connections of a thread share its compressors, and every message begins with an empty window. The same compressed
 //! message then suits all connections with the same window size. A room (a group of connections) therefore compresses
-//! each message only once.
+//! each message only once per window size.
 //!
 //! ```
 //! use hyperlane_core::{DeflateConfig, Message};

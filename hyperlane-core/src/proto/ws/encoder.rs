@@ -1,4 +1,5 @@
-//! Encoding of messages into bytes. Each message becomes one unfragmented frame (RFC 6455 §5).
+//! Encoding of messages into bytes. Each message becomes one unfragmented frame (RFC 6455 §5). Only [`encode_frame`]
+//! can also encode a fragment.
 
 use bytes::Bytes;
 
@@ -7,14 +8,13 @@ use super::{CloseCode, CloseFrame, Message, WebSocketOpcode, close, mask};
 
 /// Appends a message to `out` as a server sends it, unmasked.
 ///
-/// Shortens the payload of a ping or pong to 125 bytes. Shortens a close reason to at most 123 bytes, without cutting a
-/// character. If the close code must not be sent, encodes a close frame without code and reason.
+/// Shortens the payload of a ping or pong to at most 125 bytes. Shortens a close reason to at most 123 bytes, without
+/// cutting a character. If the close code must not be sent, encodes a close frame without code and reason.
 pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
     encode_with(message, None, out);
 }
 
-/// Appends a message to `out` as a client sends it, masked with `key`. Like [`encode_message`], shortens control
-/// frames.
+/// Appends a message to `out` as a client sends it, masked with `key`. Treats control frames like [`encode_message`].
 ///
 /// A client needs a fresh, unpredictable key for every frame (RFC 6455 §5.3).
 pub fn encode_masked_message(message: &Message, key: [u8; 4], out: &mut Vec<u8>) {

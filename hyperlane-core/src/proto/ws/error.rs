@@ -7,7 +7,7 @@ use super::CloseCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// RSV2 or RSV3 is set, or RSV1 is set although no negotiated extension defines RSV1 (RFC 6455 §5.2).
+    /// RSV2 or RSV3 is set, or RSV1 is set on a frame on which no negotiated extension allows it (RFC 6455 §5.2).
     #[error("a reserved bit is set without an extension that defines it")]
     ReservedBits,
     /// The opcode is reserved (RFC 6455 §5.2).

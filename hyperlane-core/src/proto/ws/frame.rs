@@ -36,7 +36,8 @@ pub struct FrameHeader {
 
 /// Parses a frame header. Returns the header and its length in bytes, or `None` if more input is needed.
 ///
-/// Reports a violation as soon as the offending byte arrives.
+/// Reports a violation as soon as the offending byte arrives. Only `NonMinimalLength` is reported later, when all bytes
+/// of the length have arrived.
 ///
 /// # Errors
 ///

@@ -121,7 +121,7 @@ impl HandshakeError {
 
 /// Checks that a request is a WebSocket handshake (RFC 6455 §4.2.1).
 ///
-/// Does not check `Host` and `Origin`. The HTTP parser checks `Host`, and [`origin_allowed`] checks `Origin`.
+/// Checks neither `Host` nor `Origin`. The HTTP parser checks `Host`, and [`origin_allowed`] checks `Origin`.
 ///
 /// # Errors
 ///

@@ -23,7 +23,7 @@ pub enum Incoming {
     Binary(Bytes),
     /// A complete compressed message. The caller must inflate the message.
     Compressed(Compressed),
-    /// A close frame. The decoder discards all input after the close frame (RFC 6455 §5.5.1).
+    /// A close frame. The decoder discards all input after the close frame (RFC 6455 §1.4).
     Close(Option<CloseFrame>),
     /// A ping. The answer is a pong with the same payload (RFC 6455 §5.5.2).
     Ping(Bytes),

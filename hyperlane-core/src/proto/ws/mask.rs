@@ -36,7 +36,8 @@ pub fn apply(buf: &mut [u8], key: [u8; 4], phase: usize) {
 pub fn copy(src: &[u8], key: [u8; 4], phase: usize, dst: &mut Vec<u8>) {
     let key = rotate(key, phase);
     dst.reserve(src.len());
-    // A block is a multiple of four bytes, so every block starts at the same byte of the key.
+    // The length of each block, except the last, is a multiple of four. So every block starts at the same byte of the
+    // key.
     for block in src.chunks(BLOCK) {
         let start = dst.len();
         dst.extend_from_slice(block);

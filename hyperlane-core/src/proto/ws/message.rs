@@ -73,7 +73,7 @@ impl Message {
         }
     }
 
-    /// Borrows the payload as text.
+    /// Borrows the payload, or the reason of a close frame, as text.
     ///
     /// # Errors
     ///
@@ -82,12 +82,12 @@ impl Message {
         simdutf8::basic::from_utf8(self.as_bytes()).map_err(|_| MessageError::NotUtf8)
     }
 
-    /// Returns the length of the payload, in bytes.
+    /// Returns the length of the payload, or of the reason of a close frame, in bytes.
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
 
-    /// Returns whether the payload is empty.
+    /// Returns whether the payload, or the reason of a close frame, is empty.
     pub fn is_empty(&self) -> bool {
         self.as_bytes().is_empty()
     }

@@ -51,7 +51,8 @@ impl WebSocketOpcode {
         self.to_u8() & 0x8 != 0
     }
 
-    /// Returns whether this is `Continuation`, `Text` or `Binary` (RFC 6455 §5.6).
+    /// Returns whether this is `Continuation`, `Text` or `Binary` (RFC 6455 §5.6). Does not include the reserved data
+    /// opcodes (0x3-0x7).
     pub const fn is_data(self) -> bool {
         matches!(self, Self::Continuation | Self::Text | Self::Binary)
     }

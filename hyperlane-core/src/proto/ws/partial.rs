@@ -1,5 +1,5 @@
-//! The state of incomplete input: an incomplete header, frame or fragmented message. The module also checks the order
-//! of frames.
+//! The state of incomplete input: an incomplete header, frame or fragmented message. The module also checks the header
+//! of each frame against the limits and against the earlier frames.
 
 use bytes::Bytes;
 
@@ -74,9 +74,11 @@ impl Partial {
     }
 
     /// Borrows the message's buffer for a direct read from the socket. Also returns the maximum length of the read: the
-    /// number of missing bytes of the frame that fit into the buffer. Returns `None` in the following cases, because a
-    /// direct read would not be worth its cost or is not possible: fewer than `min` bytes of the frame are missing,
-    /// fewer than `min` bytes of the message have arrived, or the decoder is not within a data frame.
+    /// number of missing bytes of the frame that fit into the buffer.
+    ///
+    /// Returns `None` if the decoder is not within a data frame. Also returns `None` if a direct read would not be
+    /// worth its cost: if fewer than `min` bytes of the frame are missing, or fewer than `min` bytes of the message
+    /// have arrived.
     pub(super) fn direct(&mut self, min: usize) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.as_ref().filter(|frame| frame.opcode.is_data())?;
         let message = self.message.as_mut()?;
@@ -123,7 +125,8 @@ impl Partial {
             mask,
             ..
         } = *header;
-        // The conversion cannot fail, because `check` has compared the length with a limit of type `usize`.
+        // The conversion cannot fail. `check` has compared the length of a data frame with a limit of type `usize`, and
+        // the parser has refused control frames of more than 125 bytes.
         let remaining = usize::try_from(header.length).unwrap_or(usize::MAX);
         if opcode.is_control() {
             self.control = Vec::with_capacity(remaining);
@@ -243,7 +246,7 @@ pub(super) fn control_frame(
         WebSocketOpcode::Close => CloseFrame::parse(payload).map(Incoming::Close),
         WebSocketOpcode::Ping => Ok(Incoming::Ping(payload)),
         WebSocketOpcode::Pong => Ok(Incoming::Pong(payload)),
-        // The parser of the header has already refused all other opcodes.
+        // The callers pass only control frames, and the parser of the header has already refused reserved opcodes.
         opcode => Err(ProtocolError::ReservedOpcode(opcode.to_u8())),
     }
 }

@@ -29,7 +29,7 @@ pub trait FramePayload {
     /// Borrows the bytes.
     fn payload(&self) -> &[u8];
 
-    /// Returns whether the frame is binary. Default: true if the bytes are not UTF-8.
+    /// Returns whether the frame with this payload is binary. Default: true if the bytes are not UTF-8.
     fn is_binary(&self) -> bool {
         simdutf8::basic::from_utf8(self.payload()).is_err()
     }
@@ -72,10 +72,12 @@ impl<T: FramePayload + ?Sized> FramePayload for &T {
 }
 
 impl WebSocketFrame {
-    /// Encodes `data` as a server sends it, always as one frame with FIN. The type of `data` decides the kind of the
-    /// frame. A [`RequestBody`](crate::RequestBody) becomes a binary frame if it is a received binary message or not
-    /// UTF-8, and otherwise a text frame. Any other type becomes a text frame if the bytes are UTF-8 or empty, and
-    /// otherwise a binary frame.
+    /// Encodes `data` as a server sends it, always as one frame with FIN. The frame is binary if
+    /// [`FramePayload::is_binary`] returns true, and otherwise a text frame. For the types of this library, that is:
+    ///
+    /// - A [`RequestBody`](crate::RequestBody) becomes a binary frame if it is a received binary message or is not
+    ///   UTF-8.
+    /// - Any other type becomes a binary frame if the bytes are not UTF-8.
     ///
     /// The function never splits a message into fragments, because other tasks may write to the same connection. They
     /// could send another message between two fragments, but RFC 6455 §5.4 forbids this.

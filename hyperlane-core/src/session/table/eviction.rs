@@ -12,8 +12,8 @@ use crate::session::SessionEntry;
 /// Newcomers have a guaranteed share: the memory divided by this number.
 pub(super) const NEWCOMERS_PART: usize = 5;
 
-/// If ended ids take more than the memory divided by this number, they are dropped before sessions with a user are
-/// evicted.
+/// If ended ids (ids that the table remembers after their end) take more than the memory divided by this number, they
+/// are dropped before sessions with a user are evicted.
 const ENDED_IDS_PART: usize = 64;
 
 /// The result of [`Table::make_room`].
@@ -47,12 +47,12 @@ impl Table {
         }
     }
 
-    /// Makes room for a session to grow by `bytes`. Drops ended ids, evicts expired sessions, and evicts the least
-    /// recently used sessions. Never evicts the session itself.
+    /// Makes room for a session to grow by `bytes`. Drops ended ids that are due or too many, and evicts expired
+    /// sessions. If this is not enough, also evicts the least recently used sessions. Never evicts the session itself.
     ///
-    /// Newcomers are evicted first while they use more than their guaranteed share. A flood of newcomers therefore
-    /// evicts newcomers only, and never a session with a user. While newcomers use less than their share, sessions with
-    /// a user are evicted, so a newcomer always finds room to log in.
+    /// Newcomers are evicted first while they use more than their guaranteed share. Beyond this share, a flood of
+    /// newcomers therefore evicts only newcomers. While newcomers use less than their share, sessions with a user are
+    /// evicted, so that newcomers find room to log in.
     pub(super) fn make_room(
         &self,
         index: &mut Index,
@@ -99,8 +99,8 @@ impl Table {
             } else {
                 Rank::Known
             };
-            // A flood of logouts makes many ended ids. The table forgets the ended ids before it evicts sessions of
-            // other users.
+            // A flood of logouts makes many ended ids. The table forgets the ended ids before it evicts sessions with a
+            // user.
             if first == Rank::Known
                 && index.ended_by_time.len() * ENDED_ID_BYTES > limit / ENDED_IDS_PART
                 && let Some((_, id)) = index.ended_by_time.pop_front()
@@ -108,7 +108,8 @@ impl Table {
                 index.ended_ids.remove(&id);
                 continue;
             }
-            // If no session of the rank `first` can be evicted, the sessions of the rank `own` have to make room.
+            // If no session of the rank `first` can be evicted, sessions of the rank `own` (the rank of the session
+            // that grows) have to make room.
             let goes = index
                 .next_to_evict(first, itself)
                 .or_else(|| index.next_to_evict(own, itself));

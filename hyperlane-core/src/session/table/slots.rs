@@ -22,7 +22,7 @@ pub(super) const ID_BYTES: usize = size_of::<(SessionId, u32)>() + 4;
 
 #[derive(Default)]
 pub(super) struct Index {
-    /// The keys of slots by id. Former ids are included.
+    /// The keys of slots by id. The ids include the former ids of each session.
     pub(super) ids: HashMap<SessionId, u32>,
     pub(super) users: BTreeSet<(Arc<str>, u32)>,
     pub(super) slots: Slab<Slot>,
@@ -30,7 +30,8 @@ pub(super) struct Index {
     pub(super) newcomers: Segment,
     /// The sessions with a user.
     pub(super) known: Segment,
-    /// Ids that have ended recently, with the reason and the second since 1970 until which the table remembers them.
+    /// Ids that have ended recently. Each has the reason, and the time until which the table remembers the id, in
+    /// seconds since 1970.
     pub(super) ended_ids: HashMap<SessionId, (IdEnd, u64)>,
     pub(super) ended_by_time: VecDeque<(u64, SessionId)>,
 }
@@ -68,8 +69,8 @@ impl Rank {
 /// The sessions of one rank.
 #[derive(Default)]
 pub(super) struct Segment {
-    /// The newest session of a linked list. The list has the sessions of this rank that may be evicted, in the order of
-    /// last use.
+    /// The newest session of a linked list. The list has the sessions of this rank that may be evicted (`kept` is 0),
+    /// in the order of last use.
     pub(super) newest: Option<u32>,
     pub(super) oldest: Option<u32>,
     /// Size of all sessions of this rank, in bytes.

@@ -121,7 +121,7 @@ fn where_all_are_live_nothing_is_evicted() {
             .is_ok()
     );
     assert!(table.of_user("ann").is_empty());
-    // The entry takes the room of one session, and its user's name takes the room of another.
+    // The entry takes the room of one session. Its user counts as much as another session.
     kept.truncate(kept.len() - 2);
     assert!(table.insert(&turned_away));
     assert!(is_there(&table, &turned_away));
@@ -152,7 +152,7 @@ fn a_flood_of_newcomers_logs_nobody_out() {
     for number in 0..200_000 {
         let entry = begin(&table);
         assert!(is_there(&table, &entry), "a newcomer always finds room");
-        // Some newcomers come back, grow, or end.
+        // Some newcomers (sessions without a user) come back, grow, or end.
         match number % 1000 {
             0 => _ = table.find(&entry.id()),
             1 => assert!(table.charge(&entry, 4000)),
@@ -170,7 +170,7 @@ fn a_flood_of_newcomers_logs_nobody_out() {
 fn a_flood_of_logouts_logs_no_others_out() {
     let limit = 512 * 1024;
     let table = table(limit);
-    // The table keeps as many users as fit beside the newcomers.
+    // More users log in than fit. The newcomers then take their share from the users.
     let users: Vec<_> = (0..5000).map(|_| login(&table, "ann")).collect();
     for _ in 0..5000 {
         begin(&table);
@@ -274,7 +274,7 @@ fn a_newcomer_takes_nothing_from_users_beyond_the_fifth() {
     };
     let before = count(&users);
     assert!(matches!(grow(limit / 2), Err(SessionError::Full)));
-    // The newcomer made room only within the fifth of the newcomers.
+    // The session is still a newcomer, so it may take from the users only what the fifth of the newcomers allows.
     assert!(count(&users) >= before * 3 / 4);
     grow(limit / 10).unwrap();
     // The session now has a user, so it may use the room of the users.
@@ -304,7 +304,7 @@ fn however_many_expire_at_once_others_wait_for_one_slice_at_most() {
         begin(&table);
     }
     assert!(is_there(&table, &fresh));
-    // `all` and `of_user` return every session, even if the sessions fill more than one slice.
+    // `all` and `of_user` visit one slice of sessions at a time, but they return every session.
     assert_eq!(table.all().len(), table.usage().0);
     let users: Vec<_> = (0..3 * SLICE).map(|_| login(&table, "ann")).collect();
     let _other = login(&table, "bob");

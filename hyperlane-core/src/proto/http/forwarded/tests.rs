@@ -193,7 +193,7 @@ fn address_scheme_and_host_are_at_one_place_from_the_right() {
             "app.example",
             ["203.0.113.9", "https", "app.example"],
         ),
-        // The proxies report no address of the client, or a value that is not an address.
+        // The proxies report only trusted addresses, or a value that is not an address.
         ("10.0.0.2", "https, http", "", ["10.0.0.2", "https", ""]),
         (
             "unknown, 10.0.0.2",
@@ -207,7 +207,7 @@ fn address_scheme_and_host_are_at_one_place_from_the_right() {
             "app.example",
             ["", "https", "app.example"],
         ),
-        // The reader ignores only the malformed values.
+        // The reader ignores a malformed value, and still reports the other values.
         ("203.0.113.9", "gopher", "a b/c", ["203.0.113.9", "", ""]),
         (
             "203.0.113.9",
@@ -233,7 +233,7 @@ fn address_scheme_and_host_are_at_one_place_from_the_right() {
             expected,
         );
     }
-    // Without an address, the last scheme and the last host apply.
+    // Without an address, the last scheme and the last host apply. The scheme `wss` counts as `https`.
     let field = ForwardedField::XForwardedFor;
     check(field, &[], ["", "", ""]);
     check(field, &[("x-forwarded-proto", "https")], ["", "https", ""]);
@@ -247,7 +247,7 @@ fn address_scheme_and_host_are_at_one_place_from_the_right() {
         &[("x-forwarded-host", "[::1]:80")],
         ["", "", "[::1]:80"],
     );
-    // Several lines of a field form one list.
+    // The values of several lines of a field form one list.
     check(
         field,
         &[
@@ -279,13 +279,13 @@ fn parameters_of_an_element_count_each_on_their_own() {
             "for=203.0.113.9;proto=https;host=\"a b\"",
             ["203.0.113.9", "https", ""],
         ),
-        // The reader reports no value for a repeated parameter.
+        // If a parameter is repeated, the reader reports no value for it.
         ("for=203.0.113.9;for=1.1.1.1;proto=https", ["", "https", ""]),
         (
             "for=203.0.113.9;proto=https;proto=http",
             ["203.0.113.9", "", ""],
         ),
-        // These values violate the grammar.
+        // Each of these elements violates the grammar. The reader still reports the values that it can read.
         ("for;proto=https", ["", "https", ""]),
         (
             "for=203.0.113.9;=;;x;proto=https",
@@ -325,7 +325,7 @@ fn parameters_of_an_element_count_each_on_their_own() {
             ["203.0.113.9", "", ""],
         ),
         ("for=1.1.1.1, proto=https", ["", "https", ""]),
-        // A quote that the client leaves open does not include the text that a proxy appends.
+        // The client leaves a quote open. The quoted string does not extend into the text that a proxy appends.
         (
             "for=1.1.1.1;x=\", for=203.0.113.9;host=\"a\"",
             ["203.0.113.9", "", "a"],

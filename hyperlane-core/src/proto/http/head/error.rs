@@ -1,6 +1,7 @@
 //! Reasons to refuse a request head.
 
-/// A violation of RFC 9110 or RFC 9112 by a request head.
+/// The reason why the server refuses a request head: a violation of RFC 9110 or RFC 9112, a limit that the head
+/// exceeds, or another protocol.
 ///
 /// Positions (`at`) are byte offsets from the start of the head. A `line` is a line number; the request line is line 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,7 +79,7 @@ pub enum HeadError {
     /// The URI of an absolute-form target has no valid authority (RFC 9110 §4.2).
     #[error("the authority in the request target is invalid")]
     InvalidAuthority,
-    /// `*` with a method other than OPTIONS (RFC 9112 §3.2.4).
+    /// The target `*` with a method other than OPTIONS (RFC 9112 §3.2.4).
     #[error("the target `*` belongs to OPTIONS only")]
     AsteriskNeedsOptions,
     /// CONNECT without a `host:port` target (RFC 9112 §3.2.3).
@@ -159,7 +160,8 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// Returns the status code for the response (RFC 9110 §15.5, §15.6). The connection closes after the response.
+    /// Returns the status code for the response (RFC 9110 §15.5, §15.6; 431: RFC 6585 §5). The connection closes after
+    /// the response.
     pub const fn status(&self) -> u16 {
         match self {
             Self::RequestLineTooLong { .. } => 414,

@@ -35,12 +35,12 @@ pub(super) struct Lines {
     pub(super) fields: Range<usize>,
     /// True if every field line is `name: value` with exactly one space before the value and no blank after it.
     pub(super) is_plain: bool,
-    /// The length of the head with the empty line.
+    /// The number of bytes of the head. The empty line at its end counts, and so does an empty line before it.
     pub(super) length: usize,
 }
 
 /// Splits the head at the beginning of `bytes`, and stores the positions of its fields. Returns `None` if the head is
-/// incomplete or invalid.
+/// incomplete, invalid, or beyond a limit.
 pub(super) fn split(
     bytes: &[u8],
     limits: &HeadLimits,
@@ -167,8 +167,8 @@ fn text_len(bytes: &[u8]) -> usize {
 
 /// Returns the number of bytes before the first byte that is not clean.
 ///
-/// `unclean` checks eight bytes at once. It sets the high bit of each byte that may be unclean, and the lowest high bit
-/// that it sets must be exact: the bits above may be wrong.
+/// `unclean` checks eight bytes at once, and sets the high bit of each byte that may be unclean. All bytes before the
+/// first byte that it marks must be clean. Its marks on later bytes may be wrong: only the first mark is used.
 #[inline]
 fn clean_len(bytes: &[u8], unclean: impl Fn(u64) -> u64, is_clean: impl Fn(u8) -> bool) -> usize {
     let mut at = 0;
@@ -193,13 +193,13 @@ const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGH_BITS: u64 = ONES << 7;
 const DEL: u8 = 0x7F;
 
-/// Sets the high bit of each byte that is less than `limit`, which is at most 128. Only the lowest set bit is exact: the
-/// subtraction may borrow from the bytes above.
+/// Sets the high bit of each byte that is less than `limit`, which is at most 128. Only the lowest set bit is exact,
+/// because the subtraction may borrow from the bytes above.
 const fn less_than(word: u64, limit: u8) -> u64 {
     word.wrapping_sub(ONES * limit as u64) & !word
 }
 
-/// Sets the high bit of each byte that equals `byte`. Only the lowest set bit is exact.
+/// Sets the high bit of each byte that equals `byte`. Only the lowest set bit is exact, as in [`less_than`].
 const fn has(word: u64, byte: u8) -> u64 {
     let zero_at_byte = word ^ (ONES * byte as u64);
     zero_at_byte.wrapping_sub(ONES) & !zero_at_byte

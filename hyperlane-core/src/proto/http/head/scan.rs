@@ -20,8 +20,8 @@ fn has_version(line: &[u8]) -> bool {
 
 /// Finds the end of a request head in a growing buffer.
 ///
-/// The scanner scans every byte once, even if the head arrives in many pieces. The scanner reports a violation of a
-/// limit or of the rules for line ends as soon as the offending byte arrives.
+/// When more bytes arrive, the scanner continues where it has stopped, and not at the first byte. The scanner reports a
+/// line or a header section that is too long, and a wrong line end, as soon as the offending byte arrives.
 ///
 /// ```
 /// use hyperlane_core::proto::http::head::{HeadLimits, HeadScanner};
@@ -63,8 +63,15 @@ impl HeadScanner {
     ///
     /// # Errors
     ///
-    /// Returns a [`HeadError`] about line ends, NUL, limits, or a first byte that cannot begin a request. The result is
-    /// the same for every division of the head into pieces.
+    /// Returns a [`HeadError`] for one of these reasons:
+    ///
+    /// - a wrong line end, or NUL;
+    /// - a request line or a header section that is too long;
+    /// - a first byte that cannot begin a request;
+    /// - an HTTP/2 preface;
+    /// - a malformed request line that does not end with an HTTP/1 version.
+    ///
+    /// The result is the same for every division of the head into pieces.
     #[inline]
     pub fn scan(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
         if self.checked == 0 && !self.open(bytes)? {
@@ -111,7 +118,7 @@ impl HeadScanner {
         }
     }
 
-    /// Skips one empty line and checks the first byte. Returns false until the first byte has arrived.
+    /// Skips one empty line, and checks the first byte of the request line. Returns false until this byte has arrived.
     fn open(&mut self, bytes: &[u8]) -> Result<bool, HeadError> {
         let (start, first) = match bytes {
             [] | [b'\r'] | [b'\r', b'\n'] => return Ok(false),

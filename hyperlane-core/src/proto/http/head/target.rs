@@ -60,8 +60,8 @@ impl<'b> Target<'b> {
         }
     }
 
-    /// Parses a target in the form that the method allows. The target must be visible ASCII. `is_plain` tells that the
-    /// target has no `#`, `?` or `%`.
+    /// Parses a target in the form that the method allows. The target must be visible ASCII. `is_plain` may be true
+    /// only if the target has no `#`, `?` or `%`.
     pub(super) fn parse(method: &str, target: &'b str, is_plain: bool) -> Result<Self, HeadError> {
         if is_plain && target.starts_with('/') && method != "CONNECT" {
             return Ok(Self::Origin {
@@ -146,7 +146,7 @@ pub(super) fn is_authority(text: &str, port: Port) -> bool {
     host_is_valid && port_is_valid
 }
 
-/// Returns whether text is a number up to 65535 without a sign. The grammar allows zeros before the number.
+/// Returns whether a text that is not empty is a number up to 65535, without a sign. The grammar allows leading zeros.
 fn is_port(digits: &str) -> bool {
     let value = digits.bytes().try_fold(0_u32, |value, byte| {
         let value = match byte {

@@ -7,7 +7,8 @@ use super::*;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Feeds `parts` to the decoder, one after the other. Calls `next` until the decoder has consumed the whole part.
+/// Feeds `parts` to the decoder, one after the other. For each part, calls `next` until it returns no event. Returns
+/// all events, and the error that ended the decoding, if any.
 fn feed<'a>(
     decoder: &mut Decoder,
     parts: impl IntoIterator<Item = &'a [u8]>,
@@ -309,8 +310,8 @@ fn broken_close_frames_close_1002_and_1007() {
 #[test]
 fn text_that_is_not_utf8_closes_1007() {
     let code = CloseCode::INVALID_PAYLOAD;
-    // The inputs are a stray continuation byte, a missing continuation byte, an overlong form, a surrogate, a character
-    // beyond U+10FFFF, and a character whose last byte is missing.
+    // The inputs, in this order: a stray continuation byte, `(` in place of a continuation byte, an overlong form, a
+    // surrogate, a character beyond U+10FFFF, and a text that ends within a character.
     for bad in [
         &b"\x80"[..],
         b"\xc3(",
@@ -330,7 +331,8 @@ fn text_that_is_not_utf8_closes_1007() {
 
 #[test]
 fn invalid_text_is_refused_before_its_frame_ends() {
-    // The byte 0xff never occurs in UTF-8. The byte 0x90 is invalid after 0xf4.
+    // The last byte of each input is the first that is invalid. The byte 0xff never occurs in UTF-8. The other last
+    // bytes are invalid after the byte before them.
     for bad in [
         &b"abc\xff"[..],
         b"abc\xf4\x90",
@@ -394,7 +396,7 @@ fn limits_hold_at_the_header() {
     ]);
     let error = ProtocolError::TooManyFragments { limit: 3 };
     refuse_under(limits, &many, error, CloseCode::POLICY_VIOLATION);
-    // Control frames are not data and have a separate limit.
+    // The limits on data do not apply to control frames: a ping of 100 bytes is longer than `limits` allows for data.
     let (events, error) = decode(Role::Server, limits, &frame(true, Ping, &rest(100)));
     assert_eq!((events.len(), error), (1, None));
 }

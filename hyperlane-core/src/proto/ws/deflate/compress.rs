@@ -12,9 +12,9 @@ use super::{DeflateConfig, TAIL};
 /// Length of the output buffer for one step of compression, in bytes.
 const STEP: usize = 16 * 1024;
 
-/// Minimum window that `flate2` supports, in bits. For a negotiated window of 8 bits, the compressor uses this window,
-/// too. The compressor of zlib refers back by at most its window size minus 262 bytes (zlib's `MIN_LOOKAHEAD`). With 9
-/// bits, this distance is 512 - 262 = 250 bytes. A receiver with a window of 8 bits (256 bytes) can therefore
+/// Minimum window that `flate2` supports, in bits. For a negotiated window of 8 bits, the compressor uses a window of 9
+/// bits. The compressor of zlib refers back by at most its window size minus 262 bytes (zlib's `MIN_LOOKAHEAD`). With 9
+/// bits, the largest distance is 512 - 262 = 250 bytes. A receiver with a window of 8 bits (256 bytes) can therefore
 /// inflate the result.
 const LIBRARY_MIN_BITS: u8 = 9;
 
@@ -143,7 +143,8 @@ impl Compressor {
     }
 }
 
-/// Compresses one message. Returns false if `flate2` fails.
+/// Compresses one message, and removes [`TAIL`] from the end of the output. Returns false if `flate2` fails, or if the
+/// output does not end with [`TAIL`].
 fn deflate(
     compressor: &mut Compress,
     mut payload: &[u8],

@@ -27,16 +27,16 @@ pub struct DeflateConfig {
     /// Maximum window for messages from the server, 8 to 15 bits. Default: 15. A client may request a smaller window.
     pub server_max_window_bits: u8,
     /// Maximum window for messages from clients, 8 to 15 bits. Default: 15. The limit applies only to clients that
-    /// offer `client_max_window_bits`. Other clients use 15 bits.
+    /// offer `client_max_window_bits`. Other clients may use up to 15 bits.
     pub client_max_window_bits: u8,
     /// True if the server keeps its window from message to message (context takeover). Default: false. Context takeover
-    /// shrinks many small, similar messages further, and costs memory per connection. A client may refuse context
+    /// compresses small, similar messages better, and costs memory per connection. A client may refuse context
     /// takeover.
     pub server_context_takeover: bool,
     /// True if clients may keep their window from message to message (context takeover). Default: false.
     pub client_context_takeover: bool,
-    /// Maximum ratio of a message's length to its compressed length. The limit applies only to messages over 1 MiB.
-    /// Default: 100. Ordinary messages over 1 MiB stay below this ratio. DEFLATE allows ratios up to about 1000.
+    /// Maximum ratio of a message's length to its compressed length. Default: 100. The limit applies only to messages
+    /// over 1 MiB. Ordinary messages of this size stay below 100, while DEFLATE allows ratios up to about 1000.
     pub max_ratio: usize,
 }
 

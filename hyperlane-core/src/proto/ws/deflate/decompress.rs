@@ -74,11 +74,12 @@ impl Decompressor {
     }
 
     /// Inflates a message to at most `limit` bytes. For any input, stops after at most 16 KiB (one step) of output
-    /// beyond the limit.
+    /// beyond a limit.
     ///
     /// # Errors
     ///
-    /// - [`ProtocolError::MessageTooBig`] or [`ProtocolError::Inflation`] if the message exceeds a limit.
+    /// - [`ProtocolError::MessageTooBig`] if the message exceeds `limit`, or [`ProtocolError::Inflation`] if it exceeds
+    ///   the limit on the ratio. The smaller of the two limits applies.
     /// - [`ProtocolError::TooManyFinalBlocks`] if the message has more final blocks than its compressed length allows.
     ///   Each final block costs CPU time.
     /// - [`ProtocolError::InvalidDeflate`] or [`ProtocolError::InvalidUtf8`] if the message is invalid.
@@ -145,9 +146,10 @@ impl Own {
         allowed: usize,
         refusal: ProtocolError,
     ) -> Result<Vec<u8>, ProtocolError> {
-        // The first bit of a message tells whether its first block is final. The window is read before this block: after
-        // the block, the decompressor has ended. If the first final block of a connection comes later in its message, the
-        // window of the earlier messages is lost. Senders that use final blocks use them from their first message on.
+        // The first bit of a message tells whether its first block is final. The window is read before this block:
+        // after the block, the decompressor has ended. If the first final block of a connection is not the first block
+        // of its message, the window of the earlier messages is lost. This does no harm in practice: senders that use
+        // final blocks use them from their first message on, and before that message there is no window.
         let begins_with_final_block = packed.first().is_some_and(|byte| byte & 1 == 1);
         if self.history.is_none() && begins_with_final_block {
             let earlier = self.read_window(window, step)?;
@@ -208,7 +210,8 @@ fn copy_of_window(length: usize) -> Vec<u8> {
     let Some(back) = length.checked_sub(1) else {
         return vec![0];
     };
-    // RFC 1951 §3.2.5: above a distance of 2, a code stands for a range. The lower bits of the distance follow the code.
+    // RFC 1951 §3.2.5: above a distance of 4, a code stands for a range of distances. The lower bits of `back` (the
+    // distance minus one) follow the code.
     let extra_bits = back.checked_ilog2().unwrap_or(0).saturating_sub(1);
     let code = 2 * extra_bits as usize + (back >> extra_bits);
     let mut bits = Bits::default();
@@ -220,7 +223,8 @@ fn copy_of_window(length: usize) -> Vec<u8> {
         bits.push(code.reverse_bits() >> (usize::BITS - 5), 5);
         bits.push(back & ((1 << extra_bits) - 1), extra_bits);
     }
-    // The end of the block is 0000000, and an empty stored block begins with 000.
+    // The end of the block is 0000000. Then an empty stored block begins with 000. `inflate` appends the rest of this
+    // block, `TAIL`.
     bits.push(0, 7 + 3);
     bits.finish()
 }

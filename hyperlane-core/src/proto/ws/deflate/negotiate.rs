@@ -153,7 +153,7 @@ fn flag(value: Option<&str>) -> Option<()> {
     value.is_none().then_some(())
 }
 
-/// Parses a number from 8 to 15. Refuses leading zeros (RFC 7692 §7.1.2.1).
+/// Parses a number from 8 to 15. Refuses leading zeros and a plus sign (RFC 7692 §7.1.2.1).
 fn window_bits(value: &str) -> Option<u8> {
     let bits = value
         .parse()

@@ -180,7 +180,7 @@ fn a_message_that_looks_back_needs_context_takeover() {
         inflate(&mut decompressor, b"\xf2\x00\x11\x00\x00"),
         Err(ProtocolError::InvalidDeflate)
     );
-    // The decompressor still inflates a valid message after an error.
+    // After an error, the decompressor still inflates a valid message.
     assert!(inflate(&mut decompressor, b"\xf2\x48\xcd\xc9\xc9\x07\x00").is_ok());
 }
 
@@ -391,7 +391,7 @@ proptest! {
 fn blocks_that_are_each_the_last_cannot_keep_the_decompressor_busy() {
     let config = DeflateConfig::default();
     let mut decompressor = agree("permessage-deflate", &config).decompressor(Role::Server, &config);
-    // Some senders flush each character in a separate block (RFC 7692 §7.2.3.4).
+    // Some senders flush each character in a separate final block (RFC 7692 §7.2.3.4).
     let letters = |count| [0x4b, 0x04, 0x00].repeat(count);
     assert_eq!(
         inflate(&mut decompressor, &letters(1000)),
@@ -401,7 +401,7 @@ fn blocks_that_are_each_the_last_cannot_keep_the_decompressor_busy() {
         let inflated = inflate(&mut decompressor, &packed).map(|message| message.len());
         assert_eq!(inflated, Err(ProtocolError::TooManyFinalBlocks));
     }
-    // The limit does not refuse 1000 large final blocks.
+    // 1000 large final blocks do not exceed the limit.
     let large: Vec<u8> = std::iter::repeat_n([1, 0xe8, 0x03, 0x17, 0xfc], 1000)
         .flat_map(|head| head.into_iter().chain([b'x'; 1000]))
         .collect();
@@ -409,7 +409,7 @@ fn blocks_that_are_each_the_last_cannot_keep_the_decompressor_busy() {
     assert_eq!(inflated, Ok(1_000_000));
 }
 
-/// Compresses a message of a sender with context takeover. `earlier` has the bytes of all earlier messages. If
+/// Compresses a message as a sender with context takeover does. `earlier` has the bytes of all earlier messages. If
 /// `is_final`, the message is a final block (RFC 7692 §7.2.3.4).
 fn packed(earlier: &[u8], plain: &[u8], bits: u8, is_final: bool) -> Vec<u8> {
     let mut compressor =
@@ -445,7 +445,8 @@ fn after_a_final_block_the_window_of_earlier_messages_stays() {
         ] {
             let mut decompressor = agreement.decompressor(Role::Server, &config);
             let mut earlier = Vec::new();
-            // Each message has the bytes of the message before the previous one.
+            // There are two blocks, and messages have them in turn. Each message thus repeats the block of the message
+            // two places before.
             let blocks = noise(2 * length);
             let mut blocks = blocks.chunks(length).cycle();
             for (number, is_final) in order.iter().enumerate() {
@@ -472,7 +473,7 @@ fn a_final_block_within_a_message_keeps_the_window_of_earlier_messages() {
     let text = noise(9000);
     let mut earlier = Vec::new();
     for _ in 0..3 {
-        // Each message has three flushes, and each flush ends with a final block.
+        // Each message has three flushes, and each flush is a final block.
         let mut message = Vec::new();
         for part in text.chunks(3000) {
             let mut flushed = packed(&earlier, part, 15, true);

@@ -18,7 +18,7 @@ use super::grammar::is_token_byte;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtensionOffer<'a> {
-    /// The extension's registered name.
+    /// The extension's name, as the client sent it.
     pub name: &'a str,
     /// The extension's parameters. The same name may occur more than once.
     pub params: Vec<ExtensionParam<'a>>,

@@ -31,7 +31,8 @@ impl OriginRefused {
 ///
 /// The function allows a request in each of these cases:
 ///
-/// - There is no `Origin`. Every browser sends `Origin` with such a request, so the client is not a browser.
+/// - There is no `Origin`. Browsers send `Origin` with every WebSocket handshake, and with every `EventSource` request
+///   to another origin. So the client is not a WebSocket or `EventSource` of a page from another origin.
 /// - The origin has the same host and port as `host`, the server's own host. If a port is missing, the default port of
 ///   the page's scheme applies. If `secure` is true, the page must be an https page. Otherwise the page may be an http
 ///   or https page, because a proxy in front of the server may terminate TLS.
