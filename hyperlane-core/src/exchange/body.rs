@@ -1,7 +1,5 @@
-//! The body of a request. The server reads the whole body before the hooks run, or the handler reads the body piece by
-//! piece.
-//!
-//! Hooks are the program's functions that handle a request. The handler is the hook of the route.
+//! The body of a request. The server reads the whole body before the hooks (the program's functions for a request) run,
+//! or the handler (the hook of the route) reads the body piece by piece.
 
 #[cfg(feature = "tower")]
 mod frames;
