@@ -324,15 +324,14 @@ impl RoomRegistry {
         if self.is_swept.load(Ordering::Relaxed) {
             return;
         }
-        let Some(sweeper) = Sweeper::new(Arc::downgrade(self)) else {
-            return;
-        };
         let runtime = self.lock_runtime().clone();
-        if let Some(runtime) = runtime {
+        if let Some(runtime) = runtime
+            && let Some(sweeper) = Sweeper::new(Arc::downgrade(self))
+        {
             runtime.spawn(sweeper.run());
         }
-        // If the runtime has shut down, it drops the spawned sweeper at once. `Sweeper::new` then returns another
-        // sweeper, and a new thread runs it.
+        // No sweeper runs yet if no runtime is known, or if the runtime has shut down: such a runtime drops the spawned
+        // sweeper at once. In both cases, a new thread runs the sweeper.
         if let Some(sweeper) = Sweeper::new(Arc::downgrade(self)) {
             spawn_thread(sweeper.run());
         }
@@ -430,5 +429,17 @@ impl Drop for Sweeper {
         if let Some(registry) = self.registry.upgrade() {
             registry.is_swept.store(false, Ordering::Release);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweeper_runs_without_a_runtime() {
+        let registry = Arc::new(RoomRegistry::new(RoomsConfig::default(), None));
+        registry.start_sweeper();
+        assert!(registry.is_swept.load(Ordering::Acquire));
     }
 }

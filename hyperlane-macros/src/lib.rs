@@ -407,7 +407,8 @@ declare! {
         ///
         /// #[route("/path")]
         /// #[is_ws_upgrade_type]
-        /// #[send("welcome")]
+        /// #[response_body("welcome")]
+        /// #[send]
         /// async fn handler() {}
         /// # fn main() {}
         /// ```

@@ -347,6 +347,12 @@ impl Response {
         });
     }
 
+    /// Returns whether the program itself has failed, so that the response must be a 500.
+    pub(crate) fn has_internal_failure(&self) -> bool {
+        let failure = self.failure.as_ref();
+        failure.is_some_and(|failure| failure.cause.is_some())
+    }
+
     /// Takes the recorded error.
     pub(crate) fn take_failure(&mut self) -> Option<Box<Failure>> {
         self.failure.take()
