@@ -38,8 +38,8 @@ pub struct Upgrade {
 
 #[derive(Default)]
 enum Protocols {
-    /// The subprotocol in the program's response. If the response has none, the names in
-    /// [`ServerConfig::subprotocols`].
+    /// The field `Sec-WebSocket-Protocol` of the context's response, or, without such a field, the names in the
+    /// configuration. If the response has none, the names in [`ServerConfig::subprotocols`].
     #[default]
     Configured,
     Listed(Vec<Cow<'static, str>>),
@@ -53,8 +53,9 @@ impl Upgrade {
     }
 
     /// Sets the subprotocols in order of preference. The server uses the first one that the client offers. If the
-    /// client offers none of them, the WebSocket has no subprotocol (RFC 6455 §4.2.2). Default:
-    /// `Sec-WebSocket-Protocol` in the context's response, or else [`ServerConfig::subprotocols`].
+    /// client offers none of them, the WebSocket has no subprotocol (RFC 6455 §4.2.2). Default: the value of
+    /// `Sec-WebSocket-Protocol` in the context's response. If the response has no such field:
+    /// [`ServerConfig::subprotocols`].
     #[must_use]
     pub fn protocols<P: Into<Cow<'static, str>>>(
         mut self,

@@ -1,4 +1,5 @@
-//! [`RequestConfig`]: the request limits as one value, in the form in which published Hyperlane programs set them.
+//! [`RequestConfig`]: the request limits as one value, with the field and method names that published Hyperlane
+//! programs use.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use super::{KIB, MAX_DURATION, MIB, ServerConfig};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RequestConfig {
-    /// The size of a read. Default: 4096. This field has no effect, because all connections share their read buffers.
-    /// The field remains for programs that set it.
+    /// The size of a read. Default: 4096. This field has no effect: all connections share read buffers, and the size of
+    /// these buffers is fixed. The field remains for programs that set it.
     pub buffer_size: usize,
     /// Maximum length of the request line. Default: 8192.
     pub max_path_size: usize,

@@ -26,8 +26,8 @@ const LAST_HEAD: Duration = Duration::from_secs(1);
 /// ignore comments.
 const HEARTBEAT: &[u8] = b":\n";
 
-/// Delay before another attempt to send a ping that the full or closed outbox has refused. The ping asks a client to
-/// acknowledge the messages of its channel (see `check_ack_ping`).
+/// Delay before the server tries again to send a ping for an acknowledgement, if the outbox was full or closed. The
+/// ping asks a client to acknowledge the messages of its channel (see `check_ack_ping`).
 const ACK_PING_RETRY: Duration = Duration::from_secs(1);
 
 impl Link {
@@ -39,7 +39,8 @@ impl Link {
             Wait::Head | Wait::Drain if self.env.is_shutting_down() => {
                 Some(LAST_HEAD.min(config.shutdown_timeout / 2))
             }
-            // `Drain` is the wait for the rest of a body that no hook reads. It has the time limit of a head.
+            // `Drain` is the wait for the rest of a body that the program has not read. It has the time limit of a
+            // head.
             Wait::Head | Wait::Drain => Some(config.header_timeout),
             Wait::Body => Some(config.body_timeout),
             Wait::Nothing => None,
@@ -199,8 +200,8 @@ impl Input {
         *next = (*next).min(now.after(wait));
     }
 
-    /// Sends a ping if the client has not acknowledged all messages of its channel when the ping is due. A channel
-    /// carries the messages of a session, and keeps them until the clients have acknowledged them.
+    /// When the ping for an acknowledgement is due, sends it if the client still has unacknowledged messages of its
+    /// channel. A channel carries the messages of a session, and keeps them until the clients have acknowledged them.
     fn check_ack_ping(&mut self, link: &Link, now: Tick, next: &mut Tick) {
         let inbox = link.env.config.inbox_bytes;
         let Some(websocket) = self.websocket() else {

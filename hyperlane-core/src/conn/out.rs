@@ -36,8 +36,8 @@ pub(super) const BODY_MARK: usize = 128 * 1024;
 /// A piece in the queue.
 struct Entry {
     bytes: Bytes,
-    /// True if the last message of this entry continues in the next entry. This entry then ends with a frame head. The
-    /// next entry is the large payload, which is not copied.
+    /// True if this entry ends with the head of a frame whose payload is the next entry. This entry then ends with a
+    /// frame head. The next entry is the large payload, which is not copied.
     is_continued: bool,
 }
 
@@ -179,8 +179,8 @@ impl Out {
         self.waiters.add(waker);
     }
 
-    /// Requests a wake of the connection's task. The task is woken as soon as the queue has room for more of a streamed
-    /// body: at most [`BODY_MARK`] bytes, or the high-water mark `outbox_bytes` if this is lower.
+    /// Requests a wake of the connection's task. The task is woken as soon as the queue holds at most [`BODY_MARK`]
+    /// bytes, or at most `outbox_bytes` if that is lower. The queue then has room for more of a streamed body.
     pub(super) fn set_awaits_body_room(&mut self) {
         self.awaits_body_room = true;
     }
@@ -364,10 +364,11 @@ impl Out {
     }
 
     /// Returns the waiters to wake if the queue is at most the high-water mark `outbox_bytes`. Also wakes the
-    /// connection's task if the task waits for room for a body.
+    /// connection's task if the task waits for room for a body, and the queue is at most at its own, lower mark.
     ///
-    /// Waiters are returned only after bytes have left the queue. Otherwise a waiter within the task would wake the
-    /// task in a loop while the client reads nothing.
+    /// Waiters are returned only after bytes have left the queue. Otherwise a future that waits inside the connection's
+    /// task would be a busy loop: each flush would wake the task, and the task would flush again, while the client
+    /// reads nothing.
     fn take_ready_waiters(&mut self, lane: LaneRef<'_>) -> Wakers {
         if self.awaits_body_room && self.queue.bytes() <= lane.body_mark() {
             self.awaits_body_room = false;
@@ -384,8 +385,8 @@ impl Out {
     /// accepted bytes, or true for an empty queue.
     ///
     /// Linux reports a socket as writable only when a third of its buffer is free, and a slow client may take long to
-    /// read that much. If such writes have filled the buffer, a further write succeeds only after the client has read
-    /// more.
+    /// read that much. The first calls of this function fill the rest of the buffer. From then on, a result of true
+    /// means that the client has read more.
     pub(super) fn try_write_more(&mut self, link: &Link) -> bool {
         let Self {
             queue,

@@ -186,7 +186,8 @@ impl Writer {
         }
     }
 
-    /// Ends the sending direction of a socket. Bytes written before still arrive. Does nothing for a driven transport.
+    /// Ends the sending direction of a socket. The peer still receives the bytes that were written earlier. Does
+    /// nothing for a driven transport.
     pub(crate) fn shutdown(&self) {
         // An error means that the peer has gone already.
         match self {

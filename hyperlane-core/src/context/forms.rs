@@ -9,7 +9,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 fn read_pairs<T: DeserializeOwned>(pairs: &[u8]) -> Result<T, String> {
     deserialize(serde_html_form::Deserializer::from_bytes(pairs)).map_err(|text| {
-        // `unsupported value` is the parser's error for several values in place of a single one.
+        // The parser reports `unsupported value` if a name is repeated but the field takes only one value.
         match text.strip_suffix("unsupported value") {
             Some(name) => format!("{name}given more than once"),
             None => text,

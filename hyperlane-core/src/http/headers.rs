@@ -1,8 +1,8 @@
 //! The header fields of a message in one buffer.
 //!
 //! All fields lie in one `String`, each as its line on the wire (`name: value\r\n`). A table has the positions of the
-//! lines. Parsing a request head thus fills only two buffers, which the connection reuses. Writing a response head is
-//! usually a single copy.
+//! lines. Parsing a request head thus fills only the `String` and the table, and the connection reuses both. Writing a
+//! response head is usually a single copy.
 
 use std::{collections::VecDeque, fmt, ops::Range, slice, str};
 

@@ -179,7 +179,7 @@ struct Pair {
 }
 
 /// Appends the decoded form of `encoded` to `text`. Each `+` becomes a space. The pieces between the `+` signs can be
-/// decoded separately, because no encoded character contains a `+`.
+/// decoded separately, because a `+` is never inside a percent sequence such as `%2B`.
 fn decode_into(encoded: &str, text: &mut String) {
     for (at, piece) in encoded.split('+').enumerate() {
         if at > 0 {

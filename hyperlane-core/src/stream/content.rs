@@ -72,7 +72,8 @@ enum FilePart {
     None,
 }
 
-/// Stores for the log why the response is incomplete. Returns the error that makes the server cut the connection.
+/// Stores the reason why the response is incomplete. The log shows this reason. Returns the error that makes the server
+/// cut the connection.
 fn cut_off(ctx: &mut Context, cause: impl Into<String>) -> ResponseError {
     ctx.get_mut_response().fail_because(cause);
     ResponseError::ConnectionClosed
@@ -367,8 +368,8 @@ impl Stream {
         mut next: Option<Option<Result<Bytes, Failed>>>,
         length: Option<u64>,
     ) -> Result<(), ResponseError> {
-        // An event stream without a length may never end by itself. A shutdown may end it, because its client
-        // reconnects.
+        // An event stream without a length may never end by itself. So a shutdown ends it. This is harmless, because
+        // the client of an event stream reconnects.
         let is_events = length.is_none()
             && ctx
                 .get_response()

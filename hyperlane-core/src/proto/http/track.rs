@@ -7,14 +7,14 @@
 
 use super::{chunked::ChunkedDecoder, decimal, has_token, is_token_byte, list};
 
-/// Maximum length of a response head that a handler writes in pieces, in bytes. The tracker does not parse such a head
+/// Maximum length, in bytes, of a response head that a handler writes in pieces. The tracker does not parse such a head
 /// if it is longer. A head in a single write may have any length.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// The first bytes of every HTTP/1 response.
 const HTTP1: &[u8] = b"HTTP/1.";
 
-/// The division of one write into three parts, as the length of each part. The parts follow each other in the order of
+/// The lengths of the three parts into which the tracker divides one write. The parts follow each other in the order of
 /// the fields, and together are the whole write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tracked {

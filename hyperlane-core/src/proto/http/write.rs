@@ -32,7 +32,7 @@ pub(crate) fn date_value(line: &[u8; DATE_LINE]) -> Option<&str> {
     line.strip_prefix("date: ")?.strip_suffix(LINE_END)
 }
 
-/// A field line of the server, encoded at compile time by [`field_line!`].
+/// A field line with a constant name and value, encoded at compile time by [`field_line!`].
 #[derive(Debug)]
 pub(crate) struct FieldLine {
     name: &'static str,
@@ -40,7 +40,7 @@ pub(crate) struct FieldLine {
 }
 
 impl FieldLine {
-    /// Creates a line from its parts, for [`field_line!`] alone.
+    /// Creates a line from its name and its whole text. Only [`field_line!`] calls this.
     pub(crate) const fn new(name: &'static str, text: &'static str) -> Self {
         Self { name, text }
     }

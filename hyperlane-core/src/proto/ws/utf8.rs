@@ -1,4 +1,4 @@
-//! UTF-8 text that clones share without a copy.
+//! UTF-8 text whose clones share one buffer.
 
 use std::borrow::Cow;
 use std::fmt;

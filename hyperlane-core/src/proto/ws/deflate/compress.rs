@@ -23,9 +23,9 @@ const POOL_SIZE: usize = 4;
 
 /// Compresses the messages that one side of a connection sends.
 ///
-/// With context takeover, a `Compressor` creates its own `flate2` compressor for the first message that it compresses,
-/// and keeps it with its window. Without context takeover, a `Compressor` keeps no window. For each message, it then
-/// borrows one of the `flate2` compressors of the current thread.
+/// With context takeover, a `Compressor` creates its own `flate2` compressor for its first compressed message. It keeps
+/// that compressor, and the window in it, for later messages. Without context takeover, a `Compressor` keeps no window.
+/// For each message, it then borrows one of the `flate2` compressors of the current thread.
 pub struct Compressor {
     kind: Kind,
     min_size: usize,
@@ -71,8 +71,8 @@ impl Compressor {
                 level: config.level,
                 window_bits,
             },
-            // The minimum is 1, because `flate2` produces nothing for an empty message after another message: it takes
-            // the second flush for a repetition of the first.
+            // At least 1, so that empty messages are never compressed. Each message ends with a flush. Without input
+            // since the last flush, `flate2` ignores the next one and produces nothing.
             min_size: config.min_size.max(1),
             takeover,
             own: None,
