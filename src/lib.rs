@@ -122,6 +122,8 @@ pub mod docs {
     pub mod errors {}
     #[doc = include_str!("../docs/observability.md")]
     pub mod observability {}
+    #[doc = include_str!("../docs/performance.md")]
+    pub mod performance {}
     #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/channels.md")]
     pub mod channels {}

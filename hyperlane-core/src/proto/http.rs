@@ -69,8 +69,15 @@ impl ByteSet {
     /// Returns the number of bytes at the beginning of `bytes` that are in the set.
     #[inline]
     pub(crate) fn prefix_len(&self, bytes: &[u8]) -> usize {
-        let end = bytes.iter().position(|byte| !self.contains(*byte));
-        end.unwrap_or(bytes.len())
+        // One branch for four bytes costs half as much as four.
+        let (fours, _) = bytes.as_chunks::<4>();
+        let is_in = |[a, b, c, d]: &&[u8; 4]| {
+            self.contains(*a) & self.contains(*b) & self.contains(*c) & self.contains(*d)
+        };
+        let checked = 4 * fours.iter().take_while(is_in).count();
+        let rest = bytes.get(checked..).unwrap_or_default();
+        let end = rest.iter().position(|byte| !self.contains(*byte));
+        checked + end.unwrap_or(rest.len())
     }
 }
 
