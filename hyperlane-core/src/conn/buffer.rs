@@ -173,6 +173,12 @@ impl ReadBuffer {
         }
     }
 
+    /// Returns whether the buffer has memory.
+    #[cfg(test)]
+    pub(crate) fn has_memory(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Drops all unread bytes.
     pub(crate) fn discard(&mut self) {
         if let Some(buffer) = &mut self.0 {

@@ -307,8 +307,11 @@ impl Link {
         // If the budget of the poll is spent, the task runs again soon, and so keeps the buffer.
         let has_buffer = self.driver.has_buffer.load(Ordering::Relaxed);
         if has_buffer && !self.driver.is_budget_spent() {
-            self.driver.has_buffer.store(false, Ordering::Relaxed);
-            self.lock_input().buffer.settle();
+            let mut input = self.lock_input();
+            input.buffer.settle();
+            // Unread bytes are in an allocation of their own, which a later poll has to free.
+            let holds = !input.buffer.is_empty();
+            self.driver.has_buffer.store(holds, Ordering::Relaxed);
         }
     }
 }

@@ -211,6 +211,7 @@ pub(super) fn answer(response: &mut Response, status: u16, error: &dyn fmt::Disp
         cause,
         is_end,
         refusal: None,
+        keeps_status: false,
     });
 }
 

@@ -143,10 +143,14 @@ impl Headers {
     /// # Ok::<(), hyperlane_core::HeaderError>(())
     /// ```
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        // Most lists have one element, so the whole value is compared before the value is split.
-        self.get_all(name).any(|list| {
-            list.eq_ignore_ascii_case(token)
-                || list_items(list).any(|item| item.eq_ignore_ascii_case(token))
+        let is_token = |item: &str| item.eq_ignore_ascii_case(token);
+        // Most lists have one element. To split them would cost more than to compare them.
+        self.get_all(name).any(|list| match list.contains(',') {
+            false => {
+                let item = trim_blanks(list);
+                !item.is_empty() && is_token(item)
+            }
+            true => list_items(list).any(is_token),
         })
     }
 

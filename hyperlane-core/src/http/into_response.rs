@@ -85,12 +85,15 @@ impl IntoResponse for HttpStatus {
     }
 }
 
-/// Writes the second value, then sets the status. If the second value could not be written, the response stays a 500.
+/// Writes the second value, then sets the status. If the second value is JSON that cannot be serialized, the response
+/// stays a 500.
 impl<T: IntoResponse> IntoResponse for (HttpStatus, T) {
     fn into_response(self, response: &mut Response) {
         let (status, content) = self;
+        // An error of an earlier value does not count.
+        response.keep_status(false);
         content.into_response(response);
-        if !response.has_internal_failure() {
+        if !response.keeps_status() {
             status.into_response(response);
         }
     }
@@ -130,6 +133,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
                     .set_status_code(HttpStatus::InternalServerError.code())
                     .set_body_bytes(Bytes::new())
                     .fail_because(format!("the body is not serializable: {error}"));
+                response.keep_status(true);
             }
         }
     }
@@ -292,6 +296,26 @@ mod tests {
         let keyed_by_list = HashMap::from([(vec![1], 2)]);
         check((HttpStatus::Created, Json(&keyed_by_list)), 500, None, b"");
         check(Json(keyed_by_list), 500, None, b"");
+    }
+
+    #[test]
+    fn a_status_replaces_that_of_an_error_and_of_an_earlier_value() {
+        let status = |value: &mut dyn FnMut(&mut Response)| {
+            let mut response = Response::default();
+            value(&mut response);
+            response.get_status_code()
+        };
+        let failed = || crate::Error::from(std::io::Error::other("no disk"));
+        let unavailable = HttpStatus::ServiceUnavailable;
+        assert_eq!(
+            status(&mut |response| (unavailable, failed()).into_response(response)),
+            503
+        );
+        let after_another = status(&mut |response| {
+            Json(HashMap::from([(vec![1], 2)])).into_response(response);
+            (unavailable, "maintenance").into_response(response);
+        });
+        assert_eq!(after_another, 503);
     }
 
     #[test]

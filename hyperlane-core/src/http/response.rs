@@ -82,6 +82,8 @@ pub(crate) struct Failure {
     pub(crate) is_end: bool,
     /// The `RequestError` of a refused request, for the `request_error` hooks.
     pub(crate) refusal: Option<Arc<dyn Any + Send + Sync>>,
+    /// True if there is no content to which another status could belong.
+    pub(crate) keeps_status: bool,
 }
 
 impl Response {
@@ -334,6 +336,7 @@ impl Response {
             cause: None,
             is_end: false,
             refusal: None,
+            keeps_status: false,
         });
     }
 
@@ -344,13 +347,21 @@ impl Response {
             cause: Some(cause.into()),
             is_end: false,
             refusal: None,
+            keeps_status: false,
         });
     }
 
-    /// Returns whether the program itself has failed, so that the response must be a 500.
-    pub(crate) fn has_internal_failure(&self) -> bool {
+    /// Sets whether the status of the recorded error stays if a handler returns another status with the same value.
+    pub(crate) fn keep_status(&mut self, keeps: bool) {
+        if let Some(failure) = &mut self.failure {
+            failure.keeps_status = keeps;
+        }
+    }
+
+    /// Returns the value of [`keep_status`](Self::keep_status).
+    pub(crate) fn keeps_status(&self) -> bool {
         let failure = self.failure.as_ref();
-        failure.is_some_and(|failure| failure.cause.is_some())
+        failure.is_some_and(|failure| failure.keeps_status)
     }
 
     /// Takes the recorded error.

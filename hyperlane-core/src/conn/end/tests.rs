@@ -63,3 +63,45 @@ async fn each_connection_gives_the_read_buffer_back_when_it_closes() {
         "{made} buffers for connections one after the other"
     );
 }
+
+/// Answers `/held` by whether its connection holds memory for input, after the client has ended its side.
+struct Held;
+
+impl ServerHook for Held {
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+        let connection = stream.connection().clone();
+        while !connection.lane.life.has_input_ended() {
+            tokio::task::yield_now().await;
+        }
+        // One more poll of the task, which frees the memory at its end.
+        tokio::task::yield_now().await;
+        let held = connection.lock_input().buffer.has_memory();
+        ctx.get_mut_response().set_body(format!("held={held}"));
+        Status::Continue
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_ended_its_side_holds_no_buffer_while_its_last_request_is_served() {
+    let mut server = Server::new();
+    server.bind("127.0.0.1:0").route::<Held>("/held");
+    let control = server.run().await.unwrap();
+    let mut client = TcpStream::connect(control.local_addr().unwrap())
+        .await
+        .unwrap();
+    // The head of the second request is unread while the first one is served.
+    let padding = "x".repeat(20_000);
+    let requests = format!(
+        "GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n\
+         GET /held HTTP/1.1\r\nhost: localhost\r\nx-padding: {padding}\r\n\r\n"
+    );
+    client.write_all(requests.as_bytes()).await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut answers = String::new();
+    client.read_to_string(&mut answers).await.unwrap();
+    assert!(answers.ends_with("held=false"), "{answers}");
+}

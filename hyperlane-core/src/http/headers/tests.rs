@@ -124,6 +124,10 @@ fn tokens_are_found_over_all_lists() {
     for token in ["keep", "alive", "", "close"] {
         assert!(!headers.has_token("connection", token), "{token}");
     }
+    headers.try_add("x-list", "a, b").unwrap();
+    headers.try_add("x-empty", "").unwrap();
+    assert!(!headers.has_token("x-list", "a, b"));
+    assert!(!headers.has_token("x-empty", ""));
 }
 
 #[test]
