@@ -4,8 +4,9 @@
 
 const WORD: usize = size_of::<u64>();
 
-/// Number of bytes that [`copy`] masks in one step. The compiler makes a few vector instructions of a step.
-const LINE: usize = 8 * WORD;
+/// Number of bytes that [`copy`] appends, and then masks, at a time. A block of this size stays in the L1 cache between
+/// the two steps. A single pass has fewer instructions, but was slower where payloads come from the socket.
+const BLOCK: usize = 4 * 1024;
 
 /// Masks or unmasks `buf` in place.
 ///
@@ -34,27 +35,14 @@ pub fn apply(buf: &mut [u8], key: [u8; 4], phase: usize) {
 /// Appends `src` to `dst`, masked or unmasked. `phase` is the number of payload bytes before `src`.
 pub fn copy(src: &[u8], key: [u8; 4], phase: usize, dst: &mut Vec<u8>) {
     let key = rotate(key, phase);
-    let wide = widen(key);
     dst.reserve(src.len());
-    // A line is a multiple of four bytes, so every line starts at the same byte of the key.
-    let (lines, tail) = src.as_chunks::<LINE>();
-    for line in lines {
-        dst.extend_from_slice(&masked(line, wide));
+    // The length of each block, except the last, is a multiple of four. So every block starts at the same byte of the
+    // key.
+    for block in src.chunks(BLOCK) {
+        let start = dst.len();
+        dst.extend_from_slice(block);
+        apply(dst.get_mut(start..).unwrap_or_default(), key, 0);
     }
-    let start = dst.len();
-    dst.extend_from_slice(tail);
-    apply(dst.get_mut(start..).unwrap_or_default(), key, 0);
-}
-
-/// Masks or unmasks a line.
-#[inline]
-fn masked(from: &[u8; LINE], wide: u64) -> [u8; LINE] {
-    let mut line = [0; LINE];
-    let words = line.as_chunks_mut::<WORD>().0.iter_mut();
-    for (word, from) in words.zip(from.as_chunks::<WORD>().0) {
-        *word = (u64::from_ne_bytes(*from) ^ wide).to_ne_bytes();
-    }
-    line
 }
 
 /// Rotates `key` so that the first byte of the key belongs to the payload byte at `phase`.
