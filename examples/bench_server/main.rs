@@ -4,6 +4,8 @@
 //! ```text
 //! cargo run --profile bench-server --example bench_server -- 8080
 //! ```
+//!
+//! A second argument adds as many routes, `/resource-0/{id}` and so on.
 
 use hyperlane::prelude::*;
 
@@ -58,14 +60,38 @@ async fn publish(ctx: &mut Context) -> HttpStatus {
     HttpStatus::NoContent
 }
 
+/// The handler of the added routes.
+struct Resource;
+
+impl ServerHook for Resource {
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+        ctx.get_mut_response().set_body("Hello, World!");
+        Status::Continue
+    }
+}
+
 #[hyperlane(server: Server)]
 #[tokio::main]
 async fn main() -> Result<(), ServerError> {
-    let port = std::env::args().nth(1).unwrap_or_else(|| "8080".to_owned());
+    let mut args = std::env::args().skip(1);
+    let port = args.next().unwrap_or_else(|| "8080".to_owned());
+    let routes = args
+        .next()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(0_u32);
+    for number in 0..routes {
+        server.route::<Resource>(format!("/resource-{number}/{{id}}"));
+    }
     // The client tests echo messages of up to 4 MiB.
     let config = server.get_mut_server_config();
     config.max_frame = 4 * 1024 * 1024;
     config.max_message = 4 * 1024 * 1024;
+    // The benchmarks open as many connections as the limit of file descriptors allows.
+    config.max_connections = Some(100_000);
     let control = server.bind(format!("127.0.0.1:{port}")).run().await?;
     if let Some(address) = control.local_addr() {
         println!("http://{address}");

@@ -14,6 +14,7 @@ mod perf;
 mod powerset;
 mod process;
 mod published;
+mod scale;
 mod slow;
 mod targets;
 mod tidy;
@@ -48,6 +49,8 @@ const USAGE: &str = "usage: cargo xtask TASK
             [--only ROW,..]       only these rows; all by default
             [--alone]             no base: only this checkout
   powerset  the published crates with no feature, each, and every two, by cargo-hack; checked only
+  scale     processor time per operation as members, routes, workers and quiet connections grow; a storm of connections
+            [--only PART,..]      members, workers, routes, quiet, storm; all by default
   slow      slow and endless clients: what they cost the bench server and a normal client
             [--connections N]     5000 by default
             [--seconds N]         30 by default
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         "nginx" => nginx::run(),
         "perf" => perf::run(&rest),
         "powerset" => powerset::run(),
+        "scale" => scale::run(&rest),
         "slow" => slow::run(&rest),
         "targets" => targets::run(),
         "tidy" => tidy::run(&rest),

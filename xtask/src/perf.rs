@@ -19,7 +19,7 @@
 //!
 //! The last row, `idle`, is memory: by how many bytes the server grows with an idle WebSocket, without valgrind.
 
-mod client;
+pub(crate) mod client;
 mod measure;
 
 use std::{
@@ -258,8 +258,20 @@ fn build_head(place: &Path) -> Result<PathBuf, String> {
     build(&process::top(), &target, &place.join("head-server"))
 }
 
+/// Builds the bench server of the checkout and returns where it is.
+pub(crate) fn bench_server() -> Result<PathBuf, String> {
+    build_program(&process::top(), &process::top().join(process::target()))
+}
+
 /// Builds the program of a checkout and copies it, so that no later build changes it.
 fn build(top: &Path, target: &Path, to: &Path) -> Result<PathBuf, String> {
+    let built = build_program(top, target)?;
+    fs::copy(&built, to).map_err(|error| format!("cannot copy {}: {error}", built.display()))?;
+    Ok(to.to_owned())
+}
+
+/// Builds the program of a checkout and returns where it is.
+fn build_program(top: &Path, target: &Path) -> Result<PathBuf, String> {
     let status = Command::new("cargo")
         .args(["build", "--quiet", "--profile", PROFILE])
         .args(["--example", PROGRAM])
@@ -270,9 +282,7 @@ fn build(top: &Path, target: &Path, to: &Path) -> Result<PathBuf, String> {
     if !status.success() {
         return Err(format!("cannot build {PROGRAM} in {}", top.display()));
     }
-    let built = target.join(PROFILE).join("examples").join(PROGRAM);
-    fs::copy(&built, to).map_err(|error| format!("cannot copy {}: {error}", built.display()))?;
-    Ok(to.to_owned())
+    Ok(target.join(PROFILE).join("examples").join(PROGRAM))
 }
 
 /// A checkout of another commit that ends with this value.

@@ -109,6 +109,21 @@ pub(crate) fn release_example(name: &str) -> Result<PathBuf, String> {
     Ok(target().join("release").join("examples").join(name))
 }
 
+/// Raises this process's limit of open files as far as the system allows: all sockets of a client are in one process.
+pub(crate) fn raise_descriptor_limit() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit {
+            current: maximum,
+            maximum,
+        };
+        // If this fails, the client cannot open all sockets, and reports that.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+}
+
 /// The longest time that a server may take until it listens.
 const STARTING: Duration = Duration::from_secs(60);
 

@@ -13,7 +13,8 @@ pub(super) const PATHS: [&str; 5] = ["/plaintext", "/echo", "/room", "/sse", "/p
 const WAIT: Duration = Duration::from_secs(30);
 
 /// Payload of every message and event.
-const MESSAGE: &[u8; 64] = b"The payload of a message: sixty-four bytes, all of them letters.";
+pub(crate) const MESSAGE: &[u8; 64] =
+    b"The payload of a message: sixty-four bytes, all of them letters.";
 
 const REQUEST: &[u8] = b"GET /plaintext HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
@@ -157,7 +158,7 @@ pub(super) fn idle(server: SocketAddr, count: usize) -> io::Result<Vec<Connectio
 }
 
 /// Returns [`MESSAGE`] as the text frame of a client.
-fn text() -> Vec<u8> {
+pub(crate) fn text() -> Vec<u8> {
     frame(0x81, MESSAGE)
 }
 
@@ -171,14 +172,14 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A connection to the server.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     /// What has come and was not asked for yet.
     read: Vec<u8>,
 }
 
 impl Connection {
-    fn open(server: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn open(server: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(server)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(WAIT))?;
@@ -190,7 +191,7 @@ impl Connection {
     }
 
     /// Opens a WebSocket.
-    fn upgraded(server: SocketAddr, path: &str) -> io::Result<Self> {
+    pub(crate) fn upgraded(server: SocketAddr, path: &str) -> io::Result<Self> {
         let mut connection = Self::open(server)?;
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -202,12 +203,12 @@ impl Connection {
     }
 
     /// Sends bytes in one write, so that they come in one read.
-    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
     /// Waits for these bytes and drops them, and everything before.
-    fn skip_past(&mut self, wanted: &[u8]) -> io::Result<()> {
+    pub(crate) fn skip_past(&mut self, wanted: &[u8]) -> io::Result<()> {
         let mut buffer = [0; 16 * 1024];
         loop {
             let mut windows = self.read.windows(wanted.len());

@@ -132,8 +132,7 @@ fn install_valgrind() -> Outcome {
 
 /// Measures by how many bytes the server grows with an idle WebSocket.
 pub(super) fn idle_bytes(program: &Path) -> Result<f64, String> {
-    #[cfg(target_os = "linux")]
-    raise_descriptor_limit();
+    process::raise_descriptor_limit();
     let failed = |error| format!("the client: {error}");
     let server = process::Server::start_command(
         program,
@@ -149,19 +148,6 @@ pub(super) fn idle_bytes(program: &Path) -> Result<f64, String> {
     server.terminate()?;
     drop((earlier, sockets));
     Ok(after.saturating_sub(before) as f64 / IDLE as f64)
-}
-
-/// Takes as many descriptors as the system allows: a client's sockets are all in this process.
-#[cfg(target_os = "linux")]
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let limit = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    // Opening the sockets fails if this does, and says so.
-    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn address(server: &process::Server) -> Result<SocketAddr, String> {
