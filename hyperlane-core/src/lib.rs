@@ -81,10 +81,10 @@ pub use error::{
     SessionError, SetupError,
 };
 pub use exchange::body::{BodyMode, BodyStream};
+pub use extract::{Extension, FromContext, Path, State};
 #[cfg(feature = "forms")]
 pub use extract::{Form, Query};
-pub use extract::{FromContext, Path, State};
-pub use hook::{ServerHook, Status, setup::RouteSetup};
+pub use hook::{HookFuture, Middleware, Next, Scope, ServerHook, Status, setup::RouteSetup};
 #[cfg(feature = "cookies")]
 pub use http::CookieBuilder;
 pub use http::{
@@ -121,7 +121,7 @@ pub use route::pattern::RouteError;
 pub use server::At;
 pub use server::{
     BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
-    ServerControlHook,
+    ServerControlHook, ServerScope,
 };
 #[cfg(feature = "sessions")]
 pub use session::{Session, SessionData, SessionId, SessionStore};

@@ -1,6 +1,7 @@
 //! The pipeline of a request: it finds the route, calls the program's functions (hooks) and sends the response.
 
 pub(crate) mod app;
+pub(crate) mod chain;
 mod proxy_header;
 pub(crate) mod refusal;
 mod report;

@@ -17,7 +17,10 @@ pub use crate::{
     error::Place,
     error::SetupError,
     hook::setup::RouteSetup,
-    hook::{Guard, GuardKind, HookFn, HookFuture, HookKind, Registration, Taker, refuse},
+    hook::{
+        Guard, GuardKind, HandlerReturn, HookFn, HookFuture, HookKind, Middleware, Registration,
+        Scope, ScopeRegistration, Taker, refuse,
+    },
 };
 use serde_json::Error as JsonError;
 
@@ -65,43 +68,6 @@ pub fn decline(ctx: &mut Context, kind: GuardKind) {
 pub fn decline_by_condition(ctx: &mut Context) -> Status {
     describe(ctx.get_mut_response(), 403);
     Status::Continue
-}
-
-/// A return type of function handlers.
-#[diagnostic::on_unimplemented(
-    message = "a handler returns `Status` or something that implements `IntoResponse`; `{Self}` is neither",
-    note = "return a string, bytes, `Json(..)`, `Html(..)`, an `HttpStatus`, a tuple of status and body, or a `Result` or `Option` of these",
-    note = "where `?` meets errors of other libraries, return `Result<T, hyperlane::Error>`; what does not implement `std::error::Error`, as \
-            `anyhow::Error` and `Box<dyn Error + Send + Sync>`, needs `.map_err(Error::internal)?`"
-)]
-pub trait HandlerReturn {
-    fn apply(self, ctx: &mut Context) -> Status;
-}
-
-impl HandlerReturn for Status {
-    fn apply(self, _: &mut Context) -> Status {
-        self
-    }
-}
-
-impl<T: IntoResponse> HandlerReturn for T {
-    fn apply(self, ctx: &mut Context) -> Status {
-        self.into_response(ctx.get_mut_response());
-        Status::Continue
-    }
-}
-
-impl<E: IntoResponse> HandlerReturn for Result<Status, E> {
-    fn apply(self, ctx: &mut Context) -> Status {
-        match self {
-            Ok(status) => status,
-            Err(error) => {
-                let status = error.apply(ctx);
-                ctx.get_mut_response().fail_as_shown();
-                status
-            }
-        }
-    }
 }
 
 pub fn respond_value<R: HandlerReturn>(ctx: &mut Context, value: R) -> Status {

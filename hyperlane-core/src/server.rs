@@ -7,6 +7,7 @@ mod listing;
 mod pace;
 mod registry;
 mod routes;
+mod scopes;
 #[cfg(feature = "sessions")]
 mod sessions;
 mod start;
@@ -16,6 +17,7 @@ use std::{any::Any, fmt, io::Write, sync::OnceLock};
 
 use tokio::sync::watch;
 
+use self::scopes::Scopes;
 #[cfg(feature = "sessions")]
 pub use self::sessions::At;
 use self::{connections::Connections, listener::Listener};
@@ -24,6 +26,7 @@ pub use self::{
     listener::BoundAddress,
     listing::{HookInfo, RouteMatcher},
     routes::RouteInfo,
+    scopes::ServerScope,
 };
 use crate::{
     ServerHook,
@@ -32,7 +35,10 @@ use crate::{
     env::hosts::Hosts,
     error::{Place, ServerError},
     hook::{Registration, Run, body_plan, needs_params, run_hook},
-    pipeline::app::{App, Hook, Planned, PlannedKind},
+    pipeline::{
+        app::{App, Hook},
+        chain::{Planned, PlannedKind, ScopeId},
+    },
     session,
 };
 
@@ -71,7 +77,11 @@ use crate::{
 #[derive(Default)]
 pub struct Server {
     config: ServerConfig,
-    hooks: Vec<(PlannedKind, Hook)>,
+    hooks: Vec<Planned>,
+    scopes: Scopes,
+    name: Option<String>,
+    /// True if the server takes only registered hooks whose scope names it.
+    only_scoped: bool,
     states: States,
     /// True if the server uses the hooks that attribute macros registered.
     takes_registered: bool,
@@ -154,6 +164,11 @@ impl Server {
 
     #[track_caller]
     fn add<S: ServerHook>(&mut self, kind: PlannedKind) -> &mut Self {
+        self.add_in::<S>(0, kind)
+    }
+
+    #[track_caller]
+    fn add_in<S: ServerHook>(&mut self, scope: ScopeId, kind: PlannedKind) -> &mut Self {
         let hook = Hook::new(
             Run::Fn(run_hook::<S>),
             std::any::type_name::<S>(),
@@ -163,13 +178,22 @@ impl Server {
             body_plan::<S>(),
         )
         .checked_by(needs_params::<S>);
-        self.push(kind, hook);
+        self.push_in(scope, kind, hook);
         self
     }
 
     fn push(&mut self, kind: PlannedKind, hook: Hook) {
+        self.push_in(0, kind, hook);
+    }
+
+    fn push_in(&mut self, scope: ScopeId, kind: PlannedKind, hook: Hook) {
         self.matcher.take();
-        self.hooks.push((kind, hook));
+        self.hooks.push(Planned {
+            kind,
+            hook,
+            scope,
+            registration: None,
+        });
     }
 
     /// Adds a hook that reads the body as a stream.
@@ -195,14 +219,18 @@ impl Server {
     pub fn __register_all(&mut self) -> &mut Self {
         // The linker collects the hooks in an arbitrary order. After the sort by place, the hooks of a file have the
         // order of their lines.
-        let mut found: Vec<&Registration> = inventory::iter::<Registration>.into_iter().collect();
+        let mut found: Vec<&'static Registration> =
+            inventory::iter::<Registration>.into_iter().collect();
         found.sort_by_key(|registration| registration.place);
         self.takes_registered = true;
+        self.matcher.take();
         for registration in found {
-            self.push(
-                registration.kind.into(),
-                Hook::from_registration(registration),
-            );
+            self.hooks.push(Planned {
+                kind: registration.kind.into(),
+                hook: Hook::from_registration(registration),
+                scope: 0,
+                registration: Some(registration),
+            });
         }
         self
     }
@@ -269,15 +297,8 @@ impl Server {
     /// Checks the configuration and the hooks, and builds the [`App`] that runs the hooks.
     pub(crate) fn check(&self) -> Result<App, ServerError> {
         self.config.validate()?;
-        let planned = self
-            .hooks
-            .iter()
-            .map(|(kind, hook)| Planned {
-                kind: kind.clone(),
-                hook: hook.clone(),
-            })
-            .collect();
-        App::build(planned, self.states.clone())
+        let (planned, scopes) = self.planned();
+        App::build(planned, &scopes, self.states.clone())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     error::Place,
     exchange::body::BodyPlan,
     hook::Run,
-    pipeline::app::{Hook, PlannedKind},
+    pipeline::{app::Hook, chain::PlannedKind},
     session::SessionStore,
 };
 
