@@ -69,13 +69,11 @@ pub use hyperlane_core::{
 
 /// Values of a server's configuration, and information about its routes and hooks.
 pub mod server {
-    #[cfg(feature = "sessions")]
-    pub use hyperlane_core::At;
     #[cfg(feature = "deflate")]
     pub use hyperlane_core::DeflateConfig;
     pub use hyperlane_core::{
-        Cidr, CidrError, ConfigError, ForwardedField, HookInfo, Place, RouteInfo,
-        ServerControlHandler, ServerScope, States, Transport,
+        At, Cidr, CidrError, ConfigError, ForwardedField, Handler, HookInfo, Place, RouteInfo,
+        Routes, ServerControlHandler, ServerScope, States, Transport,
     };
 }
 

@@ -4,6 +4,7 @@
 mod declare;
 #[cfg(feature = "forms")]
 mod forms;
+pub(crate) mod handler;
 mod path;
 
 use std::{fmt, future::Future, ops::Deref, sync::Arc};
@@ -17,7 +18,7 @@ pub use self::forms::{Form, Query};
 use crate::{
     BodyMode, BodyStream, Context, Headers, Json, Method, RequestBody, RouteParams,
     error::{Error, RequestError, SetupError},
-    hook::setup::RouteSetup,
+    hook::{refuse, setup::RouteSetup},
 };
 
 /// A type that a handler function can take as an argument, in addition to `&mut Stream` and `&mut Context`.
@@ -231,6 +232,15 @@ from_context! {
         true => Err(RequestError::SessionToken),
         false => Ok(ctx.session()),
     };
+}
+
+/// Extracts an argument of a handler. If the extraction fails, ends the hook with the error.
+pub async fn argument<T: FromContext>(ctx: &mut Context) -> T {
+    let made = T::from_context(ctx).await;
+    match made.map_err(|error| refuse(error.into_request_error())) {
+        Ok(argument) => argument,
+        Err(refusal) => match refusal.await {},
+    }
 }
 
 /// Never refuses the request. The handler receives the error of the extraction, converted to a [`RequestError`].

@@ -81,7 +81,7 @@ pub use error::{
     SessionError, SetupError,
 };
 pub use exchange::body::{BodyMode, BodyStream};
-pub use extract::{Extension, FromContext, Path, State};
+pub use extract::{Extension, FromContext, Path, State, handler::Handler};
 #[cfg(feature = "forms")]
 pub use extract::{Form, Query};
 pub use hook::{HookFuture, Middleware, Next, Scope, ServerHook, Status, setup::RouteSetup};
@@ -117,11 +117,9 @@ pub use proto::{
     },
 };
 pub use route::pattern::RouteError;
-#[cfg(feature = "sessions")]
-pub use server::At;
 pub use server::{
-    BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
-    ServerControlHook, ServerScope,
+    At, BoundAddress, HookInfo, Registrar, RouteInfo, RouteMatcher, Routes, Server,
+    ServerControlHandler, ServerControlHook, ServerScope,
 };
 #[cfg(feature = "sessions")]
 pub use session::{Session, SessionData, SessionId, SessionStore};

@@ -16,6 +16,7 @@ pub use crate::{
     Request, RequestBody, RequestError, RouteParams, Server, ServerHook, Status, Stream,
     error::Place,
     error::SetupError,
+    extract::argument,
     hook::setup::RouteSetup,
     hook::{
         Guard, GuardKind, HandlerReturn, HookFn, HookFuture, HookKind, Middleware, Registration,
@@ -76,15 +77,6 @@ pub fn respond_value<R: HandlerReturn>(ctx: &mut Context, value: R) -> Status {
 
 pub fn respond<R: IntoResponse>(ctx: &mut Context, value: R) {
     value.into_response(ctx.get_mut_response());
-}
-
-/// Extracts an argument of a handler. If the extraction fails, ends the hook with the error.
-pub async fn argument<T: FromContext>(ctx: &mut Context) -> T {
-    let made = T::from_context(ctx).await;
-    match made.map_err(|error| refuse(error.into_request_error())) {
-        Ok(argument) => argument,
-        Err(refusal) => match refusal.await {},
-    }
 }
 
 /// Checks, when a server starts, that the route can provide the argument. The second parameter only passes the type of

@@ -1,5 +1,6 @@
 //! The server: what a program configures and runs.
 
+mod at;
 pub(crate) mod connections;
 pub(crate) mod control;
 pub(crate) mod listener;
@@ -18,16 +19,15 @@ use std::{any::Any, fmt, io::Write, sync::OnceLock};
 use tokio::sync::watch;
 
 use self::scopes::Scopes;
-#[cfg(feature = "sessions")]
-pub use self::sessions::At;
-use self::{connections::Connections, listener::Listener};
 pub use self::{
+    at::{At, Registrar, Routes},
     control::{ServerControlHandler, ServerControlHook},
     listener::BoundAddress,
     listing::{HookInfo, RouteMatcher},
     routes::RouteInfo,
     scopes::ServerScope,
 };
+use self::{connections::Connections, listener::Listener};
 use crate::{
     ServerHook,
     config::{RequestConfig, ServerConfig},
@@ -138,6 +138,12 @@ impl Server {
         self.add::<S>(PlannedKind::Route(pattern.as_ref().to_owned()))
     }
 
+    /// Begins the registration of a handler or an endpoint at a path: `server.at("/ws").get(ws())`. The syntax of
+    /// patterns is the same as in [`route`](Self::route). [`At`] has the methods.
+    pub fn at(&mut self, pattern: impl AsRef<str>) -> At<'_> {
+        At::new(self, pattern.as_ref())
+    }
+
     /// Runs `S` before the route of every request.
     #[track_caller]
     pub fn request_middleware<S: ServerHook>(&mut self) -> &mut Self {
@@ -182,10 +188,6 @@ impl Server {
         self
     }
 
-    fn push(&mut self, kind: PlannedKind, hook: Hook) {
-        self.push_in(0, kind, hook);
-    }
-
     fn push_in(&mut self, scope: ScopeId, kind: PlannedKind, hook: Hook) {
         self.matcher.take();
         self.hooks.push(Planned {
@@ -210,7 +212,7 @@ impl Server {
             max: None,
         };
         let hook = Hook::new(run, name, Place::caller(), &[], &[], plan);
-        self.push(kind, hook);
+        self.push_in(0, kind, hook);
         self
     }
 

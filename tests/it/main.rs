@@ -18,6 +18,7 @@ mod concurrency;
 mod cookies;
 mod deflate;
 mod frames;
+mod handlers;
 mod handshake;
 mod heartbeat;
 mod hooks;

@@ -231,7 +231,7 @@ impl fmt::Debug for Next<'_> {
 }
 
 /// Returns the last segment of a path of a type, without its module: `auth` for `app::auth`.
-fn short_name(path: &'static str) -> &'static str {
+pub(crate) fn short_name(path: &'static str) -> &'static str {
     let name = path.strip_suffix("::{{closure}}").unwrap_or(path);
     name.rsplit("::").next().unwrap_or(path)
 }

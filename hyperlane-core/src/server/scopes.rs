@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::Server;
+use super::{Server, at::At};
 use crate::{
     ServerHook,
     hook::{Middleware, Registration, Scope, ScopeRegistration, scope::is_inside, wrap::Wrap},
@@ -217,8 +217,8 @@ fn innermost(
 
 /// A scope of a server, as the closure of [`Server::scope`] gets it.
 pub struct ServerScope<'a> {
-    server: &'a mut Server,
-    id: ScopeId,
+    pub(super) server: &'a mut Server,
+    pub(super) id: ScopeId,
 }
 
 impl ServerScope<'_> {
@@ -242,6 +242,11 @@ impl ServerScope<'_> {
     #[track_caller]
     pub fn route<S: ServerHook>(&mut self, pattern: impl AsRef<str>) -> &mut Self {
         self.add::<S>(PlannedKind::Route(pattern.as_ref().to_owned()))
+    }
+
+    /// Begins the registration of a handler or an endpoint at a path of the scope, like [`Server::at`].
+    pub fn at(&mut self, pattern: impl AsRef<str>) -> At<'_, Self> {
+        At::new(self, pattern.as_ref())
     }
 
     /// Runs `S` before the routes of the scope, after the request middleware of the scopes around it.
