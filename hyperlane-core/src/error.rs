@@ -1,6 +1,7 @@
 //! Errors, separated by cause: the request, the response, the program.
 
 mod handler;
+mod info;
 mod send;
 mod session;
 mod start;
@@ -9,6 +10,7 @@ use std::{any::Any, fmt};
 
 pub use self::{
     handler::Error,
+    info::ErrorInfo,
     send::{ClosedByClient, PushError, ResponseError},
     session::SessionError,
     start::{Place, ServerError, SetupError},

@@ -14,6 +14,7 @@ use std::{
 
 mod answer;
 mod check;
+pub(crate) mod render;
 pub(crate) mod scope;
 pub(crate) mod setup;
 pub(crate) mod wrap;
@@ -21,6 +22,7 @@ pub(crate) mod wrap;
 use self::setup::{RouteSetup, SetupCheck};
 pub use self::{
     answer::HandlerReturn,
+    render::RenderError,
     scope::{Scope, ScopeRegistration},
     wrap::{Middleware, Next},
 };

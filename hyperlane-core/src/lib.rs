@@ -77,14 +77,16 @@ pub use endpoint::{
     sse, sse_with, ws, ws_with,
 };
 pub use error::{
-    ClosedByClient, Error, PanicData, Place, PushError, RequestError, ResponseError, ServerError,
-    SessionError, SetupError,
+    ClosedByClient, Error, ErrorInfo, PanicData, Place, PushError, RequestError, ResponseError,
+    ServerError, SessionError, SetupError,
 };
 pub use exchange::body::{BodyMode, BodyStream};
 pub use extract::{Extension, FromContext, Path, State, handler::Handler};
 #[cfg(feature = "forms")]
 pub use extract::{Form, Query};
-pub use hook::{HookFuture, Middleware, Next, Scope, ServerHook, Status, setup::RouteSetup};
+pub use hook::{
+    HookFuture, Middleware, Next, RenderError, Scope, ServerHook, Status, setup::RouteSetup,
+};
 #[cfg(feature = "cookies")]
 pub use http::CookieBuilder;
 pub use http::{

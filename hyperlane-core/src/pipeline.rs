@@ -4,5 +4,6 @@ pub(crate) mod app;
 pub(crate) mod chain;
 mod proxy_header;
 pub(crate) mod refusal;
+pub(crate) mod render;
 mod report;
 pub(crate) mod serve;

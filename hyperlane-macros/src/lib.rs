@@ -1385,6 +1385,7 @@ declare! {
 /// - `with(auth, log)`: middleware functions, outermost first
 /// - `max_body = 1024`: the maximum length of request bodies, in bytes
 /// - `server = "admin"`: the server to which the scope belongs, by the variable in `#[hyperlane(admin: Server)]`
+/// - `errors = render`: the function that renders errors, `fn(&ErrorInfo, &mut Context) -> impl IntoResponse`
 /// - `inside = API`: a `static` scope around this one, instead of that of the module around
 ///
 /// ```

@@ -13,7 +13,7 @@ use crate::pattern;
 use crate::tokens::hygienic;
 
 /// The options of a scope.
-const OPTIONS: [&str; 4] = ["with", "inside", "server", "max_body"];
+const OPTIONS: [&str; 5] = ["with", "inside", "server", "max_body", "errors"];
 
 /// Expands `file_scope!("/api", ..)`.
 pub(crate) fn file(input: TokenStream) -> TokenStream {
@@ -116,7 +116,7 @@ impl Declaration {
                     self.calls.extend(quote_spanned!(at=> .with(&#function)));
                 }
             }
-            option @ ("inside" | "server" | "max_body") => {
+            option @ ("inside" | "server" | "max_body" | "errors") => {
                 input.parse::<Token![=]>().map_err(|error| {
                     Error::new(
                         error.span(),
@@ -125,7 +125,7 @@ impl Declaration {
                 })?;
                 let value = input.parse::<Expr>()?;
                 self.calls.extend(match option {
-                    "inside" => quote_spanned!(span=> .inside(&#value)),
+                    "inside" | "errors" => quote_spanned!(span=> .#name(&#value)),
                     _ => quote_spanned!(span=> .#name(#value)),
                 });
             }
@@ -198,6 +198,7 @@ fn example(option: &str) -> &'static str {
     match option {
         "inside" => "inside = API",
         "server" => "server = \"admin\"",
+        "errors" => "errors = render",
         _ => "max_body = 64 * 1024",
     }
 }

@@ -17,6 +17,7 @@ mod close;
 mod concurrency;
 mod cookies;
 mod deflate;
+mod errors;
 mod frames;
 mod handlers;
 mod handshake;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Middleware;
+use super::{Middleware, RenderError};
 
 /// The number of middleware functions that one scope holds.
 const WRAPS: usize = 8;
@@ -36,6 +36,7 @@ pub struct Scope {
     pub(crate) outer: Option<&'static Scope>,
     pub(crate) server: Option<&'static str>,
     pub(crate) max_body: Option<usize>,
+    pub(crate) errors: Option<&'static dyn RenderError>,
     wraps: [Option<&'static dyn Middleware>; WRAPS],
 }
 
@@ -61,6 +62,7 @@ impl Scope {
             outer: None,
             server: None,
             max_body: None,
+            errors: None,
             wraps: [None; WRAPS],
         }
     }
@@ -111,6 +113,14 @@ impl Scope {
         self
     }
 
+    /// Sets the function that renders the errors of the scope, like [`Server::errors`](crate::Server::errors). Default:
+    /// the function of the outer scope, or of the server.
+    #[must_use]
+    pub const fn errors(mut self, renderer: &'static dyn RenderError) -> Self {
+        self.errors = Some(renderer);
+        self
+    }
+
     /// Returns the middleware, outermost first.
     pub(crate) fn wraps(&self) -> impl Iterator<Item = &'static dyn Middleware> {
         self.wraps.into_iter().flatten()
@@ -126,6 +136,7 @@ impl fmt::Debug for Scope {
             .field("server", &self.server)
             .field("max_body", &self.max_body)
             .field("with", &wraps)
+            .field("renders_errors", &self.errors.is_some())
             .finish()
     }
 }

@@ -54,6 +54,21 @@ pub struct Response {
     /// The error that caused the response. The server reads this error when the hook (the program's function that
     /// handles the request) has ended.
     failure: Option<Box<Failure>>,
+    /// Whether the body is the server's text about a status.
+    described: Described,
+}
+
+/// Whether the body of a response is the server's text about a status, so that the program's function for errors may
+/// render the error in another way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Described {
+    /// The program has set the body, or there is none.
+    #[default]
+    No,
+    /// The body is the phrase of the status.
+    Phrase,
+    /// The body also has this text.
+    Text(Box<str>),
 }
 
 /// Compares the parts that the client would receive.
@@ -238,6 +253,7 @@ impl Response {
         match body.into_body() {
             Body(Content::Bytes(bytes)) => self.set_body_bytes(bytes),
             streamed => {
+                self.described = Described::No;
                 self.body = Bytes::new();
                 self.streamed = Some(Box::new(streamed));
                 self
@@ -249,7 +265,13 @@ impl Response {
     pub fn set_body_bytes(&mut self, body: impl Into<Bytes>) -> &mut Self {
         self.body = body.into();
         self.streamed = None;
+        self.described = Described::No;
         self
+    }
+
+    /// Returns whether the body is the server's text about a status.
+    pub(crate) fn described(&self) -> &Described {
+        &self.described
     }
 
     /// Returns whether the body is a file or a stream, which [`get_body`](Self::get_body) does not show.
@@ -379,6 +401,7 @@ impl Response {
         self.body = Bytes::new();
         self.streamed = None;
         self.failure = None;
+        self.described = Described::No;
         self
     }
 
@@ -480,19 +503,27 @@ impl Default for Response {
             streamed: None,
             session: None,
             failure: None,
+            described: Described::No,
         }
     }
 }
 
 /// Answers with a status and its reason phrase as text. Removes the same header fields as [`explain`].
 pub(crate) fn describe(response: &mut Response, status: ResponseStatusCode) {
-    let text = format!("{status} {}\n", HttpStatus::phrase(status));
-    explain(response, status, text);
+    explain(response, status, "");
 }
 
-/// Answers with a status, and with a text that replaces the body. Removes the header fields that describe the replaced
+/// Answers with a status and its reason phrase, followed by `said` if this is not empty. Removes the header fields that describe the replaced
 /// body ([`Response::forget_content`]), and `location` unless the status is a 3xx.
-pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, text: String) {
+pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, said: &str) {
+    let phrase = HttpStatus::phrase(status);
+    let (text, described) = match said {
+        "" => (format!("{status} {phrase}\n"), Described::Phrase),
+        said => (
+            format!("{status} {phrase}: {said}\n"),
+            Described::Text(said.into()),
+        ),
+    };
     response.forget_content();
     if !(300..400).contains(&status) {
         // `location` belonged to the response that the text replaces.
@@ -503,6 +534,7 @@ pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, text:
         .set_reason_phrase("")
         .set_line(&TEXT)
         .set_body_bytes(text);
+    response.described = described;
 }
 
 /// Fields that describe the body and would be wrong for another body (RFC 9110 §8, §14.4; RFC 9111 §5.3).

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::app::Hook;
 use crate::{
     error::ServerError::{self, TooManyChains},
-    hook::{HookKind, Registration, Scope, wrap::Wrap},
+    hook::{HookKind, Registration, Scope, render::Renderer, wrap::Wrap},
     route::RouteTable,
 };
 
@@ -21,6 +21,8 @@ pub(crate) struct PlannedScope {
     pub(crate) prefix: String,
     /// Middleware that wraps, outermost first.
     pub(crate) wraps: Vec<Wrap>,
+    /// The function that renders errors, or that of the outer scope.
+    pub(crate) errors: Option<Renderer>,
     /// The limit of bodies, or that of the outer scope.
     pub(crate) max_body: Option<usize>,
     /// The declaration of a scope that macros registered.
@@ -83,6 +85,8 @@ pub(crate) struct Chain {
     pub(crate) request_error: Arc<[Hook]>,
     /// The middleware around the handler, outermost first.
     pub(crate) wraps: Arc<[Wrap]>,
+    /// The function that renders errors.
+    pub(crate) errors: Option<Renderer>,
 }
 
 /// Hooks with their order numbers.
@@ -130,7 +134,8 @@ impl Chains {
             let outer = chains.all.get(scope.outer).cloned().unwrap_or_default();
             let own = in_order("middleware", lists.wraps);
             let own = own.into_iter().flat_map(|hook| hook.wraps);
-            let wraps = outer.wraps.iter().cloned().chain(scope.wraps).chain(own);
+            let around = outer.wraps.iter().cloned();
+            let wraps = around.chain(scope.wraps).chain(own);
             let chain = Chain {
                 scope: scope.prefix.as_str().into(),
                 request_middleware: joined(
@@ -147,6 +152,7 @@ impl Chains {
                     &outer.request_error,
                 ),
                 wraps: wraps.collect(),
+                errors: scope.errors.or(outer.errors),
             };
             let index = chains.push(chain)?;
             if !scope.prefix.is_empty() {

@@ -7,6 +7,7 @@ use super::{
     app::{App, Hook, Routed},
     proxy_header::read_proxy_header,
     refusal::{declined, misdirected, not_found},
+    render::render_error,
     report::{names, report},
 };
 use crate::{
@@ -137,6 +138,9 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     }
                     Step::ResponseMiddleware => {
                         let at = ctx.response_middleware_at;
+                        if at == 0 {
+                            render_error(&mut ctx, &app, true);
+                        }
                         let chain = app.chains.get(ctx.chain);
                         match chain.response_middleware.get(usize::from(at)) {
                             // A request that became a WebSocket has no response any more.
@@ -318,6 +322,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
             match stream.exchange.progress() {
                 Progress::Unanswered => {
                     ctx.refuse_interim();
+                    render_error(&mut ctx, &app, false);
                     // An error means that the client has disconnected.
                     let _ = if ctx.get_response().is_body_streamed() {
                         send_streamed(&mut stream, &mut ctx).await

@@ -3,6 +3,7 @@
 //! [`head`] and [`chunked`] parse requests strictly. [`track`] tolerates errors: it reads the raw response bytes that
 //! the program writes, only to find the end of the response.
 
+pub(crate) mod accept;
 pub mod chunked;
 pub(crate) mod cors;
 pub(crate) mod fetch;

@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc};
 use super::{Server, at::At};
 use crate::{
     ServerHook,
-    hook::{Middleware, Registration, Scope, ScopeRegistration, scope::is_inside, wrap::Wrap},
+    hook::{
+        Middleware, Registration, RenderError, Scope, ScopeRegistration, render::Renderer,
+        scope::is_inside, wrap::Wrap,
+    },
     pipeline::chain::{Planned, PlannedKind, PlannedScope, ScopeId},
 };
 
@@ -43,6 +46,28 @@ impl Server {
             .get_mut(0)
             .wraps
             .push(Wrap::Shared(Arc::new(middleware)));
+        self
+    }
+
+    /// Sets the function that renders errors: the body of every response with a status of 400 or higher that no hook has
+    /// written. These are refused requests, requests without a route, errors that handlers return, panics, refused
+    /// handshakes, and a status that a handler returns alone.
+    ///
+    /// The function gets a response with the status and its fields, such as `allow`. Its value becomes the body, and
+    /// may set another status. If the function panics, the client gets a plain 500. Default: the body is text, or a
+    /// problem document (RFC 9457) if the client prefers JSON by its `Accept` field; a status that a handler returns
+    /// alone has no body.
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, ErrorInfo, Json, Server};
+    ///
+    /// let mut server = Server::new();
+    /// server.errors(|error: &ErrorInfo, _: &mut Context| {
+    ///     Json([("error", error.to_string())])
+    /// });
+    /// ```
+    pub fn errors(&mut self, renderer: impl RenderError) -> &mut Self {
+        self.scopes.get_mut(0).errors = Some(Renderer::Shared(Arc::new(renderer)));
         self
     }
 
@@ -146,6 +171,7 @@ impl Scopes {
             prefix: format!("{}{prefix}", around.prefix),
             wraps: Vec::new(),
             max_body: around.max_body,
+            errors: None,
             declared: None,
         };
         self.0.push(scope);
@@ -174,6 +200,7 @@ impl Scopes {
         planned.declared = Some(scope);
         planned.wraps = scope.wraps().map(Wrap::Static).collect();
         planned.max_body = scope.max_body.or(planned.max_body);
+        planned.errors = scope.errors.map(Renderer::Static);
         id
     }
 }
@@ -234,6 +261,13 @@ impl ServerScope<'_> {
     /// take the limit that it has when they are added.
     pub fn max_body(&mut self, bytes: usize) -> &mut Self {
         self.server.scopes.get_mut(self.id).max_body = Some(bytes);
+        self
+    }
+
+    /// Sets the function that renders the errors of the scope, like [`Server::errors`].
+    pub fn errors(&mut self, renderer: impl RenderError) -> &mut Self {
+        let renderer = Renderer::Shared(Arc::new(renderer));
+        self.server.scopes.get_mut(self.id).errors = Some(renderer);
         self
     }
 
