@@ -310,7 +310,7 @@ async fn a_page_of_an_allowed_origin_reads_every_answer_of_an_endpoint() {
         assert!(varies_by_origin(&reply), "{what}: {}", reply.head);
         check_unreadable(&what, &reply);
         let reply = send(&control, method, target, fields).await;
-        assert_eq!(reply.header("vary"), Some("Origin"), "{what}");
+        assert!(varies_by_origin(&reply), "{what}: {}", reply.head);
         check_unreadable(&what, &reply);
         let both = [FROM_PAGE, FROM_EVIL, fields].concat();
         check_unreadable(&what, &send(&control, method, target, &both).await);

@@ -1,5 +1,6 @@
 //! The response to a request. The submodule `head` writes its status line and header fields.
 
+mod described;
 pub(crate) mod head;
 
 use std::{any::Any, borrow::Cow, sync::Arc};
@@ -13,10 +14,8 @@ use super::{
     content::Content,
     headers::{HeaderError, Headers, header_accessors, header_spellings, is_field_text},
 };
-use crate::{
-    http::{into_response::TEXT, session::SessionFields},
-    proto::http::write::FieldLine,
-};
+use crate::{http::session::SessionFields, proto::http::write::FieldLine};
+pub(crate) use described::{Described, describe, explain};
 use head::{Added, Framing, Head};
 
 /// A response: status, header fields and body. Default: 200, HTTP/1.1, empty.
@@ -56,19 +55,6 @@ pub struct Response {
     failure: Option<Box<Failure>>,
     /// Whether the body is the server's text about a status.
     described: Described,
-}
-
-/// Whether the body of a response is the server's text about a status, so that the program's function for errors may
-/// render the error in another way.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum Described {
-    /// The program has set the body, or there is none.
-    #[default]
-    No,
-    /// The body is the phrase of the status.
-    Phrase,
-    /// The body also has this text.
-    Text(Box<str>),
 }
 
 /// Compares the parts that the client would receive.
@@ -506,35 +492,6 @@ impl Default for Response {
             described: Described::No,
         }
     }
-}
-
-/// Answers with a status and its reason phrase as text. Removes the same header fields as [`explain`].
-pub(crate) fn describe(response: &mut Response, status: ResponseStatusCode) {
-    explain(response, status, "");
-}
-
-/// Answers with a status and its reason phrase, followed by `said` if this is not empty. Removes the header fields that describe the replaced
-/// body ([`Response::forget_content`]), and `location` unless the status is a 3xx.
-pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, said: &str) {
-    let phrase = HttpStatus::phrase(status);
-    let (text, described) = match said {
-        "" => (format!("{status} {phrase}\n"), Described::Phrase),
-        said => (
-            format!("{status} {phrase}: {said}\n"),
-            Described::Text(said.into()),
-        ),
-    };
-    response.forget_content();
-    if !(300..400).contains(&status) {
-        // `location` belonged to the response that the text replaces.
-        response.remove_header("location");
-    }
-    response
-        .set_status_code(status)
-        .set_reason_phrase("")
-        .set_line(&TEXT)
-        .set_body_bytes(text);
-    response.described = described;
 }
 
 /// Fields that describe the body and would be wrong for another body (RFC 9110 §8, §14.4; RFC 9111 §5.3).
