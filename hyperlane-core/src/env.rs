@@ -135,13 +135,23 @@ impl Env {
         }
     }
 
+    /// Returns the number of the server within this process.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Returns whether the server answers to a host for every peer at an address of this kind.
+    pub(crate) fn allows_host(&self, via: Via, host: &str) -> bool {
+        host.is_empty() || self.hosts.allow(via, host)
+    }
+
     /// Returns an error if the server does not answer to the host of a request.
     ///
     /// The check protects against web pages that reach the server under a foreign host name (DNS rebinding). A request
     /// without a host (HTTP/1.0) is accepted: it does not come from a web page, because browsers always send a host.
     /// All requests of a trusted proxy are accepted too, because such a proxy checks hosts itself.
     pub(crate) fn check_host(&self, host: &str, via: Via, peer: Peer) -> Result<(), HostRefused> {
-        if host.is_empty() || self.hosts.allow(via, host) {
+        if self.allows_host(via, host) {
             return Ok(());
         }
         let Some(peer) = peer.address() else {

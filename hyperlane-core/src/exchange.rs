@@ -89,7 +89,6 @@ impl Exchange {
                 self.closes = true;
                 return Err(RequestError::ConnectionClosed);
             }
-            request.reset();
             let read = poll_fn(|cx| self.wire.poll_head(request, cx)).await;
             let read = self.begin(read);
             self.closes |= read.is_err();
@@ -126,6 +125,7 @@ impl Exchange {
         // check is not needed.
         match request.get_method() {
             Method::Connect => Ok(()),
+            _ if self.wire.facts.is_host_allowed => Ok(()),
             _ => {
                 let connection = self.connection();
                 let host = request.get_host();
@@ -180,7 +180,7 @@ impl Exchange {
     /// answer was sent yet, creates the tracker. Returns `None` for an answer that is not raw.
     fn tracker(&mut self) -> Option<&mut ResponseTracker> {
         if matches!(self.answer, Answer::None) {
-            let mut tracker = ResponseTracker::default();
+            let mut tracker = Box::<ResponseTracker>::default();
             tracker.begin(self.wire.facts.is_head);
             self.answer = Answer::Raw(tracker);
         }

@@ -32,9 +32,9 @@ use crate::{
         link::Link,
         send::{Limit, Order, Payload},
     },
-    env::ids::next_id,
+    env::{ids::next_id, peer::Via},
     error::{RequestError, ResponseError},
-    http::{Added, Framing, Head, Headers, HttpVersion, Request},
+    http::{Added, Framing, Head, Headers, HttpVersion, Method, Request},
     proto::http::{
         chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
         head::{self, HeadScanner, HeadStorage},
@@ -44,8 +44,27 @@ use crate::{
 };
 
 thread_local! {
-    /// The memory for parsing heads, which all connections of the thread use in turn.
-    static STORAGE: RefCell<HeadStorage> = const { RefCell::new(HeadStorage::new()) };
+    /// The parser that all connections of the thread use in turn.
+    static PARSER: RefCell<Parser> = const { RefCell::new(Parser::new()) };
+}
+
+/// The memory for parsing heads.
+struct Parser {
+    storage: HeadStorage,
+    /// A host that a server answers to. Nearly all requests have the same host, which is checked once.
+    allowed: Option<AllowedHost>,
+}
+
+/// A server, the kind of one of its addresses, and the number of a host in the [`HeadStorage`].
+type AllowedHost = (u32, Via, u64);
+
+impl Parser {
+    const fn new() -> Self {
+        Self {
+            storage: HeadStorage::new(),
+            allowed: None,
+        }
+    }
 }
 
 /// Facts in the head of a request that decide the form of its answer.
@@ -57,6 +76,8 @@ pub(crate) struct Facts {
     pub(crate) is_1_0: bool,
     /// The client allows another request on this connection, and the method is not CONNECT.
     keeps_alive: bool,
+    /// The server answers to the host of the request, whoever the peer is. If false, the peer decides.
+    pub(super) is_host_allowed: bool,
 }
 
 impl Default for Facts {
@@ -65,6 +86,7 @@ impl Default for Facts {
             is_head: false,
             is_1_0: false,
             keeps_alive: true,
+            is_host_allowed: false,
         }
     }
 }
@@ -90,6 +112,8 @@ pub(crate) struct Http1 {
     has_skipped_answer: bool,
     /// A wait for a request has begun and has not ended. Stays true if a hook drops the future of the wait.
     is_reading: bool,
+    /// The wait for a request has cleared the previous request.
+    is_cleared: bool,
 }
 
 impl Http1 {
@@ -101,6 +125,7 @@ impl Http1 {
             request_count: 0,
             has_skipped_answer: false,
             is_reading: false,
+            is_cleared: false,
         }
     }
 
@@ -123,6 +148,7 @@ impl Http1 {
     /// Prepares to read the next head.
     pub(super) fn begin_reading(&mut self) {
         self.is_reading = true;
+        self.is_cleared = false;
         self.scanner.reset();
     }
 
@@ -142,8 +168,13 @@ impl Http1 {
         // One lock for the whole poll: a lock per step would cost more than the steps.
         let mut input = link.lock_input();
         let read = loop {
-            let taken = STORAGE
-                .with_borrow_mut(|storage| take_head(link, scanner, &mut input, request, storage));
+            let taken = PARSER
+                .with_borrow_mut(|parser| take_head(link, scanner, &mut input, request, parser));
+            if !matches!(taken, Ok(Some(_))) && !self.is_cleared {
+                // A connection that waits needs no memory of its previous request, and a refused head leaves none.
+                request.reset();
+                self.is_cleared = true;
+            }
             match taken {
                 Ok(Some(taken)) => {
                     self.facts = taken.facts;
@@ -350,6 +381,25 @@ fn has_begun(input: &Input) -> bool {
     !matches!(input.buffer.unread(), [] | [b'\r'])
 }
 
+/// Returns whether the server answers to a host, whoever the peer is. `number` is 0 for a host that is not known.
+#[inline]
+fn is_host_allowed(
+    link: &Link,
+    host: &str,
+    number: u64,
+    allowed: &mut Option<AllowedHost>,
+) -> bool {
+    let known = (link.env.id(), link.facts.via, number);
+    if number != 0 && *allowed == Some(known) {
+        return true;
+    }
+    let is_allowed = link.env.allows_host(link.facts.via, host);
+    if is_allowed && number != 0 {
+        *allowed = Some(known);
+    }
+    is_allowed
+}
+
 /// A request whose head was removed from the buffer.
 struct Taken {
     facts: Facts,
@@ -357,15 +407,16 @@ struct Taken {
     body: Result<BodyHead, RequestError>,
 }
 
-/// Removes a complete head from the buffer and fills `request`. Returns `None` if the head is incomplete. The outer
+/// Removes a complete head from the buffer and replaces `request`. Returns `None` if the head is incomplete. The outer
 /// error means that the bytes are no request. The inner error refuses a request that was read.
 fn take_head(
     link: &Link,
     scanner: &mut HeadScanner,
     input: &mut Input,
     request: &mut Request,
-    storage: &mut HeadStorage,
+    parser: &mut Parser,
 ) -> Result<Option<Taken>, RequestError> {
+    let Parser { storage, allowed } = parser;
     let limits = &link.env.head_limits;
     // Skips empty lines, which old clients send after a body (RFC 9112 §2.2). A head never begins with an empty
     // line.
@@ -387,18 +438,20 @@ fn take_head(
         },
     };
     let length = head.length;
+    let method = Method::from(head.method);
     let facts = Facts {
-        is_head: head.method == "HEAD",
+        is_head: method.is_head(),
         is_1_0: head.version == head::Version::Http10,
         // Bytes after a CONNECT are for the other end of the tunnel, even if the client sends them before the
         // tunnel exists (RFC 9110 §9.3.6). The server must not read these bytes as a request.
-        keeps_alive: head.keep_alive && head.method != "CONNECT",
+        keeps_alive: head.keep_alive && !method.is_connect(),
+        is_host_allowed: is_host_allowed(link, head.host, head.host_number, allowed),
     };
     let version = match facts.is_1_0 {
         true => HttpVersion::Http1_0,
         false => HttpVersion::Http1_1,
     };
-    let assigned = request.assign_head(head.method, &head.target, head.may_have_escapes, version);
+    let assigned = request.assign_head(method, &head.target, head.may_have_escapes, version);
     if assigned.is_ok() {
         let headers = request.get_mut_headers();
         headers.append_head(&head.fields);

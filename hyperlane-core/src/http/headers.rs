@@ -256,21 +256,27 @@ impl Headers {
             }
             return;
         };
-        let mut start = self.lines.len();
+        let start = self.lines.len();
+        if u32::try_from(start + block.len()).is_err() {
+            tracing::warn!(error = %HeaderError::TooLarge, "header fields dropped");
+            return;
+        }
         self.lines.push_str(block);
-        self.entries.reserve(fields.len());
-        for (name_len, value_len) in lengths {
-            let Some(entry) = Entry::new(start, name_len, value_len) else {
-                self.lines.truncate(start);
-                tracing::warn!(error = %HeaderError::TooLarge, "header fields dropped");
-                break;
+        // The check above makes all positions fit into 32 bits.
+        let mut start = start as u32;
+        let lines = &mut self.lines;
+        self.entries.extend(lengths.map(|(name_len, value_len)| {
+            let entry = Entry {
+                start,
+                name_len: name_len as u32,
+                value_len: value_len as u32,
             };
-            if let Some(name) = self.lines.get_mut(entry.name_range()) {
+            if let Some(name) = lines.get_mut(entry.name_range()) {
                 name.make_ascii_lowercase();
             }
-            start = entry.line_range().end;
-            self.entries.push(entry);
-        }
+            start += entry.name_len + entry.value_len + LINE_EXTRA as u32;
+            entry
+        }));
     }
 
     /// Writes all fields into a head.

@@ -18,7 +18,10 @@ pub use error::HeadError;
 pub use scan::HeadScanner;
 pub use target::Target;
 
-use super::{NumberError, decimal, has_token, is_token_byte, is_value_byte, list};
+use super::{
+    NumberError, decimal, has_token, is_token_byte, is_value_byte, list,
+    write::{LINE_END, SEPARATOR},
+};
 use lines::{FieldRange, Lines};
 use target::{Port, is_authority};
 
@@ -112,7 +115,10 @@ impl<'s, 'b> Fields<'s, 'b> {
     /// `name: value\r\n`, or if the head is not UTF-8.
     pub(crate) fn block(
         &self,
-    ) -> Option<(&'b str, impl Iterator<Item = (usize, usize)> + use<'s, 'b>)> {
+    ) -> Option<(
+        &'b str,
+        impl ExactSizeIterator<Item = (usize, usize)> + use<'s, 'b>,
+    )> {
         let lengths = |range: &FieldRange| (range.name().len(), range.value().len());
         Some((self.block?, self.ranges.iter().map(lengths)))
     }
@@ -153,17 +159,47 @@ const LONGEST_KNOWN_HOST: usize = 255;
 #[derive(Debug, Default)]
 pub struct HeadStorage {
     ranges: Vec<FieldRange>,
-    /// The last valid value of `Host` that is not longer than [`LONGEST_KNOWN_HOST`]. Nearly all requests to a server
-    /// have the same host.
-    host: String,
+    host: KnownHost,
 }
+
+/// The last valid `Host` whose value is not longer than [`LONGEST_KNOWN_HOST`]. Nearly all requests to a server have
+/// the same host, and most have it in their first field line.
+#[derive(Debug, Default)]
+struct KnownHost {
+    /// The field as the line `Host: value` with its line end. The name is written as the client wrote it. Empty before
+    /// the first host.
+    line: Vec<u8>,
+    /// The number of hosts that were stored so far. It tells the current host from all earlier ones.
+    number: u64,
+}
+
+impl KnownHost {
+    fn value(&self) -> &[u8] {
+        let end = self.line.len().saturating_sub(LINE_END.len());
+        self.line.get(HOST.len()..end).unwrap_or_default()
+    }
+
+    fn store(&mut self, name: &[u8], value: &str) {
+        self.line.clear();
+        for part in [name, SEPARATOR.as_bytes(), value.as_bytes(), LINE_END.as_bytes()] {
+            self.line.extend_from_slice(part);
+        }
+        self.number += 1;
+    }
+}
+
+/// The beginning of the line of a host.
+const HOST: &str = "Host: ";
 
 impl HeadStorage {
     /// Creates storage without an allocation.
     pub const fn new() -> Self {
         Self {
             ranges: Vec::new(),
-            host: String::new(),
+            host: KnownHost {
+                line: Vec::new(),
+                number: 0,
+            },
         }
     }
 }
@@ -196,6 +232,9 @@ pub struct Head<'s, 'b> {
     /// The host with its optional port, from the target or else from `Host`. The host is empty only if an HTTP/1.0
     /// request has neither.
     pub host: &'b str,
+    /// The number of the host within the [`HeadStorage`]: equal numbers mean equal hosts. 0 if the storage does not
+    /// hold the host.
+    pub(crate) host_number: u64,
     /// The length of the head with the empty line at its end, in bytes.
     pub length: usize,
 }
@@ -222,6 +261,8 @@ pub struct Head<'s, 'b> {
 /// assert!(head.keep_alive);
 /// # Ok::<(), hyperlane_core::proto::http::head::HeadError>(())
 /// ```
+// Out of line: the one hot caller of `parse_first` then has it inlined, and reads the parts of a head from registers.
+#[inline(never)]
 pub fn parse<'s, 'b>(
     head: &'b [u8],
     limits: &HeadLimits,
@@ -253,26 +294,27 @@ pub fn parse<'s, 'b>(
 /// assert!(parse_first(b"GET /next", &limits, &mut storage)?.is_none());
 /// # Ok::<(), hyperlane_core::proto::http::head::HeadError>(())
 /// ```
-#[inline]
+// The result is large. A caller that has this function inlined does not move the result.
+#[inline(always)]
 pub fn parse_first<'s, 'b>(
     bytes: &'b [u8],
     limits: &HeadLimits,
     storage: &'s mut HeadStorage,
 ) -> Result<Option<Head<'s, 'b>>, HeadError> {
     let HeadStorage { ranges, host } = storage;
-    match lines::split(bytes, limits, ranges) {
+    match lines::split(bytes, limits, &host.line, ranges) {
         Some(lines) => interpret(bytes, &lines, ranges, host).map(Some),
         None => Ok(None),
     }
 }
 
 /// Reads the meaning of a head whose lines are valid.
-#[inline]
+#[inline(always)]
 fn interpret<'s, 'b>(
     bytes: &'b [u8],
     lines: &Lines,
     ranges: &'s [FieldRange],
-    known_host: &mut String,
+    known_host: &mut KnownHost,
 ) -> Result<Head<'s, 'b>, HeadError> {
     let bytes = bytes.get(..lines.length).unwrap_or_default();
     let text = Text {
@@ -289,8 +331,11 @@ fn interpret<'s, 'b>(
         text.get(lines.target.clone()),
         lines.is_target_plain,
     )?;
-    let facts = FieldFacts::read(text, ranges, version, known_host)?;
-    let host = target.authority().or(facts.host).unwrap_or_default();
+    let facts = FieldFacts::read(text, lines, ranges, known_host)?;
+    let (host, host_number) = match target.authority() {
+        Some(host) => (host, 0),
+        None => (facts.host.unwrap_or_default(), facts.host_number),
+    };
     let block = text.utf8.filter(|_| lines.is_plain);
     Ok(Head {
         method,
@@ -308,6 +353,7 @@ fn interpret<'s, 'b>(
         upgrade: facts.upgrade,
         expect_continue: facts.expect_continue && version == Version::Http11,
         host,
+        host_number,
         length: lines.length,
     })
 }
@@ -330,6 +376,7 @@ fn is_named(stored: &[u8], name: &str) -> bool {
 #[derive(Default)]
 struct FieldFacts<'b> {
     host: Option<&'b str>,
+    host_number: u64,
     length: Option<u64>,
     /// The digits of `length` as sent. Repeated lengths must have equal digits: `5` and `05` are an error.
     digits: &'b [u8],
@@ -344,19 +391,28 @@ struct FieldFacts<'b> {
 }
 
 impl<'b> FieldFacts<'b> {
+    #[inline(always)]
     fn read(
         text: Text<'b>,
+        lines: &Lines,
         ranges: &[FieldRange],
-        version: Version,
-        known_host: &mut String,
+        known_host: &mut KnownHost,
     ) -> Result<Self, HeadError> {
         let mut facts = Self::default();
-        for range in ranges {
+        let mut others = ranges;
+        if lines.has_known_host
+            && let Some((host, rest)) = ranges.split_first()
+        {
+            facts.host = Some(text.get(host.value()));
+            facts.host_number = known_host.number;
+            others = rest;
+        }
+        for range in others {
             let is = |name: &str| is_named(text.bytes(range.name()), name);
             let value = || text.bytes(range.value());
             // The length of the name alone rules out nearly all fields.
             match range.name().len() {
-                4 if is("host") => facts.host(text.get(range.value()), known_host)?,
+                4 if is("host") => facts.host(text, range, known_host)?,
                 6 if is("expect") => facts.expect(value())?,
                 10 if is("connection") => facts.connection(value()),
                 14 if is("content-length") => facts.content_length(value())?,
@@ -364,30 +420,38 @@ impl<'b> FieldFacts<'b> {
                 _ => {}
             }
         }
-        if facts.has_transfer_encoding && version == Version::Http10 {
+        if facts.has_transfer_encoding && lines.is_1_0 {
             return Err(HeadError::TransferEncodingInHttp10);
         }
-        if facts.host.is_none() && version == Version::Http11 {
+        if facts.host.is_none() && !lines.is_1_0 {
             return Err(HeadError::MissingHost);
         }
         Ok(facts)
     }
 
     /// Stores the host. A host that is not UTF-8 is empty here, and therefore invalid.
-    fn host(&mut self, host: &'b str, known: &mut String) -> Result<(), HeadError> {
+    fn host(
+        &mut self,
+        text: Text<'b>,
+        range: &FieldRange,
+        known: &mut KnownHost,
+    ) -> Result<(), HeadError> {
         if self.host.is_some() {
             return Err(HeadError::DuplicateHost);
         }
-        if host.is_empty() || host != known {
+        let host = text.get(range.value());
+        if host.is_empty() || host.as_bytes() != known.value() {
             if !is_authority(host, Port::Optional) {
                 return Err(HeadError::InvalidHost);
             }
-            if host.len() <= LONGEST_KNOWN_HOST {
-                known.clear();
-                known.push_str(host);
+            if host.len() > LONGEST_KNOWN_HOST {
+                self.host = Some(host);
+                return Ok(());
             }
+            known.store(text.bytes(range.name()), host);
         }
         self.host = Some(host);
+        self.host_number = known.number;
         Ok(())
     }
 

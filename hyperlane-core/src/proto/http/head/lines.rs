@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use super::HeadLimits;
-use crate::proto::http::{TOKEN, is_value_byte};
+use crate::proto::http::{
+    TOKEN, is_value_byte,
+    write::{LINE_END, SEPARATOR},
+};
 
 /// The byte positions of one header field in the bytes of its head.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +25,21 @@ impl FieldRange {
     pub(super) fn value(&self) -> Range<usize> {
         self.value_start..self.value_start + self.value_len
     }
+
+    /// Returns the positions in a line `name: value` with its line end.
+    fn of_line(start: usize, name_len: usize, line_len: usize) -> Self {
+        let value_at = name_len + SEPARATOR.len();
+        Self {
+            start,
+            name_len,
+            value_start: start + value_at,
+            value_len: line_len.saturating_sub(value_at + LINE_END.len()),
+        }
+    }
 }
+
+/// The length of the name `Host`.
+const HOST_LEN: usize = "Host".len();
 
 /// The byte positions of the parts of a valid head.
 pub(super) struct Lines {
@@ -31,6 +48,8 @@ pub(super) struct Lines {
     /// True if the target has no `#`, `?` or `%`.
     pub(super) is_target_plain: bool,
     pub(super) is_1_0: bool,
+    /// True if the first field line is the line of the known host.
+    pub(super) has_known_host: bool,
     /// The field lines with their line ends.
     pub(super) fields: Range<usize>,
     /// True if every field line is `name: value` with exactly one space before the value and no blank after it.
@@ -40,10 +59,12 @@ pub(super) struct Lines {
 }
 
 /// Splits the head at the beginning of `bytes`, and stores the positions of its fields. Returns `None` if the head is
-/// incomplete, invalid, or beyond a limit.
+/// incomplete, invalid, or beyond a limit. `known_host` is the valid line of an earlier host, or empty.
+#[inline(always)]
 pub(super) fn split(
     bytes: &[u8],
     limits: &HeadLimits,
+    known_host: &[u8],
     fields: &mut Vec<FieldRange>,
 ) -> Option<Lines> {
     fields.clear();
@@ -77,6 +98,12 @@ pub(super) fn split(
     let fields_start = bytes.len() - rest.len();
     let mut is_plain = true;
     let mut rest = rest;
+    let has_known_host =
+        !known_host.is_empty() && limits.header_count > 0 && rest.starts_with(known_host);
+    if has_known_host {
+        rest = rest.get(known_host.len()..)?;
+        fields.push(FieldRange::of_line(fields_start, HOST_LEN, known_host.len()));
+    }
     let end = loop {
         let at = bytes.len() - rest.len();
         if let [b'\r', b'\n', ..] = rest {
@@ -112,6 +139,7 @@ pub(super) fn split(
         target: target_start..target_start + target_len,
         is_target_plain,
         is_1_0,
+        has_known_host,
         fields: fields_start..end,
         is_plain,
         length,
