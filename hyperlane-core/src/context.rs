@@ -139,13 +139,16 @@ impl Context {
     }
 
     /// Resets the context for the next request. Allocated capacities remain.
+    #[inline]
     pub(crate) fn reset(&mut self) {
         if let Some(response) = &mut self.response {
             response.reset();
             response.set_session(None);
         }
         self.route_params.clear();
-        self.extras = None;
+        if self.extras.is_some() {
+            self.extras = None;
+        }
         self.stage = Stage::Middleware;
         self.can_roll_back = false;
         self.response_middleware_at = 0;

@@ -31,7 +31,7 @@ use self::{
 use crate::{
     config::ServerConfig,
     observe::metrics::Metrics,
-    proto::http::{head::HeadLimits, host::HostRefused, origin::AllowedOrigins, write::DATE_LINE},
+    proto::http::{head::HeadLimits, host::HostRefused, origin::AllowedOrigins, write::DateLine},
 };
 
 /// A function that removes an ended connection from the registry of live connections. The argument is the connection's
@@ -106,9 +106,10 @@ impl Env {
             .saturating_add(1024)
     }
 
-    /// Returns the line of a `Date` header (RFC 9110 §6.6.1).
-    pub(crate) fn date_line(&self) -> [u8; DATE_LINE] {
-        date::date_line(self.id, self.timers.now())
+    /// Calls `read` with the line of a `Date` header (RFC 9110 §6.6.1). `read` must not ask for the date again.
+    #[inline]
+    pub(crate) fn with_date<R>(&self, read: impl FnOnce(&DateLine) -> R) -> R {
+        date::with_line(self.id, self.timers.now(), read)
     }
 
     pub(crate) fn is_shutting_down(&self) -> bool {

@@ -63,6 +63,7 @@ impl Cork {
     }
 
     /// Appends a payload. A large payload is shared, not copied.
+    #[inline]
     pub(crate) fn push(&mut self, payload: &Bytes) {
         if payload.len() < SHARE_FROM {
             self.bytes.extend_from_slice(payload);

@@ -264,20 +264,22 @@ impl Http1 {
         connection: Option<&'static str>,
     ) {
         let server = &self.connection.env;
-        let added = Added {
-            framing,
-            date: &server.date_line(),
-            connection,
-            title_case: server.config.title_case_headers,
-        };
-        head.write(out, added);
+        server.with_date(|date| {
+            let added = Added {
+                framing,
+                date: Some(date),
+                connection,
+                title_case: server.config.title_case_headers,
+            };
+            head.write(out, added);
+        });
     }
 
     /// Encodes a head that switches protocols.
     pub(super) fn write_switching(&self, out: &mut Vec<u8>, head: Head<'_>) {
         let added = Added {
             framing: Framing::None,
-            date: &[],
+            date: None,
             connection: None,
             title_case: self.connection.env.config.title_case_headers,
         };
@@ -426,17 +428,46 @@ fn take_head(
     let bytes = input.buffer.unread();
     // Nearly every head arrives whole, and one pass reads it. The scanner keeps its place in a head that arrives in
     // pieces.
-    let whole = match scanner.is_fresh() {
-        true => head::parse_first(bytes, limits, storage)?,
-        false => None,
+    if scanner.is_fresh()
+        && let Some(head) = head::parse_first(bytes, limits, storage)?
+    {
+        let (taken, length) = take_parsed(link, &head, request, allowed);
+        input.buffer.consume(length);
+        return Ok(Some(taken));
+    }
+    take_scanned(link, scanner, input, request, parser)
+}
+
+/// Removes a head that arrived in pieces from the buffer, like [`take_head`].
+#[inline(never)]
+fn take_scanned(
+    link: &Link,
+    scanner: &mut HeadScanner,
+    input: &mut Input,
+    request: &mut Request,
+    parser: &mut Parser,
+) -> Result<Option<Taken>, RequestError> {
+    let limits = &link.env.head_limits;
+    let bytes = input.buffer.unread();
+    let Some(length) = scanner.scan(bytes, limits)? else {
+        return Ok(None);
     };
-    let head = match whole {
-        Some(head) => head,
-        None => match scanner.scan(bytes, limits)? {
-            Some(length) => head::parse(bytes.get(..length).unwrap_or_default(), limits, storage)?,
-            None => return Ok(None),
-        },
-    };
+    let bytes = bytes.get(..length).unwrap_or_default();
+    let head = head::parse(bytes, limits, &mut parser.storage)?;
+    let (taken, length) = take_parsed(link, &head, request, &mut parser.allowed);
+    input.buffer.consume(length);
+    Ok(Some(taken))
+}
+
+/// Fills `request` from a parsed head. Also returns the length of the head.
+// Two functions call this one. Inlined, it reads the parts of the head from registers.
+#[inline(always)]
+fn take_parsed(
+    link: &Link,
+    head: &head::Head<'_, '_>,
+    request: &mut Request,
+    allowed: &mut Option<AllowedHost>,
+) -> (Taken, usize) {
     let length = head.length;
     let method = Method::from(head.method);
     let facts = Facts {
@@ -466,16 +497,15 @@ fn take_head(
         framing: head.framing,
         expects_continue: head.expect_continue,
     };
-    let asks_upgrade = head.upgrade;
-    input.buffer.consume(length);
-    let is_handshake = asks_upgrade && request.get_headers().has_token("upgrade", "websocket");
+    let is_handshake = head.upgrade && request.get_headers().has_token("upgrade", "websocket");
     link.lane.set_handshake(is_handshake);
     link.driver.charge(512 + length);
-    Ok(Some(Taken {
+    let taken = Taken {
         facts,
         body: match assigned {
             Ok(_) => Ok(body),
             Err(_) => Err(RequestError::InvalidPath),
         },
-    }))
+    };
+    (taken, length)
 }

@@ -248,7 +248,9 @@ impl Response {
     /// Replaces the body by bytes, without copying them.
     pub fn set_body_bytes(&mut self, body: impl Into<Bytes>) -> &mut Self {
         self.body = body.into();
-        self.streamed = None;
+        if self.streamed.is_some() {
+            self.streamed = None;
+        }
         self
     }
 
@@ -377,8 +379,13 @@ impl Response {
         self.reason.clear();
         self.headers.clear();
         self.body = Bytes::new();
-        self.streamed = None;
-        self.failure = None;
+        // The rare parts are dropped out of line.
+        if self.streamed.is_some() {
+            self.streamed = None;
+        }
+        if self.failure.is_some() {
+            self.failure = None;
+        }
         self
     }
 
@@ -410,7 +417,7 @@ impl Response {
         );
         let added = Added {
             framing,
-            date: &[],
+            date: None,
             connection: None,
             title_case: false,
         };
@@ -521,20 +528,6 @@ const CONTENT_FIELDS: [&str; 10] = [
 
 /// Number of bytes to reserve for the status line and for the fields that the server adds.
 const HEAD_ROOM: usize = 256;
-
-/// Returns whether the media type is `text/event-stream`. Parameters and case do not matter (RFC 9110 §8.3.1).
-fn is_event_stream(content_type: &[u8]) -> bool {
-    const NAME: &[u8] = b"text/event-stream";
-    content_type
-        .trim_ascii_start()
-        .split_at_checked(NAME.len())
-        // This comparison of one letter, the last of the name, rules out nearly all other types.
-        .filter(|(name, _)| name.last().is_some_and(|last| last | 0x20 == b'm'))
-        .is_some_and(|(name, rest)| {
-            name.eq_ignore_ascii_case(NAME)
-                && matches!(rest.trim_ascii_start().first(), None | Some(b';'))
-        })
-}
 
 fn is_framing(name: &str) -> bool {
     name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding")

@@ -80,8 +80,16 @@ pub struct Field<'b> {
 pub struct Fields<'s, 'b> {
     text: Text<'b>,
     ranges: &'s [FieldRange],
-    /// The field lines, if each is `name: value` with one space and without blanks at its end.
-    block: Option<&'b str>,
+    block: Option<Block<'s, 'b>>,
+}
+
+/// The field lines of a head in which each line is `name: value` with one space and without blanks at its end.
+#[derive(Clone, Copy)]
+pub(crate) struct Block<'s, 'b> {
+    /// The first line, with its name in lower case, if it is the line of a known host; or else empty.
+    pub(crate) known_host: &'s str,
+    /// The other lines, as sent.
+    pub(crate) others: &'b str,
 }
 
 impl<'s, 'b> Fields<'s, 'b> {
@@ -111,12 +119,12 @@ impl<'s, 'b> Fields<'s, 'b> {
         self.ranges.is_empty()
     }
 
-    /// Returns all lines as sent, with the lengths of each line's name and value. Returns `None` if a line is not
+    /// Returns all lines, with the lengths of each line's name and value. Returns `None` if a line is not
     /// `name: value\r\n`, or if the head is not UTF-8.
     pub(crate) fn block(
         &self,
     ) -> Option<(
-        &'b str,
+        Block<'s, 'b>,
         impl ExactSizeIterator<Item = (usize, usize)> + use<'s, 'b>,
     )> {
         let lengths = |range: &FieldRange| (range.name().len(), range.value().len());
@@ -134,6 +142,7 @@ impl fmt::Debug for Fields<'_, '_> {
 #[derive(Clone, Copy)]
 struct Text<'b> {
     bytes: &'b [u8],
+    /// The text up to the last part of the head that needs to be text.
     utf8: Option<&'b str>,
 }
 
@@ -144,10 +153,15 @@ impl<'b> Text<'b> {
 
     /// Returns a part as text. Returns an empty text if the part is not UTF-8.
     fn get(self, range: Range<usize>) -> &'b str {
-        match self.utf8 {
-            Some(text) => text.get(range).unwrap_or_default(),
-            None => std::str::from_utf8(self.bytes(range)).unwrap_or_default(),
+        match self.utf8.and_then(|text| text.get(range.clone())) {
+            Some(text) => text,
+            None => self.check(range),
         }
+    }
+
+    #[cold]
+    fn check(self, range: Range<usize>) -> &'b str {
+        std::str::from_utf8(self.bytes(range)).unwrap_or_default()
     }
 }
 
@@ -169,27 +183,29 @@ struct KnownHost {
     /// The field as the line `Host: value` with its line end. The name is written as the client wrote it. Empty before
     /// the first host.
     line: Vec<u8>,
+    /// The same line with its name in lower case.
+    lower_line: String,
+    value: String,
     /// The number of hosts that were stored so far. It tells the current host from all earlier ones.
     number: u64,
 }
 
 impl KnownHost {
-    fn value(&self) -> &[u8] {
-        let end = self.line.len().saturating_sub(LINE_END.len());
-        self.line.get(HOST.len()..end).unwrap_or_default()
-    }
-
+    #[cold]
     fn store(&mut self, name: &[u8], value: &str) {
+        self.value.clear();
+        self.value.push_str(value);
         self.line.clear();
-        for part in [name, SEPARATOR.as_bytes(), value.as_bytes(), LINE_END.as_bytes()] {
-            self.line.extend_from_slice(part);
+        self.line.extend_from_slice(name);
+        self.lower_line.clear();
+        self.lower_line.push_str("host");
+        for part in [SEPARATOR, value, LINE_END] {
+            self.line.extend_from_slice(part.as_bytes());
+            self.lower_line.push_str(part);
         }
         self.number += 1;
     }
 }
-
-/// The beginning of the line of a host.
-const HOST: &str = "Host: ";
 
 impl HeadStorage {
     /// Creates storage without an allocation.
@@ -198,6 +214,8 @@ impl HeadStorage {
             ranges: Vec::new(),
             host: KnownHost {
                 line: Vec::new(),
+                lower_line: String::new(),
+                value: String::new(),
                 number: 0,
             },
         }
@@ -231,7 +249,7 @@ pub struct Head<'s, 'b> {
     pub expect_continue: bool,
     /// The host with its optional port, from the target or else from `Host`. The host is empty only if an HTTP/1.0
     /// request has neither.
-    pub host: &'b str,
+    pub host: &'s str,
     /// The number of the host within the [`HeadStorage`]: equal numbers mean equal hosts. 0 if the storage does not
     /// hold the host.
     pub(crate) host_number: u64,
@@ -263,7 +281,7 @@ pub struct Head<'s, 'b> {
 /// ```
 // Out of line: the one hot caller of `parse_first` then has it inlined, and reads the parts of a head from registers.
 #[inline(never)]
-pub fn parse<'s, 'b>(
+pub fn parse<'s, 'b: 's>(
     head: &'b [u8],
     limits: &HeadLimits,
     storage: &'s mut HeadStorage,
@@ -296,7 +314,7 @@ pub fn parse<'s, 'b>(
 /// ```
 // The result is large. A caller that has this function inlined does not move the result.
 #[inline(always)]
-pub fn parse_first<'s, 'b>(
+pub fn parse_first<'s, 'b: 's>(
     bytes: &'b [u8],
     limits: &HeadLimits,
     storage: &'s mut HeadStorage,
@@ -310,33 +328,51 @@ pub fn parse_first<'s, 'b>(
 
 /// Reads the meaning of a head whose lines are valid.
 #[inline(always)]
-fn interpret<'s, 'b>(
+fn interpret<'s, 'b: 's>(
     bytes: &'b [u8],
     lines: &Lines,
     ranges: &'s [FieldRange],
-    known_host: &mut KnownHost,
+    known_host: &'s mut KnownHost,
 ) -> Result<Head<'s, 'b>, HeadError> {
     let bytes = bytes.get(..lines.length).unwrap_or_default();
+    // The line of a known host is text already.
+    let to_check = match lines.others.is_empty() {
+        true => lines.target.end,
+        false => lines.others.end,
+    };
+    let to_check = bytes.get(..to_check).unwrap_or_default();
     let text = Text {
         bytes,
-        utf8: std::str::from_utf8(bytes).ok(),
+        utf8: std::str::from_utf8(to_check).ok(),
     };
     let version = match lines.is_1_0 {
         true => Version::Http10,
         false => Version::Http11,
     };
-    let method = text.get(lines.method.clone());
+    let method = match lines.is_get {
+        true => "GET",
+        false => text.get(lines.method.clone()),
+    };
     let target = Target::parse(
         method,
         text.get(lines.target.clone()),
         lines.is_target_plain,
     )?;
     let facts = FieldFacts::read(text, lines, ranges, known_host)?;
-    let (host, host_number) = match target.authority() {
-        Some(host) => (host, 0),
-        None => (facts.host.unwrap_or_default(), facts.host_number),
+    let (host, host_number) = match (target.authority(), facts.host) {
+        (Some(host), _) | (None, Host::Long(host)) => (host, 0),
+        (None, Host::Known) => (&*known_host.value, known_host.number),
+        (None, Host::None) => ("", 0),
     };
-    let block = text.utf8.filter(|_| lines.is_plain);
+    let others = match (text.utf8, lines.others.is_empty()) {
+        (_, true) => Some(""),
+        (Some(text), false) if lines.is_plain => text.get(lines.others.clone()),
+        _ => None,
+    };
+    let known_host = match lines.has_known_host {
+        true => &*known_host.lower_line,
+        false => "",
+    };
     Ok(Head {
         method,
         target,
@@ -345,7 +381,7 @@ fn interpret<'s, 'b>(
         fields: Fields {
             text,
             ranges,
-            block: block.and_then(|text| text.get(lines.fields.clone())),
+            block: others.map(|others| Block { known_host, others }),
         },
         framing: facts.framing()?,
         length_repeated: facts.length_repeated,
@@ -372,11 +408,21 @@ fn is_named(stored: &[u8], name: &str) -> bool {
         == 0
 }
 
+/// The host of the field `Host`.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Host<'b> {
+    #[default]
+    None,
+    /// The host that the storage holds.
+    Known,
+    /// A host that is too long for the storage.
+    Long(&'b str),
+}
+
 /// The values of the header fields that determine framing, host and reuse of the connection.
 #[derive(Default)]
 struct FieldFacts<'b> {
-    host: Option<&'b str>,
-    host_number: u64,
+    host: Host<'b>,
     length: Option<u64>,
     /// The digits of `length` as sent. Repeated lengths must have equal digits: `5` and `05` are an error.
     digits: &'b [u8],
@@ -400,12 +446,9 @@ impl<'b> FieldFacts<'b> {
     ) -> Result<Self, HeadError> {
         let mut facts = Self::default();
         let mut others = ranges;
-        if lines.has_known_host
-            && let Some((host, rest)) = ranges.split_first()
-        {
-            facts.host = Some(text.get(host.value()));
-            facts.host_number = known_host.number;
-            others = rest;
+        if lines.has_known_host {
+            facts.host = Host::Known;
+            others = ranges.get(1..).unwrap_or_default();
         }
         for range in others {
             let is = |name: &str| is_named(text.bytes(range.name()), name);
@@ -423,7 +466,7 @@ impl<'b> FieldFacts<'b> {
         if facts.has_transfer_encoding && lines.is_1_0 {
             return Err(HeadError::TransferEncodingInHttp10);
         }
-        if facts.host.is_none() && !lines.is_1_0 {
+        if facts.host == Host::None && !lines.is_1_0 {
             return Err(HeadError::MissingHost);
         }
         Ok(facts)
@@ -436,22 +479,21 @@ impl<'b> FieldFacts<'b> {
         range: &FieldRange,
         known: &mut KnownHost,
     ) -> Result<(), HeadError> {
-        if self.host.is_some() {
+        if self.host != Host::None {
             return Err(HeadError::DuplicateHost);
         }
         let host = text.get(range.value());
-        if host.is_empty() || host.as_bytes() != known.value() {
+        if host.is_empty() || host != known.value {
             if !is_authority(host, Port::Optional) {
                 return Err(HeadError::InvalidHost);
             }
             if host.len() > LONGEST_KNOWN_HOST {
-                self.host = Some(host);
+                self.host = Host::Long(host);
                 return Ok(());
             }
             known.store(text.bytes(range.name()), host);
         }
-        self.host = Some(host);
-        self.host_number = known.number;
+        self.host = Host::Known;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! responses and handshakes. [`chunked`](super::chunked) writes chunks.
 
 use super::{status::status_line, title_case::title_case};
+use crate::http::Marks;
 
 /// The separator between the name and the value of a field.
 pub(crate) const SEPARATOR: &str = ": ";
@@ -13,36 +14,66 @@ pub(crate) const LINE_END: &str = "\r\n";
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Length of the line of a `date` field, in bytes: its name, an IMF-fixdate (RFC 9110 §5.6.7) and the line end.
-pub(crate) const DATE_LINE: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
+const DATE_LINE: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
 
-/// Encodes the line of a `date` field.
-pub(crate) fn date_line(value: &str) -> [u8; DATE_LINE] {
-    let mut line = [b' '; DATE_LINE];
-    let text = ["date", SEPARATOR, value, LINE_END];
-    let bytes = text.iter().flat_map(|part| part.bytes());
-    line.iter_mut()
-        .zip(bytes)
-        .for_each(|(slot, byte)| *slot = byte);
-    line
+/// The status line of a 200.
+const OK_LINE: &str = "HTTP/1.1 200 OK\r\n";
+
+/// The line of a `date` field behind the status line of a 200: most responses begin with both.
+#[derive(Clone, Copy)]
+pub(crate) struct DateLine([u8; OK_LINE.len() + DATE_LINE]);
+
+impl DateLine {
+    /// Creates a line of blanks.
+    pub(crate) const fn blank() -> Self {
+        Self([b' '; OK_LINE.len() + DATE_LINE])
+    }
+
+    /// Encodes a line from the value of the field.
+    pub(crate) fn of(value: &str) -> Self {
+        let mut line = Self::blank();
+        let text = [OK_LINE, "date", SEPARATOR, value, LINE_END];
+        let bytes = text.iter().flat_map(|part| part.bytes());
+        line.0
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(slot, byte)| *slot = byte);
+        line
+    }
+
+    /// Returns the line alone.
+    fn line(&self) -> &[u8] {
+        self.0.get(OK_LINE.len()..).unwrap_or_default()
+    }
+
+    /// Returns the value of the field.
+    pub(crate) fn value(&self) -> Option<&str> {
+        let line = std::str::from_utf8(self.line()).ok()?;
+        line.strip_prefix("date: ")?.strip_suffix(LINE_END)
+    }
 }
 
-/// Returns the value of a line that [`date_line`] has encoded.
-pub(crate) fn date_value(line: &[u8; DATE_LINE]) -> Option<&str> {
-    let line = std::str::from_utf8(line).ok()?;
-    line.strip_prefix("date: ")?.strip_suffix(LINE_END)
-}
-
-/// A field line with a constant name and value, encoded at compile time by [`field_line!`].
+/// A field line with a constant name and value, encoded at compile time by [`field_line!`]. It is not the type of an
+/// event stream.
 #[derive(Debug)]
 pub(crate) struct FieldLine {
     name: &'static str,
     text: &'static str,
+    marks: Marks,
 }
 
 impl FieldLine {
     /// Creates a line from its name and its whole text. Only [`field_line!`] calls this.
     pub(crate) const fn new(name: &'static str, text: &'static str) -> Self {
-        Self { name, text }
+        Self {
+            name,
+            text,
+            marks: Marks::of_name(name.as_bytes()),
+        }
+    }
+
+    pub(crate) const fn marks(&self) -> Marks {
+        self.marks
     }
 
     /// Returns the name, which is in lower case.
@@ -111,6 +142,25 @@ impl<'a> HeadWriter<'a> {
         Self { out, start }
     }
 
+    /// Begins the head of a response with a status line and a date.
+    #[inline]
+    pub(crate) fn dated(
+        out: &'a mut Vec<u8>,
+        is_1_0: bool,
+        status: usize,
+        reason: &str,
+        date: &DateLine,
+    ) -> Self {
+        if status == 200 && reason.is_empty() && !is_1_0 {
+            let start = out.len();
+            out.extend_from_slice(&date.0);
+            return Self { out, start };
+        }
+        let head = Self::response(out, is_1_0, status, reason);
+        head.out.extend_from_slice(date.line());
+        head
+    }
+
     /// Writes a field.
     #[inline]
     pub fn field(&mut self, name: &str, value: &[u8]) {
@@ -126,12 +176,6 @@ impl<'a> HeadWriter<'a> {
         self.lines("content-length: ");
         self.lines(itoa::Buffer::new().format(length));
         self.lines(LINE_END);
-    }
-
-    /// Writes the bytes of a line that the caller has already encoded.
-    #[inline]
-    pub(crate) fn bytes(&mut self, line: &[u8]) {
-        self.out.extend_from_slice(line);
     }
 
     /// Writes fields that the caller has already encoded as lines.

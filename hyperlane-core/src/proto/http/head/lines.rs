@@ -44,14 +44,15 @@ const HOST_LEN: usize = "Host".len();
 /// The byte positions of the parts of a valid head.
 pub(super) struct Lines {
     pub(super) method: Range<usize>,
+    pub(super) is_get: bool,
     pub(super) target: Range<usize>,
     /// True if the target has no `#`, `?` or `%`.
     pub(super) is_target_plain: bool,
     pub(super) is_1_0: bool,
     /// True if the first field line is the line of the known host.
     pub(super) has_known_host: bool,
-    /// The field lines with their line ends.
-    pub(super) fields: Range<usize>,
+    /// The field lines with their line ends, without the line of the known host.
+    pub(super) others: Range<usize>,
     /// True if every field line is `name: value` with exactly one space before the value and no blank after it.
     pub(super) is_plain: bool,
     /// The number of bytes of the head. The empty line at its end counts, and so does an empty line before it.
@@ -73,7 +74,8 @@ pub(super) fn split(
         _ => 0,
     };
     let rest = bytes.get(start..)?;
-    let method_len = match rest.starts_with(b"GET ") {
+    let is_get = rest.starts_with(b"GET ");
+    let method_len = match is_get {
         true => 3,
         false => TOKEN.prefix_len(rest),
     };
@@ -102,8 +104,13 @@ pub(super) fn split(
         !known_host.is_empty() && limits.header_count > 0 && rest.starts_with(known_host);
     if has_known_host {
         rest = rest.get(known_host.len()..)?;
-        fields.push(FieldRange::of_line(fields_start, HOST_LEN, known_host.len()));
+        fields.push(FieldRange::of_line(
+            fields_start,
+            HOST_LEN,
+            known_host.len(),
+        ));
     }
+    let others_start = bytes.len() - rest.len();
     let end = loop {
         let at = bytes.len() - rest.len();
         if let [b'\r', b'\n', ..] = rest {
@@ -136,11 +143,12 @@ pub(super) fn split(
     let length = end + 2;
     (length - fields_start <= limits.header_bytes).then_some(Lines {
         method: start..start + method_len,
+        is_get,
         target: target_start..target_start + target_len,
         is_target_plain,
         is_1_0,
         has_known_host,
-        fields: fields_start..end,
+        others: others_start..end,
         is_plain,
         length,
     })
