@@ -65,12 +65,16 @@ impl Cork {
     /// Appends a payload. A large payload is shared, not copied.
     #[inline]
     pub(crate) fn push(&mut self, payload: &Bytes) {
-        if payload.len() < SHARE_FROM {
-            self.bytes.extend_from_slice(payload);
-        } else {
-            self.shared_len += payload.len();
-            self.shared.push((self.bytes.len(), payload.clone()));
+        match payload.len() < SHARE_FROM {
+            true => self.bytes.extend_from_slice(payload),
+            false => self.share(payload),
         }
+    }
+
+    #[inline(never)]
+    fn share(&mut self, payload: &Bytes) {
+        self.shared_len += payload.len();
+        self.shared.push((self.bytes.len(), payload.clone()));
     }
 
     /// Returns whether the cork is so large that it should be written now.

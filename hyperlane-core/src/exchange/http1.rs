@@ -37,7 +37,7 @@ use crate::{
     http::{Added, Framing, Head, Headers, HttpVersion, Method, Request},
     proto::http::{
         chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
-        head::{self, HeadScanner, HeadStorage},
+        head::{self, HeadLimits, HeadScanner, HeadStorage},
         write::LINE_END,
     },
     wire::WireFormat,
@@ -232,6 +232,7 @@ impl Http1 {
 
     /// Sends the head of an answer. `body` is the whole body if it is known already. Also sends `body` if the framing
     /// is a length above 0 and the method is not HEAD.
+    #[inline]
     pub(super) fn send_head(
         &self,
         head: Head<'_>,
@@ -256,6 +257,7 @@ impl Http1 {
     }
 
     /// Encodes the head of an answer.
+    #[inline(always)]
     fn write_head(
         &self,
         out: &mut Vec<u8>,
@@ -283,7 +285,7 @@ impl Http1 {
             connection: None,
             title_case: self.connection.env.config.title_case_headers,
         };
-        head.write(out, added);
+        head.write_apart(out, added);
     }
 
     /// Sends a piece of the body.
@@ -344,7 +346,16 @@ impl Http1 {
             false => (WireFormat::EventStream, Framing::UntilClose),
         };
         let mut bytes = Vec::with_capacity(256);
-        self.write_head(&mut bytes, head, framing, Some("close"));
+        let server = &self.connection.env;
+        server.with_date(|date| {
+            let added = Added {
+                framing,
+                date: Some(date),
+                connection: Some("close"),
+                title_case: server.config.title_case_headers,
+            };
+            head.write_apart(&mut bytes, added);
+        });
         self.write(&bytes);
         if self.facts.is_head {
             self.connection.signal_close();
@@ -425,49 +436,22 @@ fn take_head(
     while input.buffer.unread().starts_with(LINE_END.as_bytes()) {
         input.buffer.consume(LINE_END.len());
     }
-    let bytes = input.buffer.unread();
     // Nearly every head arrives whole, and one pass reads it. The scanner keeps its place in a head that arrives in
     // pieces.
-    if scanner.is_fresh()
-        && let Some(head) = head::parse_first(bytes, limits, storage)?
-    {
-        let (taken, length) = take_parsed(link, &head, request, allowed);
-        input.buffer.consume(length);
-        return Ok(Some(taken));
+    let (unread, before) = input.buffer.unread_from_word();
+    if !scanner.is_fresh() {
+        let bytes = unread.get(before..).unwrap_or_default();
+        if scanner.scan(bytes, limits)?.is_none() {
+            return Ok(None);
+        }
     }
-    take_scanned(link, scanner, input, request, parser)
-}
-
-/// Removes a head that arrived in pieces from the buffer, like [`take_head`].
-#[inline(never)]
-fn take_scanned(
-    link: &Link,
-    scanner: &mut HeadScanner,
-    input: &mut Input,
-    request: &mut Request,
-    parser: &mut Parser,
-) -> Result<Option<Taken>, RequestError> {
-    let limits = &link.env.head_limits;
-    let bytes = input.buffer.unread();
-    let Some(length) = scanner.scan(bytes, limits)? else {
-        return Ok(None);
+    let Some(head) = head::parse_at(unread, before, limits, storage)? else {
+        let bytes = unread.get(before..).unwrap_or_default();
+        return match scanner.is_fresh() {
+            true => scan_first(scanner, bytes, limits),
+            false => Err(head::refuse(bytes, limits).into()),
+        };
     };
-    let bytes = bytes.get(..length).unwrap_or_default();
-    let head = head::parse(bytes, limits, &mut parser.storage)?;
-    let (taken, length) = take_parsed(link, &head, request, &mut parser.allowed);
-    input.buffer.consume(length);
-    Ok(Some(taken))
-}
-
-/// Fills `request` from a parsed head. Also returns the length of the head.
-// Two functions call this one. Inlined, it reads the parts of the head from registers.
-#[inline(always)]
-fn take_parsed(
-    link: &Link,
-    head: &head::Head<'_, '_>,
-    request: &mut Request,
-    allowed: &mut Option<AllowedHost>,
-) -> (Taken, usize) {
     let length = head.length;
     let method = Method::from(head.method);
     let facts = Facts {
@@ -498,14 +482,27 @@ fn take_parsed(
         expects_continue: head.expect_continue,
     };
     let is_handshake = head.upgrade && request.get_headers().has_token("upgrade", "websocket");
+    input.buffer.consume(length);
     link.lane.set_handshake(is_handshake);
     link.driver.charge(512 + length);
-    let taken = Taken {
+    Ok(Some(Taken {
         facts,
         body: match assigned {
             Ok(_) => Ok(body),
             Err(_) => Err(RequestError::InvalidPath),
         },
-    };
-    (taken, length)
+    }))
+}
+
+/// Scans a head that is incomplete or invalid for the first time.
+#[cold]
+fn scan_first(
+    scanner: &mut HeadScanner,
+    bytes: &[u8],
+    limits: &HeadLimits,
+) -> Result<Option<Taken>, RequestError> {
+    match scanner.scan(bytes, limits)? {
+        Some(_) => Err(head::refuse(bytes, limits).into()),
+        None => Ok(None),
+    }
 }

@@ -276,12 +276,10 @@ impl Headers {
     }
 
     /// Adds the fields of a parsed head. Fields beyond 4 GiB are dropped, and the drop is logged.
+    #[inline]
     pub(crate) fn append_head(&mut self, fields: &Fields<'_, '_>) {
         let Some((block, lengths)) = fields.block() else {
-            for field in fields.iter() {
-                self.append_parsed(field.name, field.value);
-            }
-            return;
+            return self.append_each(fields);
         };
         let start = self.lines.len();
         if u32::try_from(start + block.known_host.len() + block.others.len()).is_err() {
@@ -311,7 +309,15 @@ impl Headers {
         }));
     }
 
+    #[inline(never)]
+    fn append_each(&mut self, fields: &Fields<'_, '_>) {
+        for field in fields.iter() {
+            self.append_parsed(field.name, field.value);
+        }
+    }
+
     /// Writes all fields into a head.
+    #[inline]
     pub(crate) fn write_lines(&self, head: &mut HeadWriter<'_>) {
         match self.dead {
             0 => head.lines(&self.lines),

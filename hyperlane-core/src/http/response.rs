@@ -421,7 +421,7 @@ impl Response {
             connection: None,
             title_case: false,
         };
-        head.write(&mut out, added);
+        head.write_apart(&mut out, added);
         out.extend_from_slice(body);
         out
     }

@@ -13,7 +13,7 @@ use crate::{
         setup::{RouteSetup, SetupCheck},
     },
     observe::RouteLabel,
-    route::{Route, RouteTable},
+    route::{Params, Route, RouteTable},
     session::Sessions,
     stream::Middleware,
 };
@@ -35,6 +35,8 @@ pub(crate) struct Hook {
     /// The known methods that all method guards accept, as bits of [`bit`]. (A guard is a check that a request must
     /// pass before the hook runs.)
     methods: u16,
+    /// True if all guards are method guards.
+    has_only_methods: bool,
     /// The CORS policy of the endpoint (a path at which clients connect to the channels of their session). `None` if
     /// the hook does not belong to an endpoint.
     pub(crate) cors: Option<Arc<RouteCors>>,
@@ -63,6 +65,7 @@ impl Hook {
             is_part: false,
             guards,
             methods: u16::MAX,
+            has_only_methods: true,
             cors: None,
         };
         if !methods.is_empty() {
@@ -77,6 +80,8 @@ impl Hook {
         for guard in &hook.guards {
             if let GuardKind::Method(names) = guard.kind {
                 hook.methods &= methods_of(names);
+            } else {
+                hook.has_only_methods = false;
             }
         }
         hook
@@ -109,7 +114,16 @@ impl Hook {
     }
 
     /// Returns the first guard that declines this request. Returns `None` if all guards accept it.
+    #[inline]
     pub(crate) fn declined(&self, ctx: &Context) -> Option<GuardKind> {
+        let method = bit(ctx.get_request().get_method());
+        match self.has_only_methods && self.methods & method != 0 {
+            true => None,
+            false => self.declining_guard(ctx),
+        }
+    }
+
+    fn declining_guard(&self, ctx: &Context) -> Option<GuardKind> {
         self.guards
             .iter()
             .find(|guard| {
@@ -456,7 +470,9 @@ impl App {
     pub(crate) fn route(&self, ctx: &mut Context) -> Routed<'_> {
         match self.find(ctx) {
             Ok((hook, params)) => {
-                ctx.set_route_params(params);
+                if let Some(params) = params {
+                    ctx.set_route_params(params);
+                }
                 if let Some(cors) = &hook.cors {
                     ctx.decide_cors(cors);
                 }
@@ -484,7 +500,8 @@ impl App {
             .find_map(|(route, _)| route.value().cors.as_deref())
     }
 
-    fn find(&self, ctx: &Context) -> Result<(&Hook, RouteParams), Routed<'_>> {
+    /// Finds the handler of a request, and its parameters if it has any.
+    fn find(&self, ctx: &Context) -> Result<(&Hook, Option<RouteParams>), Routed<'_>> {
         let Some(found) = self.routes.find(ctx.get_request().routing_path()) else {
             return Err(Routed::NotFound);
         };
@@ -492,14 +509,11 @@ impl App {
         // `None` until a handler declines the method: nearly no request needs the set, and dropping even an empty set
         // takes some steps.
         let mut allowed: Option<BTreeSet<&'static str>> = None;
-        for (route, params) in found.iter() {
+        for route in found.routes() {
             let hook = route.value();
             let Some(kind) = hook.declined(ctx) else {
-                let mut values = RouteParams::default();
-                for (name, value) in params.iter() {
-                    values.push(name, crate::http::decode_param(value));
-                }
-                return Ok((hook, values));
+                let params = found.params(route);
+                return Ok((hook, (!params.is_empty()).then(|| decoded(params))));
             };
             if let GuardKind::Method(_) = kind {
                 let methods = hook.methods().unwrap_or_default();
@@ -514,6 +528,15 @@ impl App {
             None => Routed::NotFound,
         })
     }
+}
+
+/// Decodes the parameters of a route.
+fn decoded(params: Params<'_, '_>) -> RouteParams {
+    let mut values = RouteParams::default();
+    for (name, value) in params.iter() {
+        values.push(name, crate::http::decode_param(value));
+    }
+    values
 }
 
 /// Combines all response middleware into one function. The function runs the middleware that has not run yet, in order,

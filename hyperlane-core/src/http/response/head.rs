@@ -85,6 +85,8 @@ impl<'a> Head<'a> {
     ///   only by [`get_mut_headers`](Response::get_mut_headers).
     /// - If the connection closes, the head has `connection: close` in any case.
     /// - If the head sets a session's cookie, its `cache-control` is private.
+    // Inlined for the one hot caller. The other callers use `write_apart`.
+    #[inline(always)]
     pub(crate) fn write(self, out: &mut Vec<u8>, added: Added<'_>) {
         let Self { response, set } = self;
         let framing = match response.allows_body() {
@@ -126,6 +128,12 @@ impl<'a> Head<'a> {
             self.write_fields(&mut head, connection);
         }
         head.end(added.title_case);
+    }
+
+    /// Writes the head like [`write`](Self::write), for rare heads.
+    #[inline(never)]
+    pub(crate) fn write_apart(self, out: &mut Vec<u8>, added: Added<'_>) {
+        self.write(out, added);
     }
 
     /// Writes the program's fields, and those that the server adds for the connection, the session and caches.

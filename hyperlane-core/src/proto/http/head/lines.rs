@@ -59,19 +59,20 @@ pub(super) struct Lines {
     pub(super) length: usize,
 }
 
-/// Splits the head at the beginning of `bytes`, and stores the positions of its fields. Returns `None` if the head is
+/// Splits the head that begins at the index `begin`, and stores the positions of its fields. Returns `None` if the head is
 /// incomplete, invalid, or beyond a limit. `known_host` is the valid line of an earlier host, or empty.
 #[inline(always)]
 pub(super) fn split(
     bytes: &[u8],
+    begin: usize,
     limits: &HeadLimits,
     known_host: &[u8],
     fields: &mut Vec<FieldRange>,
 ) -> Option<Lines> {
     fields.clear();
-    let start = match bytes {
-        [b'\r', b'\n', ..] => 2,
-        _ => 0,
+    let start = match bytes.get(begin..)? {
+        [b'\r', b'\n', ..] => begin + 2,
+        _ => begin,
     };
     let rest = bytes.get(start..)?;
     let is_get = rest.starts_with(b"GET ");
@@ -140,8 +141,8 @@ pub(super) fn split(
             value_len,
         });
     };
-    let length = end + 2;
-    (length - fields_start <= limits.header_bytes).then_some(Lines {
+    let length = end + 2 - begin;
+    (end + 2 - fields_start <= limits.header_bytes).then_some(Lines {
         method: start..start + method_len,
         is_get,
         target: target_start..target_start + target_len,
