@@ -84,10 +84,12 @@ impl Exchange {
             }
             // Waits for room in the outbox, the queue of bytes to the client. Otherwise, a client that sends requests
             // without reading the answers could make the outbox grow without limit.
-            let room = poll_fn(|cx| self.connection().lane().poll_room(cx)).await;
-            if room.is_err() {
-                self.closes = true;
-                return Err(RequestError::ConnectionClosed);
+            if !self.connection().lane().has_room() {
+                let room = poll_fn(|cx| self.connection().lane().poll_room(cx)).await;
+                if room.is_err() {
+                    self.closes = true;
+                    return Err(RequestError::ConnectionClosed);
+                }
             }
             let read = poll_fn(|cx| self.wire.poll_head(request, cx)).await;
             let read = self.begin(read);

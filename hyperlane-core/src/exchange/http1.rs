@@ -453,7 +453,10 @@ fn take_head(
         };
     };
     let length = head.length;
-    let method = Method::from(head.method);
+    let method = match head.is_get {
+        true => Method::Get,
+        false => Method::from(head.method),
+    };
     let facts = Facts {
         is_head: method.is_head(),
         is_1_0: head.version == head::Version::Http10,
@@ -469,7 +472,7 @@ fn take_head(
     let assigned = request.assign_head(method, &head.target, head.may_have_escapes, version);
     if assigned.is_ok() {
         let headers = request.get_mut_headers();
-        headers.append_head(&head.fields);
+        headers.append_head(head.fields);
         // Replaces a repeated `Content-Length` by a single field. Hooks then see one length, and so do servers to which
         // hooks forward the fields (RFC 9110 §8.6).
         if let (true, head::BodyFraming::Length(length)) = (head.length_repeated, head.framing) {

@@ -71,7 +71,7 @@ impl Exchange {
 
     /// Sends a head, and `body` if the body is complete. Returns whether the connection closes after the answer.
     /// `may_read` is true if the program may still read the body of the request to produce the rest of the answer.
-    #[inline]
+    #[inline(always)]
     fn send_head(
         &mut self,
         head: Head<'_>,

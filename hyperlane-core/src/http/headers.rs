@@ -277,7 +277,7 @@ impl Headers {
 
     /// Adds the fields of a parsed head. Fields beyond 4 GiB are dropped, and the drop is logged.
     #[inline]
-    pub(crate) fn append_head(&mut self, fields: &Fields<'_, '_>) {
+    pub(crate) fn append_head(&mut self, fields: Fields<'_, '_>) {
         let Some((block, lengths)) = fields.block() else {
             return self.append_each(fields);
         };
@@ -310,19 +310,24 @@ impl Headers {
     }
 
     #[inline(never)]
-    fn append_each(&mut self, fields: &Fields<'_, '_>) {
+    fn append_each(&mut self, fields: Fields<'_, '_>) {
         for field in fields.iter() {
             self.append_parsed(field.name, field.value);
         }
     }
 
     /// Writes all fields into a head.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write_lines(&self, head: &mut HeadWriter<'_>) {
         match self.dead {
             0 => head.lines(&self.lines),
-            _ => self.write_where(head, |_, _| true),
+            _ => self.write_living(head),
         }
+    }
+
+    #[cold]
+    fn write_living(&self, head: &mut HeadWriter<'_>) {
+        self.write_where(head, |_, _| true);
     }
 
     /// Writes into a head those fields for which `keep` returns true. `keep` receives the lower-case name and the

@@ -227,10 +227,15 @@ impl Request {
     }
 
     /// Clears the request and keeps its memory for the next request.
-    #[inline]
     pub(crate) fn reset(&mut self) {
         self.method = Method::default();
         self.version = HttpVersion::default();
+        self.reset_rest();
+    }
+
+    /// Resets all but the method and the version.
+    #[inline(always)]
+    fn reset_rest(&mut self) {
         self.host = None;
         self.target.clear();
         self.path_len = 0;
@@ -264,7 +269,7 @@ impl Request {
         may_have_escapes: bool,
         version: HttpVersion,
     ) -> Result<(), InvalidPath> {
-        self.reset();
+        self.reset_rest();
         let target_path = target.path();
         self.method = method;
         self.version = version;

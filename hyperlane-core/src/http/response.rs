@@ -439,7 +439,7 @@ impl Response {
     /// Returns whether a response of this status can have a body (RFC 9112 §6.3). Also true for a 205: its head states
     /// a length, which is always 0.
     pub(crate) fn allows_body(&self) -> bool {
-        !matches!(self.status, 100..=199 | 204 | 304)
+        self.status == 200 || !matches!(self.status, 100..=199 | 204 | 304)
     }
 
     /// Returns whether a response of this status has no content, whatever body is set (RFC 9110 §15.3.6 for 205).

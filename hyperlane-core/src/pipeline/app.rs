@@ -468,21 +468,36 @@ impl App {
 
     /// Finds the handler of a request. Sets the parameters and the CORS fields in the context.
     pub(crate) fn route(&self, ctx: &mut Context) -> Routed<'_> {
-        match self.find(ctx) {
-            Ok((hook, params)) => {
-                if let Some(params) = params {
-                    ctx.set_route_params(params);
-                }
-                if let Some(cors) = &hook.cors {
-                    ctx.decide_cors(cors);
-                }
-                Routed::To(hook)
-            }
-            Err(Routed::NotFound) => match &self.fallback {
-                Some(hook) => Routed::To(hook),
-                None => Routed::NotFound,
-            },
-            Err(routed) => {
+        let found = self.routes.find(ctx.get_request().routing_path());
+        let accepted = found.as_ref().and_then(|found| {
+            let mut routes = found.routes().iter();
+            let route = routes.find(|route| route.value().declined(ctx).is_none())?;
+            let params = found.params(route);
+            Some((
+                route.value(),
+                (!params.is_empty()).then(|| decoded(params)),
+            ))
+        });
+        let Some((hook, params)) = accepted else {
+            return self.unrouted(ctx);
+        };
+        drop(found);
+        if let Some(params) = params {
+            ctx.set_route_params(params);
+        }
+        if let Some(cors) = &hook.cors {
+            ctx.decide_cors(cors);
+        }
+        Routed::To(hook)
+    }
+
+    /// Decides about a request that no handler has accepted.
+    #[inline(never)]
+    fn unrouted(&self, ctx: &mut Context) -> Routed<'_> {
+        match (self.decline(ctx), &self.fallback) {
+            (Routed::NotFound, Some(hook)) => Routed::To(hook),
+            (Routed::NotFound, None) => Routed::NotFound,
+            (routed, _) => {
                 if let Some(cors) = self.cors(ctx) {
                     ctx.decide_cors(cors);
                 }
@@ -500,33 +515,28 @@ impl App {
             .find_map(|(route, _)| route.value().cors.as_deref())
     }
 
-    /// Finds the handler of a request, and its parameters if it has any.
-    fn find(&self, ctx: &Context) -> Result<(&Hook, Option<RouteParams>), Routed<'_>> {
+    /// Returns why no handler has accepted a request.
+    fn decline(&self, ctx: &Context) -> Routed<'_> {
         let Some(found) = self.routes.find(ctx.get_request().routing_path()) else {
-            return Err(Routed::NotFound);
+            return Routed::NotFound;
         };
         let mut furthest: Option<GuardKind> = None;
-        // `None` until a handler declines the method: nearly no request needs the set, and dropping even an empty set
-        // takes some steps.
-        let mut allowed: Option<BTreeSet<&'static str>> = None;
-        for route in found.routes() {
-            let hook = route.value();
+        let mut allowed = BTreeSet::new();
+        for hook in found.routes().iter().map(Route::value) {
             let Some(kind) = hook.declined(ctx) else {
-                let params = found.params(route);
-                return Ok((hook, (!params.is_empty()).then(|| decoded(params))));
+                continue;
             };
             if let GuardKind::Method(_) = kind {
-                let methods = hook.methods().unwrap_or_default();
-                allowed.get_or_insert_default().extend(methods);
+                allowed.extend(hook.methods().unwrap_or_default());
             }
             if furthest.is_none_or(|known| known.rank() < kind.rank()) {
                 furthest = Some(kind);
             }
         }
-        Err(match furthest {
-            Some(kind) => Routed::Declined(kind, allowed.unwrap_or_default()),
+        match furthest {
+            Some(kind) => Routed::Declined(kind, allowed),
             None => Routed::NotFound,
-        })
+        }
     }
 }
 

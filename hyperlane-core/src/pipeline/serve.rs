@@ -429,7 +429,7 @@ fn save_session<'a>(
 }
 
 /// Begins the record of a request if there is an observer. `request` is `None` if the head was refused.
-#[inline]
+#[inline(always)]
 pub(super) fn observe(stream: &mut Stream, label: &Arc<RouteLabel>, request: Option<&Request>) {
     if observe::is_enabled(&stream.connection().env.metrics) {
         let connection = stream.connection().clone();

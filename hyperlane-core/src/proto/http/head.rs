@@ -227,6 +227,7 @@ impl HeadStorage {
 pub struct Head<'s, 'b> {
     /// The method, as sent: methods are case-sensitive (RFC 9110 §9.1).
     pub method: &'b str,
+    pub(crate) is_get: bool,
     /// The request target.
     pub target: Target<'b>,
     /// False only if the target has no percent-encoded character.
@@ -382,6 +383,7 @@ fn interpret<'s, 'b: 's>(
     };
     Ok(Head {
         method,
+        is_get: lines.is_get,
         target,
         may_have_escapes: !lines.is_target_plain,
         version,

@@ -143,7 +143,7 @@ impl<'a> HeadWriter<'a> {
     }
 
     /// Begins the head of a response with a status line and a date.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn dated(
         out: &'a mut Vec<u8>,
         is_1_0: bool,
@@ -171,7 +171,7 @@ impl<'a> HeadWriter<'a> {
     }
 
     /// Writes `content-length`.
-    #[inline]
+    #[inline(always)]
     pub fn content_length(&mut self, length: u64) {
         self.lines("content-length: ");
         self.lines(itoa::Buffer::new().format(length));
@@ -179,14 +179,14 @@ impl<'a> HeadWriter<'a> {
     }
 
     /// Writes fields that the caller has already encoded as lines.
-    #[inline]
+    #[inline(always)]
     pub fn lines(&mut self, lines: &str) {
         self.out.extend_from_slice(lines.as_bytes());
     }
 
     /// Ends the head with the empty line. If `in_title_case` is true, rewrites field names in title case, such as
     /// `Content-Type`. Some clients compare names byte by byte and need this spelling.
-    #[inline]
+    #[inline(always)]
     pub fn end(self, in_title_case: bool) {
         self.out.extend_from_slice(LINE_END.as_bytes());
         if in_title_case && let Some(head) = self.out.get_mut(self.start..) {
