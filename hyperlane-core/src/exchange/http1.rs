@@ -37,7 +37,7 @@ use crate::{
     http::{Added, Framing, Head, Headers, HttpVersion, Method, Request},
     proto::http::{
         chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
-        head::{self, HeadLimits, HeadScanner, HeadStorage},
+        head::{self, HeadError, HeadLimits, HeadScanner, HeadStorage},
         write::LINE_END,
     },
     wire::WireFormat,
@@ -91,14 +91,33 @@ impl Default for Facts {
     }
 }
 
-/// The result of reading a head.
+/// The result of reading a head. Errors are boxed, because a request without an error moves through many functions.
 pub(super) enum HeadRead {
     /// A request was read. `Err` means that the server refuses the request with this error.
-    Request(Result<BodyHead, RequestError>),
+    Request(Result<BodyHead, Box<RequestError>>),
     /// No request was read. The server answers with this error.
-    Refused(RequestError),
+    Refused(Box<RequestError>),
     /// No request was read. The connection ends for this reason, without an answer.
-    End(RequestError),
+    End(RequestEnd),
+}
+
+/// The reason why a connection ends while it waits for a request.
+#[derive(Clone, Copy)]
+pub(super) enum RequestEnd {
+    /// No request has begun.
+    Closed,
+    /// A part of a request has arrived.
+    Disconnected,
+}
+
+impl RequestEnd {
+    #[cold]
+    pub(super) fn into_error(self) -> Box<RequestError> {
+        Box::new(match self {
+            Self::Closed => RequestError::ConnectionClosed,
+            Self::Disconnected => RequestError::ClientDisconnected,
+        })
+    }
 }
 
 pub(crate) struct Http1 {
@@ -194,18 +213,18 @@ impl Http1 {
             let most = link.env.head_space();
             break match ready!(input.poll_more(link, cx, wait, most)) {
                 Fill::Bytes => continue,
-                Fill::End if !has_begun(&input) => HeadRead::End(RequestError::ConnectionClosed),
-                Fill::End => HeadRead::End(RequestError::ClientDisconnected),
+                Fill::End if !has_begun(&input) => HeadRead::End(RequestEnd::Closed),
+                Fill::End => HeadRead::End(RequestEnd::Disconnected),
                 Fill::TimedOut(Wait::Head) if has_begun(&input) => {
                     self.facts.is_head = false;
-                    HeadRead::Refused(match link.env.is_shutting_down() {
+                    HeadRead::Refused(Box::new(match link.env.is_shutting_down() {
                         true => RequestError::ShuttingDown,
                         false => RequestError::HeadTimeout,
-                    })
+                    }))
                 }
                 // The buffer never becomes full here, because the scanner refuses a head that is too long before it
                 // fills the buffer.
-                Fill::TimedOut(_) | Fill::Full => HeadRead::End(RequestError::ConnectionClosed),
+                Fill::TimedOut(_) | Fill::Full => HeadRead::End(RequestEnd::Closed),
             };
         };
         drop(input);
@@ -417,7 +436,7 @@ fn is_host_allowed(
 struct Taken {
     facts: Facts,
     /// What the head says about the body. An error refuses the request.
-    body: Result<BodyHead, RequestError>,
+    body: Result<BodyHead, Box<RequestError>>,
 }
 
 /// Removes a complete head from the buffer and replaces `request`. Returns `None` if the head is incomplete. The outer
@@ -428,7 +447,7 @@ fn take_head(
     input: &mut Input,
     request: &mut Request,
     parser: &mut Parser,
-) -> Result<Option<Taken>, RequestError> {
+) -> Result<Option<Taken>, Box<RequestError>> {
     let Parser { storage, allowed } = parser;
     let limits = &link.env.head_limits;
     // Skips empty lines, which old clients send after a body (RFC 9112 §2.2). A head never begins with an empty
@@ -441,15 +460,15 @@ fn take_head(
     let (unread, before) = input.buffer.unread_from_word();
     if !scanner.is_fresh() {
         let bytes = unread.get(before..).unwrap_or_default();
-        if scanner.scan(bytes, limits)?.is_none() {
+        if scanner.scan(bytes, limits).map_err(refused)?.is_none() {
             return Ok(None);
         }
     }
-    let Some(head) = head::parse_at(unread, before, limits, storage)? else {
+    let Some(head) = head::parse_at(unread, before, limits, storage).map_err(refused)? else {
         let bytes = unread.get(before..).unwrap_or_default();
         return match scanner.is_fresh() {
             true => scan_first(scanner, bytes, limits),
-            false => Err(head::refuse(bytes, limits).into()),
+            false => Err(refused(head::refuse(bytes, limits))),
         };
     };
     let length = head.length;
@@ -492,7 +511,7 @@ fn take_head(
         facts,
         body: match assigned {
             Ok(_) => Ok(body),
-            Err(_) => Err(RequestError::InvalidPath),
+            Err(_) => Err(Box::new(RequestError::InvalidPath)),
         },
     }))
 }
@@ -503,9 +522,14 @@ fn scan_first(
     scanner: &mut HeadScanner,
     bytes: &[u8],
     limits: &HeadLimits,
-) -> Result<Option<Taken>, RequestError> {
-    match scanner.scan(bytes, limits)? {
-        Some(_) => Err(head::refuse(bytes, limits).into()),
+) -> Result<Option<Taken>, Box<RequestError>> {
+    match scanner.scan(bytes, limits).map_err(refused)? {
+        Some(_) => Err(refused(head::refuse(bytes, limits))),
         None => Ok(None),
     }
+}
+
+#[cold]
+fn refused(error: HeadError) -> Box<RequestError> {
+    Box::new(error.into())
 }

@@ -16,7 +16,7 @@ pub(crate) use self::{
     marks::Marks,
 };
 use crate::proto::http::{
-    head::Fields,
+    head::{FieldRange, Fields},
     is_token_byte,
     write::{FieldLine, HeadWriter, LINE_END, SEPARATOR},
 };
@@ -279,7 +279,8 @@ impl Headers {
     #[inline]
     pub(crate) fn append_head(&mut self, fields: Fields<'_, '_>) {
         let Some((block, lengths)) = fields.block() else {
-            return self.append_each(fields);
+            let (bytes, ranges) = fields.parts();
+            return self.append_each(bytes, ranges);
         };
         let start = self.lines.len();
         if u32::try_from(start + block.known_host.len() + block.others.len()).is_err() {
@@ -309,9 +310,10 @@ impl Headers {
         }));
     }
 
+    // The arguments are not a reference to `Fields`: the caller's parts of a head then need not be in memory.
     #[inline(never)]
-    fn append_each(&mut self, fields: Fields<'_, '_>) {
-        for field in fields.iter() {
+    fn append_each(&mut self, bytes: &[u8], ranges: &[FieldRange]) {
+        for field in Fields::of(bytes, ranges).iter() {
             self.append_parsed(field.name, field.value);
         }
     }

@@ -22,7 +22,8 @@ use super::{
     NumberError, decimal, has_token, is_token_byte, is_value_byte, list,
     write::{LINE_END, SEPARATOR},
 };
-use lines::{FieldRange, Lines};
+pub(crate) use lines::FieldRange;
+use lines::Lines;
 use target::{Port, is_authority};
 
 /// Limits on the size of a request head.
@@ -93,6 +94,19 @@ pub(crate) struct Block<'s, 'b> {
 }
 
 impl<'s, 'b> Fields<'s, 'b> {
+    pub(crate) fn of(bytes: &'b [u8], ranges: &'s [FieldRange]) -> Self {
+        Self {
+            text: Text { bytes, utf8: None },
+            ranges,
+            block: None,
+        }
+    }
+
+    /// Returns the bytes of the head and the positions of the fields, from which [`of`](Self::of) makes equal fields.
+    pub(crate) fn parts(self) -> (&'b [u8], &'s [FieldRange]) {
+        (self.text.bytes, self.ranges)
+    }
+
     /// Returns an iterator over all fields.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Field<'b>> + use<'s, 'b> {
         let text = self.text;

@@ -10,7 +10,7 @@ use crate::proto::http::{
 
 /// The byte positions of one header field in the bytes of its head.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FieldRange {
+pub(crate) struct FieldRange {
     start: usize,
     name_len: usize,
     value_start: usize,
