@@ -211,6 +211,13 @@ impl Context {
         }
     }
 
+    /// Returns whether an error stored a failure in the response.
+    #[inline]
+    pub(crate) fn has_failure(&self) -> bool {
+        let response = self.response.as_ref();
+        response.is_some_and(|response| response.has_failure())
+    }
+
     /// Removes and returns the failure that an error stored in the response.
     pub(crate) fn take_failure(&mut self) -> Option<Box<Failure>> {
         self.response.as_mut()?.take_failure()
@@ -314,9 +321,12 @@ impl Context {
 
     /// Returns the head of the response, with the fields of the session and of CORS. All heads of responses come from
     /// this function.
+    #[inline]
     pub(crate) fn head(&mut self) -> Head<'_> {
-        self.attach_session();
-        self.attach_cors();
+        if self.extras.is_some() {
+            self.attach_session();
+            self.attach_cors();
+        }
         Head::new(self.get_response())
     }
 

@@ -464,13 +464,29 @@ fn take_head(
             return Ok(None);
         }
     }
-    let Some(head) = head::parse_at(unread, before, limits, storage).map_err(refused)? else {
+    let read = |head| fill(link, request, head, allowed);
+    let parsed = head::parse_at(unread, before, limits, storage, read).map_err(refused)?;
+    let Some((taken, length, is_handshake)) = parsed else {
         let bytes = unread.get(before..).unwrap_or_default();
         return match scanner.is_fresh() {
             true => scan_first(scanner, bytes, limits),
             false => Err(refused(head::refuse(bytes, limits))),
         };
     };
+    input.buffer.consume(length);
+    link.lane.set_handshake(is_handshake);
+    link.driver.charge(512 + length);
+    Ok(Some(taken))
+}
+
+/// Replaces `request` by a parsed head. Also returns the length of the head, and whether it is a WebSocket handshake.
+#[inline(always)]
+fn fill(
+    link: &Link,
+    request: &mut Request,
+    head: head::Head<'_, '_>,
+    allowed: &mut Option<AllowedHost>,
+) -> (Taken, usize, bool) {
     let length = head.length;
     let method = match head.is_get {
         true => Method::Get,
@@ -504,16 +520,14 @@ fn take_head(
         expects_continue: head.expect_continue,
     };
     let is_handshake = head.upgrade && request.get_headers().has_token("upgrade", "websocket");
-    input.buffer.consume(length);
-    link.lane.set_handshake(is_handshake);
-    link.driver.charge(512 + length);
-    Ok(Some(Taken {
+    let taken = Taken {
         facts,
         body: match assigned {
             Ok(_) => Ok(body),
             Err(_) => Err(Box::new(RequestError::InvalidPath)),
         },
-    }))
+    };
+    (taken, length, is_handshake)
 }
 
 /// Scans a head that is incomplete or invalid for the first time.

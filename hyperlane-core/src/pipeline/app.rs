@@ -473,10 +473,7 @@ impl App {
             let mut routes = found.routes().iter();
             let route = routes.find(|route| route.value().declined(ctx).is_none())?;
             let params = found.params(route);
-            Some((
-                route.value(),
-                (!params.is_empty()).then(|| decoded(params)),
-            ))
+            Some((route.value(), (!params.is_empty()).then(|| decoded(params))))
         });
         let Some((hook, params)) = accepted else {
             return self.unrouted(ctx);

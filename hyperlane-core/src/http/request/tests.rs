@@ -20,7 +20,12 @@ fn the_host_is_that_of_the_target_else_of_its_field() {
 fn request(path: &str, query: &str) -> Request {
     let mut request = Request::default();
     request
-        .assign_head("GET".into(), &origin(path, query), true, HttpVersion::Http1_1)
+        .assign_head(
+            "GET".into(),
+            &origin(path, query),
+            true,
+            HttpVersion::Http1_1,
+        )
         .unwrap();
     request
 }
@@ -107,7 +112,12 @@ fn nothing_of_one_request_is_seen_in_the_next() {
     request.reset();
     assert_eq!(request, Request::default());
     request
-        .assign_head("POST".into(), &origin("/b", "a=2"), true, HttpVersion::Http1_1)
+        .assign_head(
+            "POST".into(),
+            &origin("/b", "a=2"),
+            true,
+            HttpVersion::Http1_1,
+        )
         .unwrap();
     assert_eq!((request.get_path(), request.routing_path()), ("/b", "/b"));
     assert_eq!(request.get_query("a"), "2");

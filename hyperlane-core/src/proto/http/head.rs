@@ -330,22 +330,26 @@ pub fn parse_first<'s, 'b: 's>(
     limits: &HeadLimits,
     storage: &'s mut HeadStorage,
 ) -> Result<Option<Head<'s, 'b>>, HeadError> {
-    parse_at(bytes, 0, limits, storage)
+    parse_at(bytes, 0, limits, storage, |head| head)
 }
 
-/// Parses a head like [`parse_first`]. The head begins at the index `start` of `bytes`. Up to seven ASCII bytes of the
-/// preceding head may stand before it, so that `bytes` begins at an aligned address.
-// The result is large. A caller that has this function inlined does not move the result.
+/// Parses a head like [`parse_first`], and passes it to `read`. The head begins at the index `start` of `bytes`. Up to
+/// seven ASCII bytes of the preceding head may stand before it, so that `bytes` begins at an aligned address.
+// A head is large. The compiler splits it into its parts if this function and `read` are inlined.
 #[inline(always)]
-pub(crate) fn parse_at<'s, 'b: 's>(
+pub(crate) fn parse_at<'s, 'b: 's, R>(
     bytes: &'b [u8],
     start: usize,
     limits: &HeadLimits,
     storage: &'s mut HeadStorage,
-) -> Result<Option<Head<'s, 'b>>, HeadError> {
+    read: impl FnOnce(Head<'s, 'b>) -> R,
+) -> Result<Option<R>, HeadError> {
     let HeadStorage { ranges, host } = storage;
     match lines::split(bytes, start, limits, &host.line, ranges) {
-        Some(lines) => interpret(bytes, &lines, ranges, host).map(Some),
+        Some(lines) => match interpret(bytes, &lines, ranges, host) {
+            Ok(head) => Ok(Some(read(head))),
+            Err(error) => Err(error),
+        },
         None => Ok(None),
     }
 }

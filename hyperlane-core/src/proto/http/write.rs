@@ -174,8 +174,27 @@ impl<'a> HeadWriter<'a> {
     #[inline(always)]
     pub fn content_length(&mut self, length: u64) {
         self.lines("content-length: ");
-        self.lines(itoa::Buffer::new().format(length));
+        self.number(length);
         self.lines(LINE_END);
+    }
+
+    /// Writes a number. One with up to four digits needs no buffer.
+    #[inline(always)]
+    fn number(&mut self, number: u64) {
+        let Some(number) = u16::try_from(number).ok().filter(|number| *number < 10_000) else {
+            return self.lines(itoa::Buffer::new().format(number));
+        };
+        let digit = |divisor: u16| b'0' + (number / divisor % 10) as u8;
+        if number >= 1000 {
+            self.out.push(digit(1000));
+        }
+        if number >= 100 {
+            self.out.push(digit(100));
+        }
+        if number >= 10 {
+            self.out.push(digit(10));
+        }
+        self.out.push(digit(1));
     }
 
     /// Writes fields that the caller has already encoded as lines.
@@ -223,6 +242,25 @@ mod tests {
             String::from_utf8_lossy(&out),
             "etag: x\r\nHTTP/1.0 599 Unknown\r\nContent-Length: 7\r\nX-A: 1\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_length_has_all_its_digits() {
+        for length in [0, 9, 10, 99, 100, 909, 1000, 9999, 10_000, 65_536, u64::MAX] {
+            let mut out = Vec::new();
+            let mut head = HeadWriter {
+                out: &mut out,
+                start: 0,
+            };
+            head.content_length(length);
+            let expected = format!("content-length: {length}\r\n");
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+        }
+    }
+
+    #[test]
+    fn most_responses_begin_with_the_status_line_of_a_date() {
+        assert_eq!(status_line(200), Some(OK_LINE.as_bytes()));
     }
 
     #[test]
