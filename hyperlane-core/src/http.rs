@@ -50,7 +50,7 @@ pub use self::{
 pub(crate) use self::{
     conditional::{Part, Precondition},
     content::{Content, Failed, Pieces, StreamBody},
-    headers::{Marks, is_token, list_items},
+    headers::{is_token, list_items},
     path::decode_param,
     response::{
         Failure, describe, explain,

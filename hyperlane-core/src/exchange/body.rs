@@ -358,26 +358,15 @@ impl Incoming {
 impl Exchange {
     /// Prepares the body before the hooks run. Returns false if [`read_rest`](Self::read_rest) has to wait for the
     /// whole body.
-    #[inline]
     pub(crate) fn start_body(
         &mut self,
         request: &mut Request,
         head: BodyHead,
         plan: BodyPlan,
     ) -> Result<bool, RequestError> {
-        match head.is_empty() {
-            true => Ok(true),
-            false => self.start_some_body(request, head, plan),
+        if head.is_empty() {
+            return Ok(true);
         }
-    }
-
-    #[inline(never)]
-    fn start_some_body(
-        &mut self,
-        request: &mut Request,
-        head: BodyHead,
-        plan: BodyPlan,
-    ) -> Result<bool, RequestError> {
         let limit = match plan.mode {
             BodyMode::Whole => Some(plan.max.unwrap_or(self.connection().env.config.max_body)),
             // A streamed body has a limit only if the route sets one.

@@ -9,15 +9,12 @@ use std::{collections::VecDeque, fmt, ops::Range, slice, str};
 use thiserror::Error;
 
 mod accessors;
-mod marks;
 
-pub(crate) use self::{
-    accessors::{header_accessors, header_spellings},
-    marks::Marks,
-};
+pub(crate) use self::accessors::{header_accessors, header_spellings};
 use crate::proto::http::{
     head::{FieldRange, Fields},
     is_token_byte,
+    marks::Marks,
     write::{FieldLine, HeadWriter, LINE_END, SEPARATOR},
 };
 

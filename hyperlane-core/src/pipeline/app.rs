@@ -13,7 +13,7 @@ use crate::{
         setup::{RouteSetup, SetupCheck},
     },
     observe::RouteLabel,
-    route::{Params, Route, RouteTable},
+    route::{Route, RouteTable},
     session::Sessions,
     stream::Middleware,
 };
@@ -473,7 +473,10 @@ impl App {
             let mut routes = found.routes().iter();
             let route = routes.find(|route| route.value().declined(ctx).is_none())?;
             let params = found.params(route);
-            Some((route.value(), (!params.is_empty()).then(|| decoded(params))))
+            Some((
+                route.value(),
+                (!params.is_empty()).then(|| RouteParams::decoded(params.iter())),
+            ))
         });
         let Some((hook, params)) = accepted else {
             return self.unrouted(ctx);
@@ -535,15 +538,6 @@ impl App {
             None => Routed::NotFound,
         }
     }
-}
-
-/// Decodes the parameters of a route.
-fn decoded(params: Params<'_, '_>) -> RouteParams {
-    let mut values = RouteParams::default();
-    for (name, value) in params.iter() {
-        values.push(name, crate::http::decode_param(value));
-    }
-    values
 }
 
 /// Combines all response middleware into one function. The function runs the middleware that has not run yet, in order,

@@ -359,6 +359,9 @@ fn begin<'a>(
     };
     let label = route.map_or(&app.unrouted, |hook| &hook.label);
     observe(stream, label, Some(ctx.get_request()));
+    if head.is_empty() {
+        return Ok(true);
+    }
     let started = stream
         .exchange
         .start_body(ctx.get_mut_request(), head, plan);

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use super::{HttpStatus, Response, is_framing};
 use crate::{
     http::{
-        Headers, Marks,
+        Headers,
         into_response::TEXT,
         session::{SessionFields, private_cache_control},
         upgrade::is_handshake_field,
     },
-    proto::http::write::{DateLine, HeadWriter},
+    proto::http::{
+        marks::Marks,
+        write::{DateLine, HeadWriter},
+    },
 };
 
 /// The way in which the receiver finds the end of the body (RFC 9112 §6.3).

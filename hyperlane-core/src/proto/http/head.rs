@@ -7,24 +7,26 @@
 mod error;
 mod lines;
 mod scan;
+mod storage;
 mod target;
+mod text;
 
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, ops::Range};
+use std::fmt;
 
 pub use error::HeadError;
 pub use scan::HeadScanner;
+pub use storage::HeadStorage;
 pub use target::Target;
 
-use super::{
-    NumberError, decimal, has_token, is_token_byte, is_value_byte, list,
-    write::{LINE_END, SEPARATOR},
-};
+use super::{NumberError, decimal, has_token, is_token_byte, is_value_byte, list};
 pub(crate) use lines::FieldRange;
 use lines::Lines;
+use storage::KnownHost;
 use target::{Port, is_authority};
+use text::{Text, text_to};
 
 /// Limits on the size of a request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,90 +151,6 @@ impl<'s, 'b> Fields<'s, 'b> {
 impl fmt::Debug for Fields<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
-    }
-}
-
-/// The bytes of a head, and the same bytes as text if they are UTF-8.
-#[derive(Clone, Copy)]
-struct Text<'b> {
-    bytes: &'b [u8],
-    /// The text up to the last part of the head that needs to be text.
-    utf8: Option<&'b str>,
-}
-
-impl<'b> Text<'b> {
-    fn bytes(self, range: Range<usize>) -> &'b [u8] {
-        self.bytes.get(range).unwrap_or_default()
-    }
-
-    /// Returns a part as text. Returns an empty text if the part is not UTF-8.
-    fn get(self, range: Range<usize>) -> &'b str {
-        match self.utf8.and_then(|text| text.get(range.clone())) {
-            Some(text) => text,
-            None => self.check(range),
-        }
-    }
-
-    #[cold]
-    fn check(self, range: Range<usize>) -> &'b str {
-        std::str::from_utf8(self.bytes(range)).unwrap_or_default()
-    }
-}
-
-/// Maximum length of a host that a [`HeadStorage`] keeps, in bytes. DNS names are not longer.
-const LONGEST_KNOWN_HOST: usize = 255;
-
-/// Memory for parsing heads: the positions of the fields, and the last valid host. Use one storage for many heads, so
-/// that it allocates only once and checks a repeated host only once.
-#[derive(Debug, Default)]
-pub struct HeadStorage {
-    ranges: Vec<FieldRange>,
-    host: KnownHost,
-}
-
-/// The last valid `Host` whose value is not longer than [`LONGEST_KNOWN_HOST`]. Nearly all requests to a server have
-/// the same host, and most have it in their first field line.
-#[derive(Debug, Default)]
-struct KnownHost {
-    /// The field as the line `Host: value` with its line end. The name is written as the client wrote it. Empty before
-    /// the first host.
-    line: Vec<u8>,
-    /// The same line with its name in lower case.
-    lower_line: String,
-    value: String,
-    /// The number of hosts that were stored so far. It tells the current host from all earlier ones.
-    number: u64,
-}
-
-impl KnownHost {
-    #[cold]
-    fn store(&mut self, name: &[u8], value: &str) {
-        self.value.clear();
-        self.value.push_str(value);
-        self.line.clear();
-        self.line.extend_from_slice(name);
-        self.lower_line.clear();
-        self.lower_line.push_str("host");
-        for part in [SEPARATOR, value, LINE_END] {
-            self.line.extend_from_slice(part.as_bytes());
-            self.lower_line.push_str(part);
-        }
-        self.number += 1;
-    }
-}
-
-impl HeadStorage {
-    /// Creates storage without an allocation.
-    pub const fn new() -> Self {
-        Self {
-            ranges: Vec::new(),
-            host: KnownHost {
-                line: Vec::new(),
-                lower_line: String::new(),
-                value: String::new(),
-                number: 0,
-            },
-        }
     }
 }
 
@@ -421,20 +339,6 @@ fn interpret<'s, 'b: 's>(
     })
 }
 
-/// Returns the bytes up to `end` as text, or more if more of them is text. Returns `None` if they are not UTF-8.
-///
-/// The check of a text is fastest if the text is aligned, and is a multiple of two words long: a byte takes as long as
-/// two words.
-#[inline]
-fn text_to(bytes: &[u8], end: usize) -> Option<&str> {
-    let rounded = bytes.get(..end.next_multiple_of(16));
-    match rounded.map(std::str::from_utf8) {
-        Some(Ok(text)) => Some(text),
-        // The bytes after `end` are not text, or too few have arrived.
-        _ => std::str::from_utf8(bytes.get(..end)?).ok(),
-    }
-}
-
 /// Compares the name of a field with a lower-case name of the same length, which has only letters and `-`.
 ///
 /// Bit 5 turns a capital letter into a small one. Of the bytes of tokens, only the two forms of a letter become this
@@ -528,7 +432,7 @@ impl<'b> FieldFacts<'b> {
             if !is_authority(host, Port::Optional) {
                 return Err(HeadError::InvalidHost);
             }
-            if host.len() > LONGEST_KNOWN_HOST {
+            if host.len() > storage::LONGEST_KNOWN_HOST {
                 self.host = Host::Long(host);
                 return Ok(());
             }

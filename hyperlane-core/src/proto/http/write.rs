@@ -1,8 +1,7 @@
 //! The text of HTTP/1.1 heads (RFC 9112 §2.1). Only this module writes the heads of requests, responses, interim
 //! responses and handshakes. [`chunked`](super::chunked) writes chunks.
 
-use super::{status::status_line, title_case::title_case};
-use crate::http::Marks;
+use super::{marks::Marks, status::status_line, title_case::title_case};
 
 /// The separator between the name and the value of a field.
 pub(crate) const SEPARATOR: &str = ": ";

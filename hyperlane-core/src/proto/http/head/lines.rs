@@ -61,6 +61,7 @@ pub(super) struct Lines {
 
 /// Splits the head that begins at the index `begin`, and stores the positions of its fields. Returns `None` if the head is
 /// incomplete, invalid, or beyond a limit. `known_host` is the valid line of an earlier host, or empty.
+// Long: one pass. Parts of it would move the rest of the bytes and the positions between each other.
 #[inline(always)]
 pub(super) fn split(
     bytes: &[u8],

@@ -3,7 +3,7 @@
 /// A set of marks: one for each field, or pair of fields, that the server may add to the head of a response, and one
 /// for the type of event streams.
 ///
-/// [`Headers`](super::Headers) keeps the marks of its fields up to date, so that writing a head searches for no field.
+/// [`Headers`](crate::Headers) keeps the marks of its fields up to date, so that writing a head searches for no field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks(u8);
 
@@ -18,7 +18,7 @@ impl Marks {
     /// `content-length` or `transfer-encoding`.
     pub(crate) const FRAMING: Self = Self(1 << 6);
     /// The fields were added as a block, so their marks are not known.
-    pub(super) const UNREAD: Self = Self(1 << 7);
+    pub(crate) const UNREAD: Self = Self(1 << 7);
 
     /// Returns the empty set.
     pub(crate) const fn none() -> Self {
@@ -39,7 +39,7 @@ impl Marks {
     }
 
     /// Returns the marks of a field by its lower-case name and its value.
-    pub(super) fn of(name: &[u8], value: &[u8]) -> Self {
+    pub(crate) fn of(name: &[u8], value: &[u8]) -> Self {
         let mut marks = Self::of_name(name);
         if marks == Self::CONTENT_TYPE && is_event_stream(value) {
             marks.add(Self::EVENT_STREAM);
