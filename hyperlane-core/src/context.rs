@@ -174,18 +174,28 @@ impl Context {
     }
 
     /// Resets the context for the next request. Allocated capacities remain.
+    #[inline]
     pub(crate) fn reset(&mut self) {
         if let Some(response) = &mut self.response {
             response.reset();
             response.set_session(None);
         }
         self.route_params.clear();
-        self.extras = None;
+        if self.extras.is_some() {
+            self.extras = None;
+        }
         self.stage = Stage::Middleware;
         self.can_roll_back = false;
         self.response_middleware_at = 0;
         self.chain = 0;
         self.head_is_out = false;
+    }
+
+    /// Returns whether an error stored a failure in the response.
+    #[inline]
+    pub(crate) fn has_failure(&self) -> bool {
+        let response = self.response.as_ref();
+        response.is_some_and(|response| response.has_failure())
     }
 
     /// Removes and returns the failure that an error stored in the response.
@@ -291,9 +301,12 @@ impl Context {
 
     /// Returns the head of the response, with the fields of the session and of CORS. All heads of responses come from
     /// this function.
+    #[inline]
     pub(crate) fn head(&mut self) -> Head<'_> {
-        self.attach_session();
-        self.attach_cors();
+        if self.extras.is_some() {
+            self.attach_session();
+            self.attach_cors();
+        }
         Head::new(self.get_response())
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    cell::RefCell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     fmt,
     future::Future,
@@ -449,6 +449,15 @@ thread_local! {
     /// The error with which the running hook refuses its request. [`Refusal`] stores the error, and [`Guarded`] takes
     /// it in the same poll of the hook.
     static REFUSAL: RefCell<Option<Box<RequestError>>> = const { RefCell::new(None) };
+    /// True if `REFUSAL` may hold an error. This value has no destructor, so reading it costs one load.
+    static HAS_REFUSAL: Cell<bool> = const { Cell::new(false) };
+}
+
+fn take_refusal() -> Option<Box<RequestError>> {
+    match HAS_REFUSAL.replace(false) {
+        true => REFUSAL.take(),
+        false => None,
+    }
 }
 
 /// Returns a future that ends the hook that awaits it. The server drops the hook and answers with `error`.
@@ -472,6 +481,7 @@ impl Future for Refusal {
     fn poll(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Infallible> {
         if let Some(error) = self.0.take() {
             REFUSAL.set(Some(error));
+            HAS_REFUSAL.set(true);
         }
         Poll::Pending
     }
@@ -522,10 +532,10 @@ impl Future for Guarded<'_> {
         //
         // Another task of this thread, or a dropped branch of `select!`, may have left an error in `REFUSAL`. Such an
         // error does not belong to this hook.
-        REFUSAL.set(None);
+        drop(take_refusal());
         match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.future).poll(cx))) {
             Ok(Poll::Ready(status)) => Poll::Ready(Outcome::Done(status)),
-            Ok(Poll::Pending) => match REFUSAL.take() {
+            Ok(Poll::Pending) => match take_refusal() {
                 Some(error) => Poll::Ready(Outcome::Refused(*error)),
                 None if self.is_given_up() => {
                     Poll::Ready(Outcome::Refused(RequestError::ShuttingDown))

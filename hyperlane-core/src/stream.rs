@@ -154,7 +154,8 @@ impl Stream {
         &mut self,
         request: &mut Request,
     ) -> Result<(), RequestError> {
-        let head = self.exchange.next_head(request).await?;
+        let head = self.exchange.next_head(request).await;
+        let head = head.map_err(|error| *error)?;
         if let Err(refused) = self.exchange.check_host(request) {
             self.exchange.closes = true;
             return Err(refused.into());

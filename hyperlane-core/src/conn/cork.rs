@@ -63,13 +63,18 @@ impl Cork {
     }
 
     /// Appends a payload. A large payload is shared, not copied.
+    #[inline]
     pub(crate) fn push(&mut self, payload: &Bytes) {
-        if payload.len() < SHARE_FROM {
-            self.bytes.extend_from_slice(payload);
-        } else {
-            self.shared_len += payload.len();
-            self.shared.push((self.bytes.len(), payload.clone()));
+        match payload.len() < SHARE_FROM {
+            true => self.bytes.extend_from_slice(payload),
+            false => self.share(payload),
         }
+    }
+
+    #[inline(never)]
+    fn share(&mut self, payload: &Bytes) {
+        self.shared_len += payload.len();
+        self.shared.push((self.bytes.len(), payload.clone()));
     }
 
     /// Returns whether the cork is so large that it should be written now.
@@ -220,6 +225,34 @@ pub(crate) fn run_end_hooks(env: &Arc<Env>, hooks: impl FnOnce()) {
 /// Calls `write` with the cork of the connection `id`. Returns `None` if this thread does not poll the connection.
 pub(crate) fn with<R>(id: u64, write: impl FnOnce(&mut Cork) -> R) -> Option<R> {
     CORK.with_borrow_mut(|cork| (cork.owner == id).then(|| write(cork)))
+}
+
+/// Where [`with_any`] has written.
+pub(super) enum Written {
+    /// Into the connection's cork.
+    Corked { is_full: bool },
+    /// Into a cork of its own, because this thread does not poll the connection.
+    Apart(Box<Cork>),
+}
+
+/// Calls `write` with the cork of the connection `id`, or with a new cork if this thread does not poll the connection.
+/// `write` must not use the thread's cork in another way.
+// One call of `write`, so that the compiler inlines it.
+#[inline]
+pub(super) fn with_any(id: u64, write: impl FnOnce(&mut Cork)) -> Written {
+    CORK.with_borrow_mut(|own| {
+        let mut apart = None;
+        let cork = match own.owner == id {
+            true => own,
+            false => &mut **apart.insert(Box::new(Cork::new())),
+        };
+        write(cork);
+        let is_full = cork.is_full();
+        match apart {
+            None => Written::Corked { is_full },
+            Some(apart) => Written::Apart(apart),
+        }
+    })
 }
 
 /// Returns the number of bytes in the cork of the connection `id`; 0 if this thread does not poll the connection.

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    cork::{self, Cork, Piece},
+    cork::{self, Cork, Piece, Written},
     lane::LaneRef,
     lifecycle::Sending,
     out::{BODY_MARK, Out},
@@ -208,26 +208,23 @@ impl LaneRef<'_> {
     /// Sends the pieces that `write` appends to the cork. They are sent with [`Order::Own`] and [`Limit::None`].
     #[inline]
     pub(crate) fn compose(self, write: impl FnOnce(&mut Cork)) -> Result<(), PushError> {
-        let mut write = Some(write);
-        let is_full = cork::with(self.lane.id, |cork| {
-            if let Some(write) = write.take() {
-                write(cork);
+        match cork::with_any(self.lane.id, write) {
+            Written::Corked { is_full: false } => Ok(()),
+            Written::Corked { is_full: true } => {
+                self.flush();
+                Ok(())
             }
-            cork.is_full()
-        });
-        match (is_full, write) {
-            (Some(true), _) => self.flush(),
-            (Some(false), _) | (None, None) => {}
-            (None, Some(write)) => {
-                let mut pieces = Cork::new();
-                write(&mut pieces);
-                let mut out = self.lane.lock_out();
-                if !self.lane.life.takes_bytes() {
-                    return Err(PushError::Closed);
-                }
-                out.write_pieces(self, pieces.pieces());
-            }
+            Written::Apart(pieces) => self.send_pieces(&pieces),
         }
+    }
+
+    #[cold]
+    fn send_pieces(self, pieces: &Cork) -> Result<(), PushError> {
+        let mut out = self.lane.lock_out();
+        if !self.lane.life.takes_bytes() {
+            return Err(PushError::Closed);
+        }
+        out.write_pieces(self, pieces.pieces());
         Ok(())
     }
 
@@ -301,6 +298,12 @@ impl LaneRef<'_> {
                 self.link.driver.wake();
             }
         }
+    }
+
+    /// Returns whether an open lane has room for sure: [`poll_room`](Self::poll_room) would not wait.
+    #[inline]
+    pub(crate) fn has_room(self) -> bool {
+        !self.link.driver.is_budget_spent() && !self.lane.has_backlog()
     }
 
     /// Waits until the size of the queue is at most the high-water mark.

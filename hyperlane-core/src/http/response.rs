@@ -239,7 +239,7 @@ impl Response {
         match body.into_body() {
             Body(Content::Bytes(bytes)) => self.set_body_bytes(bytes),
             streamed => {
-                self.described = Described::No;
+                self.forget_description();
                 self.body = Bytes::new();
                 self.streamed = Some(Box::new(streamed));
                 self
@@ -250,9 +250,18 @@ impl Response {
     /// Replaces the body by bytes, without copying them.
     pub fn set_body_bytes(&mut self, body: impl Into<Bytes>) -> &mut Self {
         self.body = body.into();
-        self.streamed = None;
-        self.described = Described::No;
+        if self.streamed.is_some() {
+            self.streamed = None;
+        }
+        self.forget_description();
         self
+    }
+
+    #[inline]
+    fn forget_description(&mut self) {
+        if self.described != Described::No {
+            self.described = Described::No;
+        }
     }
 
     /// Returns whether the body is the server's text about a status.
@@ -372,6 +381,11 @@ impl Response {
         failure.is_some_and(|failure| failure.keeps_status)
     }
 
+    /// Returns whether an error was recorded.
+    pub(crate) fn has_failure(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// Takes the recorded error.
     pub(crate) fn take_failure(&mut self) -> Option<Box<Failure>> {
         self.failure.take()
@@ -385,9 +399,14 @@ impl Response {
         self.reason.clear();
         self.headers.clear();
         self.body = Bytes::new();
-        self.streamed = None;
-        self.failure = None;
-        self.described = Described::No;
+        // The rare parts are dropped out of line.
+        if self.streamed.is_some() {
+            self.streamed = None;
+        }
+        if self.failure.is_some() {
+            self.failure = None;
+        }
+        self.forget_description();
         self
     }
 
@@ -419,11 +438,11 @@ impl Response {
         );
         let added = Added {
             framing,
-            date: &[],
+            date: None,
             connection: None,
             title_case: false,
         };
-        head.write(&mut out, added);
+        head.write_apart(&mut out, added);
         out.extend_from_slice(body);
         out
     }
@@ -441,7 +460,7 @@ impl Response {
     /// Returns whether a response of this status can have a body (RFC 9112 §6.3). Also true for a 205: its head states
     /// a length, which is always 0.
     pub(crate) fn allows_body(&self) -> bool {
-        !matches!(self.status, 100..=199 | 204 | 304)
+        self.status == 200 || !matches!(self.status, 100..=199 | 204 | 304)
     }
 
     /// Returns whether a response of this status has no content, whatever body is set (RFC 9110 §15.3.6 for 205).
@@ -510,20 +529,6 @@ const CONTENT_FIELDS: [&str; 10] = [
 
 /// Number of bytes to reserve for the status line and for the fields that the server adds.
 const HEAD_ROOM: usize = 256;
-
-/// Returns whether the media type is `text/event-stream`. Parameters and case do not matter (RFC 9110 §8.3.1).
-fn is_event_stream(content_type: &[u8]) -> bool {
-    const NAME: &[u8] = b"text/event-stream";
-    content_type
-        .trim_ascii_start()
-        .split_at_checked(NAME.len())
-        // This comparison of one letter, the last of the name, rules out nearly all other types.
-        .filter(|(name, _)| name.last().is_some_and(|last| last | 0x20 == b'm'))
-        .is_some_and(|(name, rest)| {
-            name.eq_ignore_ascii_case(NAME)
-                && matches!(rest.trim_ascii_start().first(), None | Some(b';'))
-        })
-}
 
 fn is_framing(name: &str) -> bool {
     name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding")

@@ -37,6 +37,8 @@ pub(crate) struct Hook {
     /// The known methods that all method guards accept, as bits of [`bit`]. (A guard is a check that a request must
     /// pass before the hook runs.)
     methods: u16,
+    /// True if all guards are method guards.
+    has_only_methods: bool,
     /// The CORS policy of the endpoint (a path at which clients connect to the channels of their session). `None` if
     /// the hook does not belong to an endpoint.
     pub(crate) cors: Option<Arc<RouteCors>>,
@@ -73,6 +75,7 @@ impl Hook {
             is_part: false,
             guards,
             methods: u16::MAX,
+            has_only_methods: true,
             cors: None,
             wraps: Vec::new(),
             chain: 0,
@@ -91,6 +94,8 @@ impl Hook {
         for guard in &hook.guards {
             if let GuardKind::Method(names) = guard.kind {
                 hook.methods &= methods_of(names);
+            } else {
+                hook.has_only_methods = false;
             }
         }
         hook
@@ -155,7 +160,16 @@ impl Hook {
     }
 
     /// Returns the first guard that declines this request. Returns `None` if all guards accept it.
+    #[inline]
     pub(crate) fn declined(&self, ctx: &Context) -> Option<GuardKind> {
+        let method = bit(ctx.get_request().get_method());
+        match self.has_only_methods && self.methods & method != 0 {
+            true => None,
+            false => self.declining_guard(ctx),
+        }
+    }
+
+    fn declining_guard(&self, ctx: &Context) -> Option<GuardKind> {
         self.guards
             .iter()
             .find(|guard| {
@@ -491,23 +505,40 @@ impl App {
 
     /// Finds the handler of a request. Sets the parameters and the CORS fields in the context.
     pub(crate) fn route(&self, ctx: &mut Context) -> Routed<'_> {
-        match self.find(ctx) {
-            Ok((hook, params)) => {
-                ctx.chain = hook.chain;
-                ctx.set_route_params(params);
-                if let Some(cors) = &hook.cors {
-                    ctx.decide_cors(cors);
-                }
-                Routed::To(hook)
+        let found = self.routes.find(ctx.get_request().routing_path());
+        let accepted = found.as_ref().and_then(|found| {
+            let mut routes = found.routes().iter();
+            let route = routes.find(|route| route.value().declined(ctx).is_none())?;
+            let params = found.params(route);
+            Some((
+                route.value(),
+                (!params.is_empty()).then(|| RouteParams::decoded(params.iter())),
+            ))
+        });
+        let Some((hook, params)) = accepted else {
+            return self.unrouted(ctx);
+        };
+        drop(found);
+        ctx.chain = hook.chain;
+        if let Some(params) = params {
+            ctx.set_route_params(params);
+        }
+        if let Some(cors) = &hook.cors {
+            ctx.decide_cors(cors);
+        }
+        Routed::To(hook)
+    }
+
+    /// Decides about a request that no handler has accepted.
+    #[inline(never)]
+    fn unrouted(&self, ctx: &mut Context) -> Routed<'_> {
+        match (self.decline(ctx), &self.fallback) {
+            (Routed::NotFound, Some(hook)) => Routed::To(hook),
+            (Routed::NotFound, None) => {
+                ctx.chain = self.chains.of_path(ctx.get_request().routing_path());
+                Routed::NotFound
             }
-            Err(Routed::NotFound) => match &self.fallback {
-                Some(hook) => Routed::To(hook),
-                None => {
-                    ctx.chain = self.chains.of_path(ctx.get_request().routing_path());
-                    Routed::NotFound
-                }
-            },
-            Err(routed) => {
+            (routed, _) => {
                 let found = self.routes.find(ctx.get_request().routing_path());
                 let first = found.and_then(|found| found.routes().first());
                 ctx.chain = first.map_or(0, |route| route.value().scope);
@@ -528,35 +559,28 @@ impl App {
             .find_map(|(route, _)| route.value().cors.as_deref())
     }
 
-    fn find(&self, ctx: &Context) -> Result<(&Hook, RouteParams), Routed<'_>> {
+    /// Returns why no handler has accepted a request.
+    fn decline(&self, ctx: &Context) -> Routed<'_> {
         let Some(found) = self.routes.find(ctx.get_request().routing_path()) else {
-            return Err(Routed::NotFound);
+            return Routed::NotFound;
         };
         let mut furthest: Option<GuardKind> = None;
-        // `None` until a handler declines the method: nearly no request needs the set, and dropping even an empty set
-        // takes some steps.
-        let mut allowed: Option<BTreeSet<&'static str>> = None;
-        for (route, params) in found.iter() {
-            let hook = route.value();
+        let mut allowed = BTreeSet::new();
+        for hook in found.routes().iter().map(Route::value) {
             let Some(kind) = hook.declined(ctx) else {
-                let mut values = RouteParams::default();
-                for (name, value) in params.iter() {
-                    values.push(name, crate::http::decode_param(value));
-                }
-                return Ok((hook, values));
+                continue;
             };
             if let GuardKind::Method(_) = kind {
-                let methods = hook.methods().unwrap_or_default();
-                allowed.get_or_insert_default().extend(methods);
+                allowed.extend(hook.methods().unwrap_or_default());
             }
             if furthest.is_none_or(|known| known.rank() < kind.rank()) {
                 furthest = Some(kind);
             }
         }
-        Err(match furthest {
-            Some(kind) => Routed::Declined(kind, allowed.unwrap_or_default()),
+        match furthest {
+            Some(kind) => Routed::Declined(kind, allowed),
             None => Routed::NotFound,
-        })
+        }
     }
 }
 

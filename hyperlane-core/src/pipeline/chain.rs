@@ -120,7 +120,10 @@ impl Lists {
 /// The chains of a server: first one per scope, then those of routes with middleware of their own.
 #[derive(Default)]
 pub(crate) struct Chains {
-    all: Vec<Chain>,
+    /// The chain of the server itself. Its index is 0.
+    own: Chain,
+    /// The other chains, whose indices begin at 1.
+    scoped: Vec<Chain>,
     /// The chain of a request that no route accepts, by the prefixes of the scopes.
     by_path: RouteTable<u16>,
 }
@@ -131,7 +134,10 @@ impl Chains {
         let mut chains = Self::default();
         for (id, lists) in lists.into_iter().enumerate() {
             let scope = scopes.get(id).cloned().unwrap_or_default();
-            let outer = chains.all.get(scope.outer).cloned().unwrap_or_default();
+            let outer = match id {
+                0 => Chain::default(),
+                _ => chains.get(index_of(scope.outer)?).clone(),
+            };
             let own = in_order("middleware", lists.wraps);
             let own = own.into_iter().flat_map(|hook| hook.wraps);
             let around = outer.wraps.iter().cloned();
@@ -154,6 +160,10 @@ impl Chains {
                 wraps: wraps.collect(),
                 errors: scope.errors.or(outer.errors),
             };
+            if id == 0 {
+                chains.own = chain;
+                continue;
+            }
             let index = chains.push(chain)?;
             if !scope.prefix.is_empty() {
                 // Of two scopes with one prefix, the first one has the requests without a route. An invalid prefix is
@@ -167,28 +177,28 @@ impl Chains {
     }
 
     fn push(&mut self, chain: Chain) -> Result<u16, ServerError> {
-        let index = u16::try_from(self.all.len()).map_err(|_| TooManyChains)?;
-        self.all.push(chain);
-        Ok(index)
+        self.scoped.push(chain);
+        index_of(self.scoped.len())
     }
 
     /// Returns the index of the chain for a route of a scope. `wraps` is the middleware of this route alone.
     pub(super) fn of_route(&mut self, scope: ScopeId, wraps: &[Wrap]) -> Result<u16, ServerError> {
         if wraps.is_empty() {
-            return u16::try_from(scope).map_err(|_| TooManyChains);
+            return index_of(scope);
         }
-        let mut chain = self
-            .get(u16::try_from(scope).map_err(|_| TooManyChains)?)
-            .clone();
+        let mut chain = self.get(index_of(scope)?).clone();
         chain.wraps = chain.wraps.iter().chain(wraps).cloned().collect();
         self.push(chain)
     }
 
     /// Returns a chain. Returns that of the server itself for an index that does not exist.
+    #[inline]
     pub(crate) fn get(&self, index: u16) -> &Chain {
-        static NONE: std::sync::LazyLock<Chain> = std::sync::LazyLock::new(Chain::default);
-        let chain = self.all.get(usize::from(index));
-        chain.or(self.all.first()).unwrap_or(&NONE)
+        // Most requests are in no scope.
+        match usize::from(index).checked_sub(1) {
+            None => &self.own,
+            Some(place) => self.scoped.get(place).unwrap_or(&self.own),
+        }
     }
 
     /// Returns the index of the chain for a request that no route accepts: the chain of the deepest scope whose prefix
@@ -200,8 +210,12 @@ impl Chains {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Chain> {
-        self.all.iter()
+        std::iter::once(&self.own).chain(&self.scoped)
     }
+}
+
+fn index_of(place: usize) -> Result<u16, ServerError> {
+    u16::try_from(place).map_err(|_| TooManyChains)
 }
 
 fn joined(first: &[Hook], second: &[Hook]) -> Arc<[Hook]> {

@@ -67,7 +67,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 let read = stream.exchange.next_head(ctx.get_mut_request()).await;
                 let read = read.inspect_err(|error| {
                     let is_answered = !error.is_disconnect()
-                        && *error != RequestError::Head(HeadError::TlsOnPlainPort);
+                        && **error != RequestError::Head(HeadError::TlsOnPlainPort);
                     if is_answered {
                         observe(&mut stream, &app.unrouted, None);
                     }
@@ -77,28 +77,30 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     begin(&mut stream, &mut ctx, &app, head, &mut route)
                 });
                 // This future and this error are on the heap, because most connections need neither of them.
-                let started = match started.map_err(Box::new) {
+                let started = match started {
                     Ok(true) if !ctx.may_have_session_to_load() => Ok(true),
                     Ok(is_ready) => make_ready(&mut stream, &mut ctx, !is_ready)
                         .await
                         .map_err(Box::new),
                     error => error,
                 };
-                match started.map_err(|error| *error) {
+                match started {
                     Ok(_) => Step::RequestMiddleware(0),
-                    Err(RequestError::ConnectionClosed) => return Ending::Idle,
-                    Err(error) if error.is_disconnect() => return Ending::Abort,
-                    Err(RequestError::Head(HeadError::TlsOnPlainPort)) => {
-                        // A TLS client cannot read a response in plain text.
-                        log_tls(&stream);
-                        return Ending::Http;
-                    }
-                    Err(error) => {
-                        has_refused = true;
-                        ctx.refuse(error);
-                        report(&stream, &mut ctx, route, None);
-                        Step::RequestError(0)
-                    }
+                    Err(error) => match *error {
+                        RequestError::ConnectionClosed => return Ending::Idle,
+                        error if error.is_disconnect() => return Ending::Abort,
+                        RequestError::Head(HeadError::TlsOnPlainPort) => {
+                            // A TLS client cannot read a response in plain text.
+                            log_tls(&stream);
+                            return Ending::Http;
+                        }
+                        error => {
+                            has_refused = true;
+                            ctx.refuse(error);
+                            report(&stream, &mut ctx, route, None);
+                            Step::RequestError(0)
+                        }
+                    },
                 }
             };
             loop {
@@ -371,9 +373,9 @@ fn begin<'a>(
     app: &'a App,
     head: BodyHead,
     route: &mut Option<&'a Hook>,
-) -> Result<bool, RequestError> {
+) -> Result<bool, Box<RequestError>> {
     if let Err(refused) = stream.exchange.check_host(ctx.get_request()) {
-        return Err(misdirected(stream, ctx, app, head, refused));
+        return Err(Box::new(misdirected(stream, ctx, app, head, refused)));
     }
     let plan = match app.route(ctx) {
         Routed::To(hook) => {
@@ -391,13 +393,16 @@ fn begin<'a>(
     };
     let label = route.map_or(&app.unrouted, |hook| &hook.label);
     observe(stream, label, Some(ctx.get_request()));
+    if head.is_empty() {
+        return Ok(true);
+    }
     let started = stream
         .exchange
         .start_body(ctx.get_mut_request(), head, plan);
     if let Some(incoming) = stream.exchange.incoming() {
         ctx.set_incoming(incoming);
     }
-    started
+    started.map_err(Box::new)
 }
 
 // The following helpers are plain functions, not async blocks in `serve`. Otherwise `serve` would keep space for each
@@ -464,7 +469,7 @@ fn save_session<'a>(
 }
 
 /// Begins the record of a request if there is an observer. `request` is `None` if the head was refused.
-#[inline]
+#[inline(always)]
 pub(super) fn observe(stream: &mut Stream, label: &Arc<RouteLabel>, request: Option<&Request>) {
     if observe::is_enabled(&stream.connection().env.metrics) {
         let connection = stream.connection().clone();

@@ -10,6 +10,7 @@ pub(crate) mod fetch;
 pub mod forwarded;
 pub mod head;
 pub mod host;
+pub(crate) mod marks;
 pub mod origin;
 pub(crate) mod status;
 pub(crate) mod title_case;
