@@ -188,7 +188,7 @@ impl Stream {
         poll_fn(|cx| self.connection().poll_message(cx))
             .await
             .map(RequestBody::from_message)
-            .map_err(|end| match end {
+            .map_err(|end| match *end {
                 WsEnd::Closed(frame) => RequestError::WebSocketClosed(frame),
                 WsEnd::Violation(error) => RequestError::WebSocketProtocol(error),
                 WsEnd::Lost => RequestError::ClientDisconnected,
