@@ -156,7 +156,7 @@ impl Stream {
     ) -> Result<(), RequestError> {
         let head = self.exchange.next_head(request).await?;
         if let Err(refused) = self.exchange.check_host(request) {
-            self.exchange.closes = true;
+            self.exchange.wire.closes = true;
             return Err(refused.into());
         }
         if !self
@@ -259,7 +259,7 @@ impl Stream {
         if let Err(error) = result {
             let peer = self.connection().peer();
             tracing::debug!(%peer, %error, "send failed: connection closed");
-            self.exchange.closes = true;
+            self.exchange.wire.closes = true;
         }
     }
 
@@ -287,19 +287,19 @@ impl Stream {
 
     /// Returns whether the connection closes after this request.
     pub fn get_closed(&self) -> bool {
-        self.exchange.closes
+        self.exchange.wire.closes
     }
 
     /// Sets whether the connection closes after this request. A WebSocket is closed with a Close frame.
     pub fn set_closed(&mut self, closed: bool) -> &mut Self {
-        self.exchange.closes = closed;
+        self.exchange.wire.closes = closed;
         self
     }
 
     /// Returns whether another request may follow. `client_keeps_alive` says whether the client keeps the connection
     /// open.
     pub fn is_keep_alive(&self, client_keeps_alive: bool) -> bool {
-        client_keeps_alive && !self.exchange.closes && self.connection().lane.is_open()
+        client_keeps_alive && !self.exchange.wire.closes && self.connection().lane.is_open()
     }
 }
 

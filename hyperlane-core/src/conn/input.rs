@@ -14,12 +14,13 @@ use super::{
     buffer::ReadBuffer, cork, handshake::Handshake, lifecycle::Transport, link::Link,
     transport::Reader, wakers::Wakers, websocket::WsInput,
 };
-use crate::{env::timers::Tick, wire::WireFormat};
+use crate::{env::timers::Tick, proto::http::head::HeadScanner, wire::WireFormat};
 
 /// The protocol of the bytes that come in.
 pub(crate) enum Mode {
-    /// HTTP requests. The connection only buffers the bytes. [`Exchange`](crate::exchange::Exchange) parses them.
-    Http,
+    /// HTTP requests. The connection only buffers the bytes. [`Exchange`](crate::exchange::Exchange) parses them. The
+    /// scanner is the one of a head that arrives in pieces. It is `None` while no piece has arrived.
+    Http(Option<Box<HeadScanner>>),
     /// HTTP, with an accepted WebSocket handshake whose 101 was not sent yet.
     Handshake(Box<Handshake>),
     /// WebSocket frames. The connection decodes them.
@@ -77,7 +78,7 @@ impl Input {
         Self {
             reader,
             buffer: ReadBuffer::default(),
-            mode: Mode::Http,
+            mode: Mode::Http(None),
             wait: Wait::Head,
             wait_since: now,
             timed_out: false,
@@ -282,12 +283,12 @@ impl Link {
                     }
                 }
                 Mode::Discard => input.buffer.discard(),
-                Mode::Http | Mode::Handshake(_) => {}
+                Mode::Http(_) | Mode::Handshake(_) => {}
             }
             let before = input.buffer.len();
             match input.poll_fill(self, limit) {
                 Poll::Ready(Fill::Bytes) => {
-                    if matches!(input.mode, Mode::Http | Mode::Handshake(_))
+                    if matches!(input.mode, Mode::Http(_) | Mode::Handshake(_))
                         && input.buffer.len() > before
                     {
                         input.wake_readers();

@@ -31,8 +31,9 @@ pub(crate) enum Answer {
     Accepted,
     /// Response middleware works on the head of an event stream.
     Opening,
-    /// The program writes the response as raw bytes, and the tracker parses them.
-    Raw(ResponseTracker),
+    /// The program writes the response as raw bytes, and the tracker parses them. Boxed, because every idle connection
+    /// has an `Answer`.
+    Raw(Box<ResponseTracker>),
     /// A response was sent completely.
     Typed { closes: bool },
     /// The head of a response was sent, and its body is incomplete.
@@ -132,7 +133,7 @@ mod tests {
     fn raw(bytes: &[u8]) -> Answer {
         let mut tracker = ResponseTracker::default();
         tracker.track(bytes);
-        Answer::Raw(tracker)
+        Answer::Raw(Box::new(tracker))
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::body::BodyHead;
 use crate::{
     conn::{
         handshake::Handshake,
-        input::{Fill, Input, Wait},
+        input::{Fill, Input, Mode, Wait},
         link::Link,
         send::{Limit, Order, Payload},
     },
@@ -37,7 +37,7 @@ use crate::{
     http::{Added, Framing, Head, Headers, HttpVersion, Request},
     proto::http::{
         chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
-        head::{self, HeadScanner, HeadStorage},
+        head::{self, HeadStorage},
         write::LINE_END,
     },
     wire::WireFormat,
@@ -81,8 +81,9 @@ pub(super) enum HeadRead {
 
 pub(crate) struct Http1 {
     connection: Arc<Link>,
-    scanner: HeadScanner,
     pub(crate) facts: Facts,
+    /// The connection closes after this request.
+    pub(crate) closes: bool,
     /// Number of requests so far. The count stops at 2.
     request_count: u8,
     /// A request was read before the previous one was answered, so the client cannot tell which request an answer is
@@ -96,8 +97,8 @@ impl Http1 {
     pub(super) fn new(connection: Arc<Link>) -> Self {
         Self {
             connection,
-            scanner: HeadScanner::default(),
             facts: Facts::default(),
+            closes: false,
             request_count: 0,
             has_skipped_answer: false,
             is_reading: false,
@@ -123,7 +124,6 @@ impl Http1 {
     /// Prepares to read the next head.
     pub(super) fn begin_reading(&mut self) {
         self.is_reading = true;
-        self.scanner.reset();
     }
 
     /// Waits for the head of the next request.
@@ -132,18 +132,13 @@ impl Http1 {
         request: &mut Request,
         cx: &mut TaskContext<'_>,
     ) -> Poll<HeadRead> {
-        let Self {
-            connection,
-            scanner,
-            ..
-        } = self;
-        let link = &**connection;
+        let link = &*self.connection;
         let is_first = self.request_count == 0;
         // One lock for the whole poll: a lock per step would cost more than the steps.
         let mut input = link.lock_input();
         let read = loop {
             let taken = STORAGE
-                .with_borrow_mut(|storage| take_head(link, scanner, &mut input, request, storage));
+                .with_borrow_mut(|storage| take_head(link, &mut input, request, storage));
             match taken {
                 Ok(Some(taken)) => {
                     self.facts = taken.facts;
@@ -361,7 +356,6 @@ struct Taken {
 /// error means that the bytes are no request. The inner error refuses a request that was read.
 fn take_head(
     link: &Link,
-    scanner: &mut HeadScanner,
     input: &mut Input,
     request: &mut Request,
     storage: &mut HeadStorage,
@@ -373,18 +367,34 @@ fn take_head(
         input.buffer.consume(LINE_END.len());
     }
     let bytes = input.buffer.unread();
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let mut unused = None;
+    let scanner = match &mut input.mode {
+        Mode::Http(scanner) => scanner,
+        _ => &mut unused,
+    };
     // Nearly every head arrives whole, and one pass reads it. The scanner keeps its place in a head that arrives in
     // pieces.
-    let whole = match scanner.is_fresh() {
+    let whole = match scanner.as_ref().is_none_or(|scanner| scanner.is_fresh()) {
         true => head::parse_first(bytes, limits, storage)?,
         false => None,
     };
     let head = match whole {
         Some(head) => head,
-        None => match scanner.scan(bytes, limits)? {
-            Some(length) => head::parse(bytes.get(..length).unwrap_or_default(), limits, storage)?,
-            None => return Ok(None),
-        },
+        None => {
+            let length = scanner.get_or_insert_default().scan(bytes, limits);
+            if length != Ok(None) {
+                *scanner = None;
+            }
+            match length? {
+                Some(length) => {
+                    head::parse(bytes.get(..length).unwrap_or_default(), limits, storage)?
+                }
+                None => return Ok(None),
+            }
+        }
     };
     let length = head.length;
     let facts = Facts {

@@ -28,12 +28,57 @@ use crate::{
 /// exception is response middleware: its index is in the context, because a hook may run response middleware early.
 #[derive(Clone, Copy)]
 enum Step {
-    RequestMiddleware(u32),
+    RequestMiddleware(u16),
     Route,
+    /// The hook of the route runs. Response middleware is next.
+    InRoute,
     ResponseMiddleware,
-    TaskPanic(u32),
-    RequestError(u32),
+    TaskPanic(u16),
+    RequestError(u16),
     Done,
+}
+
+impl Step {
+    /// Returns whether this step runs the hook of the route.
+    fn is_route(self) -> bool {
+        matches!(self, Self::InRoute)
+    }
+
+    /// Returns whether this step runs response middleware.
+    fn is_response(self) -> bool {
+        matches!(self, Self::ResponseMiddleware)
+    }
+
+    /// Returns whether this step runs the hooks for errors or panics.
+    fn is_error(self) -> bool {
+        matches!(self, Self::RequestError(_) | Self::TaskPanic(_))
+    }
+}
+
+/// Facts about a request that the pipeline collects. They are bits of one byte, because every idle connection holds
+/// them.
+#[derive(Clone, Copy, Default)]
+struct Facts(u8);
+
+impl Facts {
+    /// The request was parsed. Response middleware runs only in this case.
+    const PARSED: u8 = 1;
+    /// The error hooks have run. They run at most once per request.
+    const REFUSED: u8 = 2;
+    /// The panic hooks have run. They run at most once per request.
+    const PANICKED: u8 = 4;
+    /// A hook has rejected the request.
+    const REJECTED: u8 = 8;
+    /// A hook has failed after the answer had begun.
+    const FAILED: u8 = 16;
+
+    fn has(self, fact: u8) -> bool {
+        self.0 & fact != 0
+    }
+
+    fn set(&mut self, fact: u8) {
+        self.0 |= fact;
+    }
 }
 
 /// Serves a connection until it ends.
@@ -44,23 +89,18 @@ enum Step {
     reason = "every connection holds it, and an `async fn` holds its arguments twice"
 )]
 pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output = Ending> + Send {
+    let mut ctx = Context::new(app.program.clone(), connection.clone());
+    let mut stream = Stream::new(connection);
     async move {
-        if connection.facts.via == Via::Balancer && !Box::pin(read_proxy_header(&connection)).await
+        if stream.connection().facts.via == Via::Balancer
+            && !Box::pin(read_proxy_header(stream.connection())).await
         {
             return Ending::Abort;
         }
-        let mut ctx = Context::new(app.program.clone(), connection.clone());
-        let mut stream = Stream::new(connection);
         loop {
             ctx.reset();
             let mut route = None;
-            let mut rejected = false;
-            let mut failed = false;
-            // Response middleware runs only after a request was parsed.
-            let mut is_parsed = false;
-            // The error hooks and the panic hooks run at most once per request.
-            let mut has_refused = false;
-            let mut has_panicked = false;
+            let mut facts = Facts::default();
             // The values of this scope take no space while the hooks run.
             let mut step = {
                 let read = stream.exchange.next_head(ctx.get_mut_request()).await;
@@ -72,7 +112,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     }
                 });
                 let started = read.and_then(|head| {
-                    is_parsed = true;
+                    facts.set(Facts::PARSED);
                     begin(&mut stream, &mut ctx, &app, head, &mut route)
                 });
                 // This future and this error are on the heap, because most connections need neither of them.
@@ -93,7 +133,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                         return Ending::Http;
                     }
                     Err(error) => {
-                        has_refused = true;
+                        facts.set(Facts::REFUSED);
                         refuse(&mut ctx, error);
                         report(&stream, &mut ctx, route, None);
                         Step::RequestError(0)
@@ -102,9 +142,9 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
             };
             loop {
                 let hook = match step {
-                    Step::RequestMiddleware(at) => match app.request_middleware.get(at as usize) {
+                    Step::RequestMiddleware(at) => match app.request_middleware.get(usize::from(at)) {
                         Some(hook) => {
-                            step = Step::RequestMiddleware(at + 1);
+                            step = Step::RequestMiddleware(at.saturating_add(1));
                             hook
                         }
                         None => {
@@ -113,16 +153,17 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                         }
                     },
                     Step::Route => {
-                        step = Step::ResponseMiddleware;
                         let Some(hook) = route else {
+                            step = Step::ResponseMiddleware;
                             if let Err(error) = ctx.answer_preflight() {
                                 refuse(&mut ctx, error);
                                 let _ = report(&stream, &mut ctx, route, None);
-                                has_refused = true;
+                                facts.set(Facts::REFUSED);
                                 step = Step::RequestError(0);
                             }
                             continue;
                         };
+                        step = Step::InRoute;
                         ctx.save_response();
                         ctx.stage = Stage::Route;
                         hook
@@ -132,7 +173,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                         match app.response_middleware.get(usize::from(at)) {
                             // A request that became a WebSocket has no response any more.
                             Some(hook)
-                                if is_parsed
+                                if facts.has(Facts::PARSED)
                                     && stream.exchange.progress() != Progress::Switched =>
                             {
                                 ctx.response_middleware_at = at.saturating_add(1);
@@ -141,9 +182,9 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             _ => break,
                         }
                     }
-                    Step::TaskPanic(at) => match app.task_panic.get(at as usize) {
+                    Step::TaskPanic(at) => match app.task_panic.get(usize::from(at)) {
                         Some(hook) => {
-                            step = Step::TaskPanic(at + 1);
+                            step = Step::TaskPanic(at.saturating_add(1));
                             hook
                         }
                         None => {
@@ -151,9 +192,9 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             continue;
                         }
                     },
-                    Step::RequestError(at) => match app.request_error.get(at as usize) {
+                    Step::RequestError(at) => match app.request_error.get(usize::from(at)) {
                         Some(hook) => {
-                            step = Step::RequestError(at + 1);
+                            step = Step::RequestError(at.saturating_add(1));
                             hook
                         }
                         None => {
@@ -161,20 +202,23 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             continue;
                         }
                     },
-                    Step::Done => break,
+                    Step::InRoute | Step::Done => break,
                 };
-                let is_route = ctx.stage == Stage::Route;
                 // The router has already checked the guards of the route. Guards are the conditions on a request under
                 // which a hook runs.
-                if !is_route && hook.declined(&ctx).is_some() {
+                if !step.is_route() && hook.declined(&ctx).is_some() {
                     continue;
                 }
-                let is_response = matches!(step, Step::ResponseMiddleware) && !is_route;
-                let is_error = matches!(step, Step::RequestError(_) | Step::TaskPanic(_));
                 // A shutdown ends a hook that could still answer a WebSocket handshake. When response middleware and
                 // error hooks run, the answer is already decided, so a shutdown lets these hooks run to their end.
-                let may_answer_handshake = !is_response && !is_error;
+                let may_answer_handshake = !step.is_response() && !step.is_error();
                 let outcome = start(hook, &mut stream, &mut ctx, may_answer_handshake).await;
+                // These values are set after the await, because each value before it would take space in the future.
+                let (is_route, is_response) = (step.is_route(), step.is_response());
+                let is_error = step.is_error();
+                if is_route {
+                    step = Step::ResponseMiddleware;
+                }
                 if let Step::RequestMiddleware(_) = step
                     && let Outcome::Done(Status::Reject) | Outcome::Refused(_) = outcome
                     && ctx.is_preflight()
@@ -210,13 +254,13 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             stream.connection().lane.handles.set_kept_open(false);
                             let has_begun = has_begun(&stream);
                             if has_begun {
-                                failed = true;
+                                facts.set(Facts::FAILED);
                                 ctx.set_end_reason(public);
                             }
                             match refusal {
                                 // The error has already set the response, but error hooks may replace it.
-                                Some(error) if is_route && !has_refused && !has_begun => {
-                                    has_refused = true;
+                                Some(error) if is_route && !facts.has(Facts::REFUSED) && !has_begun => {
+                                    facts.set(Facts::REFUSED);
                                     ctx.set_request_error(error);
                                     step = Step::RequestError(0);
                                 }
@@ -227,7 +271,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                         if status == Status::Continue {
                             continue;
                         }
-                        rejected = true;
+                        facts.set(Facts::REJECTED);
                         step = match is_response {
                             true => Step::Done,
                             false => Step::ResponseMiddleware,
@@ -256,31 +300,31 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             tracing::error!(%method, route, hook = hook.name, place = %hook.place, "panic: {data}");
                         });
                         if has_begun(&stream) {
-                            failed = true;
+                            facts.set(Facts::FAILED);
                             ctx.set_end_reason(HttpStatus::phrase(500).into());
                         }
                         ctx.roll_back();
                         describe(ctx.get_mut_response(), 500);
                         ctx.set_task_panic(data);
-                        step = match has_panicked {
+                        step = match facts.has(Facts::PANICKED) {
                             true => Step::ResponseMiddleware,
                             false => Step::TaskPanic(0),
                         };
-                        has_panicked = true;
+                        facts.set(Facts::PANICKED);
                         continue;
                     }
                 };
                 refuse(&mut ctx, refusal);
                 let error = report(&stream, &mut ctx, route, Some(hook.name));
                 if let Some((public, _)) = error.filter(|_| has_begun(&stream)) {
-                    failed = true;
+                    facts.set(Facts::FAILED);
                     ctx.set_end_reason(public);
                 }
-                step = match has_refused {
+                step = match facts.has(Facts::REFUSED) {
                     true => Step::ResponseMiddleware,
                     false => Step::RequestError(0),
                 };
-                has_refused = true;
+                facts.set(Facts::REFUSED);
             }
             if ctx.has_session_to_save() {
                 save_session(&mut stream, &mut ctx).await;
@@ -303,7 +347,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 Progress::Switched => {
                     stream.exchange.finish_switching();
                     stream.connection().released().await;
-                    let code = match (failed, rejected) {
+                    let code = match (facts.has(Facts::FAILED), facts.has(Facts::REJECTED)) {
                         (true, _) => CloseCode::INTERNAL_ERROR,
                         (false, true) => CloseCode::POLICY_VIOLATION,
                         (false, false) => CloseCode::NORMAL,
@@ -312,7 +356,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 }
                 Progress::Whole => {}
                 Progress::Partial => return Ending::Abort,
-                Progress::Open if failed => return Ending::Abort,
+                Progress::Open if facts.has(Facts::FAILED) => return Ending::Abort,
                 Progress::Open | Progress::Last => {
                     stream.connection().released().await;
                     stream.exchange.end_events();

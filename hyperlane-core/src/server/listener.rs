@@ -229,11 +229,15 @@ impl Listener {
                     // The loop takes a permit for the connection. The loop waits here only if other listeners have
                     // taken all free permits in the meantime.
                     let permit = match permits.clone().try_acquire_owned() {
-                        Ok(permit) => Some(permit),
+                        Ok(permit) => permit,
                         Err(_) => tokio::select! {
                             biased;
                             _ = stop.wait_for(|stop| *stop) => return,
-                            permit = permits.clone().acquire_owned() => permit.ok(),
+                            permit = permits.clone().acquire_owned() => match permit {
+                                Ok(permit) => permit,
+                                // Not reached: the semaphore is never closed.
+                                Err(_) => return,
+                            },
                         },
                     };
                     if connections.env.admit(accepted.peer) {
