@@ -128,7 +128,7 @@ impl Exchange {
                 let host = request.get_host();
                 connection
                     .env
-                    .check_host(host, connection.facts.via, connection.peer())
+                    .check_host(host, connection.facts.via(), connection.peer())
             }
         }
     }

@@ -14,7 +14,11 @@ use super::{
     buffer::ReadBuffer, cork, handshake::Handshake, lifecycle::Transport, link::Link,
     transport::Reader, wakers::Wakers, websocket::WsInput,
 };
-use crate::{env::timers::Tick, proto::http::head::HeadScanner, wire::WireFormat};
+use crate::{
+    env::timers::{MaybeTick, Tick},
+    proto::http::head::HeadScanner,
+    wire::WireFormat,
+};
 
 /// The protocol of the bytes that come in.
 pub(crate) enum Mode {
@@ -66,8 +70,10 @@ pub(crate) struct Input {
     pub(crate) wait_since: Tick,
     pub(crate) timed_out: bool,
     pub(crate) last_received: Tick,
-    /// Tick at which the task closes the transport at the latest; `None` before the connection begins to close.
-    pub(crate) close_by: Option<Tick>,
+    /// Tick at which the task closes the transport at the latest; none before the connection begins to close.
+    pub(crate) close_by: MaybeTick,
+    /// Tick at which the task drops the handler's side if it still runs then; none until the peer is gone.
+    pub(super) abandon_at: MaybeTick,
     /// The wakers of futures that wait for input. Most of these futures belong to other tasks. A future inside the
     /// connection's task is listed only if it is polled with another waker than the waker of the task.
     pub(super) readers: Wakers,
@@ -83,7 +89,8 @@ impl Input {
             wait_since: now,
             timed_out: false,
             last_received: now,
-            close_by: None,
+            close_by: MaybeTick::NONE,
+            abandon_at: MaybeTick::NONE,
             readers: Wakers::default(),
         }
     }

@@ -13,7 +13,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -21,7 +21,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 
 use super::{cork, driver::signals, end::Ending, lifecycle::Transport, link::Link};
-use crate::{env::timers::Tick, observe::connection_span};
+use crate::observe::connection_span;
 
 pin_project_lite::pin_project! {
     /// Drives one connection. `F` is the future of the handler's side.
@@ -31,10 +31,6 @@ pin_project_lite::pin_project! {
         #[pin]
         inner: F,
         guard: ConnectionGuard,
-        // True after the end of `inner`.
-        is_inner_done: bool,
-        // Tick at which the task drops the handler's side if it still runs then; `u32::MAX` until the peer is gone.
-        abandon_at: Tick,
     }
 }
 
@@ -70,16 +66,10 @@ impl Drop for ConnectionGuard {
 }
 
 impl<F> ConnectionTask<F> {
-    pub(crate) fn new(
-        connection: Arc<Link>,
-        permit: OwnedSemaphorePermit,
-        inner: F,
-    ) -> Self {
+    pub(crate) fn new(connection: Arc<Link>, permit: OwnedSemaphorePermit, inner: F) -> Self {
         Self {
             inner,
             guard: ConnectionGuard::new(connection, permit),
-            is_inner_done: false,
-            abandon_at: Tick(u32::MAX),
         }
     }
 }
@@ -90,6 +80,7 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let connection = &this.guard.connection;
+        let is_done = || connection.lane.is_handler_done.load(Ordering::Relaxed);
         let _entered = this.guard.span.as_deref().map(Span::enter);
         let signals = connection.driver.begin_poll(cx);
         let polling = cork::enter(connection);
@@ -99,10 +90,13 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
         if connection.lane.has_backlog() {
             let _ = connection.poll_flush(cx);
         }
-        if !*this.is_inner_done
+        if !is_done()
             && let Poll::Ready(ending) = this.inner.poll(cx)
         {
-            *this.is_inner_done = true;
+            connection
+                .lane
+                .is_handler_done
+                .store(true, Ordering::Relaxed);
             connection.lane().flush();
             connection.finish(ending);
         }
@@ -130,27 +124,29 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
             return Poll::Pending;
         }
         connection.set_gone();
-        if *this.is_inner_done {
+        if is_done() {
             return Poll::Ready(());
         }
         // The peer is gone. The handler has `handler_linger` to clean up.
         let now = connection.now();
-        if this.abandon_at.0 == u32::MAX {
-            *this.abandon_at = now.after(connection.env.config.handler_linger);
-            connection.arm(*this.abandon_at);
+        let abandon_at = connection.lock_input().abandon_at.get();
+        let Some(abandon_at) = abandon_at else {
+            let at = now.after(connection.env.config.handler_linger);
+            connection.lock_input().abandon_at.set(at);
+            connection.arm(at);
             // The handler may wait for the end of the connection, which has just been reached. One more poll lets it
             // notice.
             cx.waker().wake_by_ref();
             return Poll::Pending;
-        }
-        let is_late = now >= *this.abandon_at
+        };
+        let is_late = now >= abandon_at
             || connection.env.is_shutting_down() && connection.driver.is_end_ignored();
         if is_late {
             // The end of the task drops `inner`.
             tracing::debug!(peer = %connection.peer(), "handler dropped: its client had disconnected");
             return Poll::Ready(());
         }
-        connection.arm(*this.abandon_at);
+        connection.arm(abandon_at);
         Poll::Pending
     }
 }

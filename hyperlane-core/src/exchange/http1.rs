@@ -137,8 +137,8 @@ impl Http1 {
         // One lock for the whole poll: a lock per step would cost more than the steps.
         let mut input = link.lock_input();
         let read = loop {
-            let taken = STORAGE
-                .with_borrow_mut(|storage| take_head(link, &mut input, request, storage));
+            let taken =
+                STORAGE.with_borrow_mut(|storage| take_head(link, &mut input, request, storage));
             match taken {
                 Ok(Some(taken)) => {
                     self.facts = taken.facts;

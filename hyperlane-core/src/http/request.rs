@@ -9,11 +9,11 @@ use serde::de::DeserializeOwned;
 
 use super::{
     HttpVersion, Method, Querys, RequestBody, UpgradeType,
-    method::KnownMethod,
-    version::KnownVersion,
     headers::{Headers, header_accessors, header_spellings},
+    method::KnownMethod,
     path::{DecodedPath, InvalidPath, encode_path},
     upgrade::Asked,
+    version::KnownVersion,
 };
 use crate::proto::http::head::Target;
 
@@ -121,7 +121,10 @@ impl Request {
     pub fn get_version(&self) -> &HttpVersion {
         match self.version.get() {
             Some(known) => known,
-            None => self.rare.get().map_or(&HttpVersion::Http1_1, |rare| &rare.version),
+            None => self
+                .rare
+                .get()
+                .map_or(&HttpVersion::Http1_1, |rare| &rare.version),
         }
     }
 

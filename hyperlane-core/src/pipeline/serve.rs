@@ -92,7 +92,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
     let mut ctx = Context::new(app.program.clone(), connection.clone());
     let mut stream = Stream::new(connection);
     async move {
-        if stream.connection().facts.via == Via::Balancer
+        if stream.connection().facts.via() == Via::Balancer
             && !Box::pin(read_proxy_header(stream.connection())).await
         {
             return Ending::Abort;
@@ -142,16 +142,18 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
             };
             loop {
                 let hook = match step {
-                    Step::RequestMiddleware(at) => match app.request_middleware.get(usize::from(at)) {
-                        Some(hook) => {
-                            step = Step::RequestMiddleware(at.saturating_add(1));
-                            hook
+                    Step::RequestMiddleware(at) => {
+                        match app.request_middleware.get(usize::from(at)) {
+                            Some(hook) => {
+                                step = Step::RequestMiddleware(at.saturating_add(1));
+                                hook
+                            }
+                            None => {
+                                step = Step::Route;
+                                continue;
+                            }
                         }
-                        None => {
-                            step = Step::Route;
-                            continue;
-                        }
-                    },
+                    }
                     Step::Route => {
                         let Some(hook) = route else {
                             step = Step::ResponseMiddleware;
@@ -259,7 +261,9 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             }
                             match refusal {
                                 // The error has already set the response, but error hooks may replace it.
-                                Some(error) if is_route && !facts.has(Facts::REFUSED) && !has_begun => {
+                                Some(error)
+                                    if is_route && !facts.has(Facts::REFUSED) && !has_begun =>
+                                {
                                     facts.set(Facts::REFUSED);
                                     ctx.set_request_error(error);
                                     step = Step::RequestError(0);

@@ -32,12 +32,7 @@ use crate::{
     http::list_items,
     pipeline::app::App,
     proto::http::write::HeadWriter,
-    server::{
-        connections::Connections,
-        control::end_connections,
-        listener::Accepted,
-        task,
-    },
+    server::{connections::Connections, control::end_connections, listener::Accepted, task},
 };
 
 impl Server {
