@@ -17,11 +17,13 @@ async fn plaintext() -> impl IntoResponse {
 #[get("/echo")]
 #[is_ws_upgrade_type]
 async fn echo(stream: &mut Stream, ctx: &mut Context) -> Status {
-    if let Ok(socket) = ctx.upgrade(stream).await {
-        while let Ok(message) = socket.recv().await {
-            if socket.send(message).await.is_err() {
-                break;
-            }
+    // After `let .. else`, nothing of the `Result` takes space in the future of the handler.
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Continue;
+    };
+    while let Ok(message) = socket.recv().await {
+        if socket.send(message).await.is_err() {
+            break;
         }
     }
     Status::Continue
@@ -30,9 +32,13 @@ async fn echo(stream: &mut Stream, ctx: &mut Context) -> Status {
 #[get("/room")]
 #[is_ws_upgrade_type]
 async fn talk(stream: &mut Stream, ctx: &mut Context) -> Status {
-    if let (Ok(socket), Ok(room)) = (ctx.upgrade(stream).await, ctx.room(ROOM))
-        && room.join(&socket).await.is_ok()
-    {
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Continue;
+    };
+    let Ok(room) = ctx.room(ROOM) else {
+        return Status::Continue;
+    };
+    if room.join(&socket).await.is_ok() {
         while let Ok(message) = socket.recv().await {
             room.broadcast(message).await;
         }

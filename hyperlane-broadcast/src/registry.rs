@@ -42,9 +42,54 @@ const MAX_HUBS: usize = 16;
 /// The rooms that one connection has joined.
 #[derive(Default)]
 struct Membership {
-    rooms: Vec<Arc<RoomCore>>,
+    rooms: Joined,
     /// True if the connection has an end hook that removes the connection from its rooms.
     has_end_hook: bool,
+}
+
+/// The rooms of a connection. Most connections are in one room, which takes no allocation.
+#[derive(Default)]
+#[expect(
+    clippy::box_collection,
+    reason = "every connection in a room has a value of this type, and a `Vec` takes three words"
+)]
+enum Joined {
+    #[default]
+    None,
+    One(Arc<RoomCore>),
+    Many(Box<Vec<Arc<RoomCore>>>),
+}
+
+impl Joined {
+    fn as_slice(&self) -> &[Arc<RoomCore>] {
+        match self {
+            Self::None => &[],
+            Self::One(room) => std::slice::from_ref(room),
+            Self::Many(rooms) => rooms,
+        }
+    }
+
+    fn push(&mut self, room: Arc<RoomCore>) {
+        match std::mem::take(self) {
+            Self::None => *self = Self::One(room),
+            Self::One(first) => *self = Self::Many(Box::new(vec![first, room])),
+            Self::Many(mut rooms) => {
+                rooms.push(room);
+                *self = Self::Many(rooms);
+            }
+        }
+    }
+
+    /// Removes a room. Returns false if it was not there.
+    fn remove(&mut self, room: &Arc<RoomCore>) -> bool {
+        let is_there = self.as_slice().iter().any(|known| Arc::ptr_eq(known, room));
+        match self {
+            Self::Many(rooms) => rooms.retain(|known| !Arc::ptr_eq(known, room)),
+            _ if is_there => *self = Self::None,
+            _ => {}
+        }
+        is_there
+    }
 }
 
 /// State shared by the handles [`Rooms`](crate::Rooms) and [`Room`](crate::Room).
@@ -168,12 +213,12 @@ impl RoomRegistry {
             let mut state = core.lock();
             if let Some(record) = state.members.get_mut(&id) {
                 record.user = member.user.clone();
-                record.farewell = join.farewell;
+                record.farewell = join.farewell.map(Box::new);
                 return Ok(member);
             }
             let membership = memberships.entry(id).or_default();
             let limit = self.config.rooms_per_connection;
-            if membership.rooms.len() >= limit {
+            if membership.rooms.as_slice().len() >= limit {
                 return Err(RoomError::TooManyRooms { limit });
             }
             membership.rooms.push(core.clone());
@@ -211,11 +256,7 @@ impl RoomRegistry {
         let was_in = self
             .lock_memberships()
             .get_mut(&id)
-            .is_some_and(|membership| {
-                let before = membership.rooms.len();
-                membership.rooms.retain(|room| !Arc::ptr_eq(room, core));
-                membership.rooms.len() < before
-            });
+            .is_some_and(|membership| membership.rooms.remove(core));
         if was_in {
             self.remove_member(core, id);
         }
@@ -225,8 +266,15 @@ impl RoomRegistry {
     /// Removes a connection from all its rooms.
     fn connection_ended(self: &Arc<Self>, id: MemberId) {
         let ended = self.lock_memberships().remove(&id);
-        for core in ended.into_iter().flat_map(|membership| membership.rooms) {
-            self.remove_member(&core, id);
+        let rooms = ended
+            .as_ref()
+            .map_or(&[][..], |ended| ended.rooms.as_slice());
+        for core in rooms {
+            self.remove_member(core, id);
+        }
+        let rooms = rooms.to_vec();
+        drop(ended);
+        for core in rooms {
             self.release(core);
         }
     }

@@ -154,27 +154,35 @@ impl WebSocket {
     // This is not an `async fn`, because the future of an `async fn` would store the message twice. The future of a
     // handler contains this future, and reserves space for it even while the handler receives.
     pub fn send(&self, message: impl Into<Message>) -> impl Future<Output = io::Result<()>> {
-        let message = message.into();
+        let sending = (self, message.into());
         async move {
-            if let Message::Close(frame) = &message {
+            if let Message::Close(frame) = &sending.1 {
                 let (code, reason) = frame.as_ref().map_or((CloseCode::NORMAL, ""), |frame| {
                     (frame.code, &*frame.reason)
                 });
                 return self.close(code, reason);
             }
-            match &self.target {
-                Target::Connection(connection) => {
-                    poll_fn(|cx| poll_send(connection, &message, cx)).await
-                }
-                // This future is boxed. Unboxed, it would take space in handlers of plain connections as well.
-                Target::Channel(channel) if message.is_data() => {
-                    Box::pin(channel.send(message)).await
-                }
-                Target::Channel(channel) => {
-                    channel.send_control(&message);
-                    Ok(())
-                }
+            if let Target::Connection(_) = &self.target {
+                // The closure captures one reference instead of two.
+                return poll_fn(|cx| match &sending.0.target {
+                    Target::Connection(connection) => poll_send(connection, &sending.1, cx),
+                    Target::Channel(_) => Poll::Ready(Ok(())),
+                })
+                .await;
             }
+            // This future is boxed. Unboxed, it would take space in handlers of plain connections as well.
+            Box::pin(self.send_on_channel(sending.1)).await
+        }
+    }
+
+    async fn send_on_channel(&self, message: Message) -> io::Result<()> {
+        match &self.target {
+            Target::Channel(channel) if message.is_data() => channel.send(message).await,
+            Target::Channel(channel) => {
+                channel.send_control(&message);
+                Ok(())
+            }
+            Target::Connection(_) => Ok(()),
         }
     }
 
