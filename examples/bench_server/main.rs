@@ -1,11 +1,11 @@
-//! The server for the benchmarks. It has endpoints for plain text, a WebSocket echo, a room over WebSockets and event
-//! streams, and publishing to this room.
+//! The server for the benchmarks. It has endpoints for plain text, a WebSocket echo, a session's channel, a room over
+//! WebSockets and event streams, and publishing to this room.
 //!
 //! ```text
 //! cargo run --profile bench-server --example bench_server -- 8080
 //! ```
 
-use hyperlane::prelude::*;
+use hyperlane::{prelude::*, ws};
 
 const ROOM: &str = "room";
 
@@ -72,6 +72,7 @@ async fn main() -> Result<(), ServerError> {
     let config = server.get_mut_server_config();
     config.max_frame = 4 * 1024 * 1024;
     config.max_message = 4 * 1024 * 1024;
+    server.at("/channel").get(ws());
     let control = server.bind(format!("127.0.0.1:{port}")).run().await?;
     if let Some(address) = control.local_addr() {
         println!("http://{address}");
