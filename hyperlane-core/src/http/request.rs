@@ -70,6 +70,9 @@ struct Rare {
     body: RequestBody,
 }
 
+/// The parameters of a request without a query.
+static NO_QUERYS: Querys = Querys::new();
+
 /// The body of a request without a body.
 static NO_BODY: RequestBody = RequestBody::new();
 
@@ -197,6 +200,19 @@ impl Request {
 
     /// Borrows the decoded query parameters; parses them on first use.
     pub fn get_querys(&self) -> &Querys {
+        // A target without a query has no parameters, unless the program has set some.
+        let are_set = || {
+            self.rare
+                .get()
+                .is_some_and(|rare| rare.querys.get().is_some())
+        };
+        if self.get_raw_query().is_empty() && !are_set() {
+            return &NO_QUERYS;
+        }
+        self.parsed_querys()
+    }
+
+    fn parsed_querys(&self) -> &Querys {
         let rare = self.rare.get_or_init(Box::default);
         rare.querys
             .get_or_init(|| Querys::parse(self.get_raw_query()))
@@ -204,7 +220,7 @@ impl Request {
 
     /// Borrows the query parameters mutably. A change does not alter the raw query.
     pub fn get_mut_querys(&mut self) -> &mut Querys {
-        self.get_querys();
+        self.parsed_querys();
         #[allow(
             clippy::expect_used,
             reason = "the line above fills the cell, and this borrow is exclusive"
