@@ -483,6 +483,48 @@ impl Drop for Sweeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{core::MemberRecord, seat::Seat};
+
+    /// Prints the parts of a membership: `cargo test -p hyperlane-broadcast parts_of -- --nocapture`. The first three
+    /// are entries of tables, whose free places come on top.
+    #[test]
+    fn the_parts_of_a_membership_stay_small() {
+        let parts = [
+            (
+                "member of the room",
+                size_of::<(MemberId, MemberRecord)>(),
+                40,
+            ),
+            (
+                "rooms of the connection",
+                size_of::<(MemberId, Membership)>(),
+                32,
+            ),
+            ("seat in a shard", size_of::<Seat>(), 48),
+        ];
+        for (part, size, most) in parts {
+            println!("{part:>30}: {size} bytes");
+            assert!(size <= most, "{part}: {size} bytes");
+        }
+    }
+
+    #[test]
+    fn a_connection_lists_its_rooms_once() {
+        let registry = Arc::new(RoomRegistry::new(RoomsConfig::default(), None));
+        let rooms = ["a", "b", "c"].map(|name| registry.room(name).unwrap());
+        let mut joined = Joined::default();
+        assert!(joined.as_slice().is_empty() && !joined.remove(&rooms[0]));
+        for (at, room) in rooms.iter().enumerate() {
+            joined.push(room.clone());
+            assert_eq!(joined.as_slice().len(), at + 1);
+        }
+        assert!(joined.remove(&rooms[1]) && !joined.remove(&rooms[1]));
+        assert_eq!(joined.as_slice().len(), 2);
+        let mut one = Joined::default();
+        one.push(rooms[0].clone());
+        assert!(!one.remove(&rooms[1]) && one.remove(&rooms[0]));
+        assert!(one.as_slice().is_empty());
+    }
 
     #[test]
     fn a_sweeper_runs_without_a_runtime() {

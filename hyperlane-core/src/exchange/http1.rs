@@ -388,12 +388,10 @@ fn take_head(
             if length != Ok(None) {
                 *scanner = None;
             }
-            match length? {
-                Some(length) => {
-                    head::parse(bytes.get(..length).unwrap_or_default(), limits, storage)?
-                }
-                None => return Ok(None),
-            }
+            let Some(length) = length? else {
+                return Ok(None);
+            };
+            head::parse(bytes.get(..length).unwrap_or_default(), limits, storage)?
         }
     };
     let length = head.length;

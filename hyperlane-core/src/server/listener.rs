@@ -233,11 +233,9 @@ impl Listener {
                         Err(_) => tokio::select! {
                             biased;
                             _ = stop.wait_for(|stop| *stop) => return,
-                            permit = permits.clone().acquire_owned() => match permit {
-                                Ok(permit) => permit,
-                                // Not reached: the semaphore is never closed.
-                                Err(_) => return,
-                            },
+                            // The semaphore is never closed.
+                            Ok(permit) = permits.clone().acquire_owned() => permit,
+                            else => return,
                         },
                     };
                     if connections.env.admit(accepted.peer) {
