@@ -3,10 +3,12 @@
 
 use std::{any::Any, collections::BTreeSet, sync::Arc};
 
-use super::chain::{Chains, Lists, Planned, PlannedKind, PlannedScope, ScopeId, in_scope};
+use super::chain::{
+    Chains, Lists, Planned, PlannedKind, PlannedScope, ScopeId, in_scope, in_sequence,
+};
 use crate::{
     Context, Method, Status, Stream,
-    context::{Program, Stage, cors::RouteCors, params::RouteParams, states::States},
+    context::{Program, cors::RouteCors, params::RouteParams, states::States},
     error::{Place, ServerError},
     exchange::body::{BodyMode, BodyPlan},
     hook::{
@@ -17,7 +19,6 @@ use crate::{
     observe::RouteLabel,
     route::{Route, RouteTable},
     session::Sessions,
-    stream::Middleware,
 };
 
 /// A registered hook.
@@ -582,26 +583,4 @@ impl App {
             None => Routed::NotFound,
         }
     }
-}
-
-/// Combines all response middleware into one function. The function runs the middleware that has not run yet, in order,
-/// until one of these hooks rejects.
-fn in_sequence(hooks: &Arc<[Hook]>) -> Option<Middleware> {
-    if hooks.is_empty() {
-        return None;
-    }
-    let hooks = hooks.clone();
-    Some(Arc::new(move |stream, ctx| {
-        let hooks = hooks.clone();
-        Box::pin(async move {
-            let stage = std::mem::replace(&mut ctx.stage, Stage::Middleware);
-            while let Some(hook) = hooks.get(usize::from(ctx.response_middleware_at)) {
-                ctx.response_middleware_at = ctx.response_middleware_at.saturating_add(1);
-                if hook.declined(ctx).is_none() && hook.start(stream, ctx).await.is_reject() {
-                    ctx.response_middleware_at = u16::MAX;
-                }
-            }
-            ctx.stage = stage;
-        })
-    }))
 }

@@ -4,9 +4,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::app::Hook;
 use crate::{
+    context::Stage,
     error::ServerError::{self, TooManyChains},
     hook::{HookKind, Registration, Scope, render::Renderer, wrap::Wrap},
     route::RouteTable,
+    stream::Middleware,
 };
 
 /// The index of a scope among the planned scopes of a server. 0 is the server itself.
@@ -261,4 +263,26 @@ fn in_order(kind: &str, mut hooks: Ordered) -> Vec<Hook> {
         );
     }
     hooks.into_iter().map(|(_, hook)| hook).collect()
+}
+
+/// Combines all response middleware into one function. The function runs the middleware that has not run yet, in order,
+/// until one of these hooks rejects.
+pub(super) fn in_sequence(hooks: &Arc<[Hook]>) -> Option<Middleware> {
+    if hooks.is_empty() {
+        return None;
+    }
+    let hooks = hooks.clone();
+    Some(Arc::new(move |stream, ctx| {
+        let hooks = hooks.clone();
+        Box::pin(async move {
+            let stage = std::mem::replace(&mut ctx.stage, Stage::Middleware);
+            while let Some(hook) = hooks.get(usize::from(ctx.response_middleware_at)) {
+                ctx.response_middleware_at = ctx.response_middleware_at.saturating_add(1);
+                if hook.declined(ctx).is_none() && hook.start(stream, ctx).await.is_reject() {
+                    ctx.response_middleware_at = u16::MAX;
+                }
+            }
+            ctx.stage = stage;
+        })
+    }))
 }

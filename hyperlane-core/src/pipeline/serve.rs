@@ -562,7 +562,7 @@ mod tests {
             ("link", size_of::<Link>(), 296),
             ("the link's lane", size_of::<Lane>(), 128),
             ("the link's input", size_of::<Input>(), 72),
-            ("state of a WebSocket's input", size_of::<WsInput>(), 120),
+            ("state of a WebSocket's input", size_of::<WsInput>(), 128),
         ];
         for (part, size, most) in parts {
             println!("{part:>30}: {size} bytes");
