@@ -52,12 +52,14 @@ pub fn call<M: 'static>(handler: impl Handler<M>, request: TestRequest) -> Call 
     }
 }
 
+type Register = Box<dyn FnOnce(&mut Server, &str) + Send>;
+
 /// A call of a handler, which a test completes and awaits. Created by [`call`].
 #[must_use = "await the call to run the handler"]
 pub struct Call {
     server: Server,
     /// Registers the handler at a pattern.
-    register: Box<dyn FnOnce(&mut Server, &str) + Send>,
+    register: Register,
     route: String,
     request: TestRequest,
 }

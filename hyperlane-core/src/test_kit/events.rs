@@ -28,7 +28,7 @@ use crate::{
 /// async fn prices(stream: &mut Stream, ctx: &mut Context) -> Status {
 ///     let Ok(events) = ctx.event_stream(stream).await else { return Status::Reject };
 ///     let _ = events.send_event(Event::new().event("price").id("1").data("5")).await;
-///     let _ = events.send("end of trade").await;
+///     let _ = events.send_event(Event::new().id("2").data("end of trade")).await;
 ///     Status::Continue
 /// }
 ///
@@ -39,8 +39,8 @@ use crate::{
 /// let mut events = TestServer::start(&server)?.client().events("/prices").await;
 /// assert_push!(events, ReceivedEvent { event, data, .. } if event == "price" && data == "5");
 /// assert_push!(events, "end of trade");
-/// assert_eq!(events.last_event_id(), "1");
 /// assert_closed!(events);
+/// assert_eq!(events.last_event_id(), "2");
 /// # Ok(())
 /// # }
 /// ```
@@ -83,7 +83,7 @@ impl TestEvents {
         self.next().await
     }
 
-    /// Returns the id of the last event that has an id, for the field `Last-Event-ID` of the next request; empty
+    /// Returns the id of the last event that has arrived with an id, for the field `Last-Event-ID` of the next request; empty
     /// without one.
     pub fn last_event_id(&self) -> &str {
         self.reader.last_event_id()

@@ -12,7 +12,10 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 
 use super::{TestClient, TestError, TestEvents, TestResponse, TestSocket, wire::Cuts};
-use crate::{Headers, Method, proto::ws::handshake::accept_key};
+use crate::{
+    Headers, Method,
+    proto::{http::write::HeadWriter, ws::handshake::accept_key},
+};
 
 /// The key of every handshake: the example of RFC 6455 §1.3. A client on a network needs a random one.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -226,28 +229,25 @@ impl TestRequest {
 
     /// Encodes the request as its client sends it.
     pub(super) fn encode(&self, cookies: Option<&str>) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\n", self.method.as_str(), self.target);
-        let mut line = |name: &str, value: &str| {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        };
+        let mut bytes = Vec::new();
+        let mut head = HeadWriter::request(&mut bytes, self.method.as_str(), &self.target);
         if !self.headers.contains("host") {
-            line("host", "localhost");
+            head.field("host", b"localhost");
         }
         if let Some(cookies) = cookies.filter(|_| !self.headers.contains("cookie")) {
-            line("cookie", cookies);
+            head.field("cookie", cookies.as_bytes());
         }
         let is_framed =
             self.headers.contains("content-length") || self.headers.contains("transfer-encoding");
         let may_have_body = !self.body.is_empty()
             || matches!(self.method, Method::Post | Method::Put | Method::Patch);
         if !is_framed && may_have_body {
-            line("content-length", &self.body.len().to_string());
+            head.content_length(self.body.len() as u64);
         }
         for (name, value) in self.headers.iter() {
-            line(name, value);
+            head.field(name, value.as_bytes());
         }
-        head.push_str("\r\n");
-        let mut bytes = head.into_bytes();
+        head.end(false);
         bytes.extend_from_slice(&self.body);
         bytes
     }

@@ -389,7 +389,9 @@ impl Task {
                 },
             };
             let is_over = step.is_none();
-            step.map(|step| self.take(step));
+            if let Some(step) = step {
+                self.take(step);
+            }
             let sent = poll_fn(|cx| std::task::Poll::Ready(self.wire.poll_send(cx))).await;
             if is_over || sent.is_err() {
                 return End::Cut;
