@@ -18,6 +18,7 @@ use std::{
 use hyperlane::{
     prelude::*,
     proto::sse::ReceivedEvent,
+    sse,
     test::{
         TestClient, TestError, TestRequest, TestServer, advance, assert_closed, assert_push, call,
         refute_push,
@@ -321,6 +322,34 @@ async fn a_client_without_pongs_and_an_idle_connection_time_out() {
     assert!(socket.recv().await.is_err());
     // The keep-alive time of the connection has passed as well; the client connects again.
     assert_ne!(client.get("/peer").await.text(), first.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_grace_of_a_channel_passes() {
+    let mut server = Server::new();
+    server
+        .at("/events")
+        .get(sse().grace(Duration::from_secs(60)));
+    server
+        .at("/say")
+        .post(async |ctx: &mut Context, text: String| drop(ctx.sse().send(text).await));
+    let client = TestServer::start(&server).unwrap().client();
+    // The cookie of this request makes the event stream one of the same session.
+    client.post("/say").body("one").await;
+    let mut events = client.events("/events").await;
+    assert_push!(events, "one");
+    let id = events.last_event_id().to_owned();
+    let resume = || client.get("/events").header("last-event-id", &id).events();
+    events.cut();
+    client.post("/say").body("two").await;
+    advance(Duration::from_secs(50)).await;
+    let mut events = resume().await;
+    assert_push!(events, "two");
+    events.cut();
+    advance(Duration::from_secs(70)).await;
+    let mut events = resume().await;
+    assert_push!(events, ReceivedEvent { event, .. } if event == "reset");
+    refute_push!(events, "two");
 }
 
 // ---------------------------------------------------------------- cuts
