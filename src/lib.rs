@@ -117,7 +117,7 @@ pub mod outbox {
 
 /// The test kit: a server in memory, without ports; its clients; and virtual time (feature `test-util`).
 ///
-/// [`docs::testing`](crate::docs::testing) shows how tests use it.
+/// [`docs::testing`] shows how tests use it.
 #[cfg(feature = "test-util")]
 pub mod test {
     pub use hyperlane_core::test_kit::{

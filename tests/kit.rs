@@ -277,6 +277,51 @@ async fn events_are_found_and_end_with_the_server() {
     assert!(!server.control().is_ready());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_live_in_tasks_of_several_threads() {
+    let client = client().await;
+    let tasks: Vec<_> = (0..20)
+        .map(|number| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                let hello = client.get(&format!("/hello/{number}")).await;
+                assert_eq!(hello.text(), format!("hello {number}"));
+                let mut socket = client.socket("/echo").await;
+                socket.send(format!("from {number}")).await;
+                assert_push!(socket, Message::Text(text) if text.ends_with(&number.to_string()));
+                let mut events = client.events("/ticks").await;
+                assert_push!(events, ReceivedEvent { id, .. } if id == "2");
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_test_makes_a_slow_client() {
+    let mut server = Server::new();
+    server
+        .at("/flood")
+        .get(async |stream: &mut Stream, ctx: &mut Context| {
+            let Ok(socket) = ctx.upgrade(stream).await else {
+                return Status::Reject;
+            };
+            for number in 0..5000 {
+                let _ = socket.send(number.to_string()).await;
+            }
+            Status::Continue
+        });
+    let client = TestServer::start(&server).unwrap().client();
+    let mut socket = client.socket("/flood").await;
+    advance(Duration::from_millis(50)).await;
+    for number in 0..5000 {
+        assert_eq!(socket.recv_text().await, number.to_string());
+    }
+    assert_closed!(socket, CloseCode::NORMAL);
+}
+
 // ---------------------------------------------------------------- virtual time
 
 #[tokio::test(start_paused = true)]
@@ -322,6 +367,25 @@ async fn a_client_without_pongs_and_an_idle_connection_time_out() {
     assert!(socket.recv().await.is_err());
     // The keep-alive time of the connection has passed as well; the client connects again.
     assert_ne!(client.get("/peer").await.text(), first.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_clock_waits_for_files() {
+    let mut server = Server::new();
+    server.at("/slow").get(async || {
+        let work = || std::thread::sleep(Duration::from_millis(30));
+        tokio::task::spawn_blocking(work).await.unwrap();
+    });
+    let client = TestServer::start(&server).unwrap().client();
+    let start = tokio::time::Instant::now();
+    assert_eq!(client.get("/slow").await.status(), 200);
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+#[should_panic(expected = "time is not frozen")]
+async fn a_running_clock_does_not_advance() {
+    advance(Duration::from_secs(3600)).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// the way, each at its time: heartbeats, graces, timeouts, and `tokio::time::sleep` in handlers.
 ///
 /// The clock is paused in a test with `#[tokio::test(start_paused = true)]`, and after `tokio::time::pause()`. It then
-/// stands still while a task can run, and jumps to the next timer when all tasks wait. Work on other threads, such as
-/// reads of files, does not hold the clock.
+/// stands still while a task can run or the work of `tokio::task::spawn_blocking` runs, and jumps to the next timer when
+/// all tasks wait. Sockets and threads of the program's own do not hold the clock.
 ///
 /// # Panics
 /// Panics if the clock is not paused.
