@@ -25,9 +25,9 @@ pub use hyperlane_core::service;
 
 // A server and its hooks.
 pub use hyperlane_core::{
-    BoundAddress, Context, HookFuture, Middleware, Next, PanicData, RequestConfig, RouteError,
-    RouteMatcher, RouteParams, Scope, Server, ServerConfig, ServerControlHook, ServerError,
-    ServerHook, Status, Stream,
+    BoundAddress, Context, HookFuture, Middleware, Next, PanicData, RateLimit, RequestConfig,
+    RouteError, RouteMatcher, RouteParams, Scope, Server, ServerConfig, ServerControlHook,
+    ServerError, ServerHook, Status, Stream, Timeout,
 };
 
 // Requests and responses.

@@ -14,6 +14,7 @@ use std::{
 
 mod answer;
 mod check;
+mod limits;
 pub(crate) mod render;
 pub(crate) mod scope;
 pub(crate) mod setup;
@@ -22,6 +23,7 @@ pub(crate) mod wrap;
 use self::setup::{RouteSetup, SetupCheck};
 pub use self::{
     answer::HandlerReturn,
+    limits::{RateLimit, Timeout},
     render::RenderError,
     scope::{Scope, ScopeRegistration},
     wrap::{Middleware, Next},

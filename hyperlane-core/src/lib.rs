@@ -85,7 +85,8 @@ pub use extract::{Extension, FromContext, Path, State, handler::Handler};
 #[cfg(feature = "forms")]
 pub use extract::{Form, Query};
 pub use hook::{
-    HookFuture, Middleware, Next, RenderError, Scope, ServerHook, Status, setup::RouteSetup,
+    HookFuture, Middleware, Next, RateLimit, RenderError, Scope, ServerHook, Status, Timeout,
+    setup::RouteSetup,
 };
 #[cfg(feature = "cookies")]
 pub use http::CookieBuilder;

@@ -29,6 +29,7 @@ mod keep_alive;
 mod limits;
 mod origins;
 mod reconnect;
+mod request_limits;
 mod rfc9112;
 mod rooms;
 mod runtimes;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Answer, Exchange};
 use crate::{
+    conn::lane::Awaited,
     error::ResponseError,
     http::{Framing, Head},
     wire::WireFormat,
@@ -90,7 +91,7 @@ impl Exchange {
             || self.wire.closes_after(head, framing)
             || self.body_requires_close(may_read);
         self.end_expectation();
-        connection.lane.set_handshake(false);
+        connection.lane.set_awaited(Awaited::Nothing);
         self.wire.send_head(head, framing, body, closes)?;
         self.record.set_status(head.response.get_status_code());
         Ok(closes)
