@@ -1,5 +1,6 @@
 //! Errors, separated by cause: the request, the response, the program.
 
+mod channel;
 mod handler;
 mod send;
 mod session;
@@ -8,6 +9,7 @@ mod start;
 use std::{any::Any, fmt};
 
 pub use self::{
+    channel::ChannelError,
     handler::Error,
     send::{ClosedByClient, PushError, ResponseError},
     session::SessionError,
@@ -148,6 +150,9 @@ pub enum RequestError {
     /// has ended.
     #[error("the session token is no longer valid: request a new one")]
     SessionToken,
+    /// The session has no channel of the requested name, and cannot open one.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
     /// The program refused the request. See [`refused`](Self::refused).
     #[error("{message}")]
     Refused {
@@ -191,6 +196,7 @@ impl RequestError {
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::Handshake(error) => error.status(),
             Self::SessionToken => 401,
+            Self::Channel(error) => error.status(),
             Self::Origin(_) => 403,
             Self::Host(_) => 421,
             // The program and the server provide these values, so a missing one is not the client's fault.

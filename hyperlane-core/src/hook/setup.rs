@@ -62,5 +62,9 @@ impl<'a> RouteSetup<'a> {
     }
 }
 
+/// A function with data that checks whether a handler can work on its route.
+pub(crate) type SharedSetupCheck =
+    Arc<dyn Fn(&RouteSetup<'_>) -> Result<(), SetupError> + Send + Sync>;
+
 /// A function that checks whether a handler can work on its route.
 pub(crate) type SetupCheck = fn(&RouteSetup<'_>) -> Result<(), SetupError>;

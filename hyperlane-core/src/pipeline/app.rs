@@ -10,7 +10,7 @@ use crate::{
     exchange::body::{BodyMode, BodyPlan},
     hook::{
         Guard, GuardKind, HookFuture, HookKind, Registration, Run, needs_nothing,
-        setup::{RouteSetup, SetupCheck},
+        setup::{RouteSetup, SetupCheck, SharedSetupCheck},
     },
     observe::RouteLabel,
     route::{Route, RouteTable},
@@ -27,6 +27,8 @@ pub(crate) struct Hook {
     pub(crate) body: BodyPlan,
     /// Checks, when the server starts, that the route and the server have every value that the hook needs.
     check: SetupCheck,
+    /// The same for an endpoint of named channels, whose names need parameters of the route.
+    pub(crate) names_check: Option<SharedSetupCheck>,
     /// The label of the hook's route in spans and metrics. The label is empty for a hook that is not a route.
     pub(crate) label: Arc<RouteLabel>,
     /// True for the additional routes of a mount ([`PlannedKind`] explains them). [`App::all`] skips these routes.
@@ -59,6 +61,7 @@ impl Hook {
             place,
             body,
             check: needs_nothing,
+            names_check: None,
             label: Arc::default(),
             is_part: false,
             guards,
@@ -382,8 +385,11 @@ impl App {
     pub(crate) fn check_setup(&self) -> Result<(), ServerError> {
         let lacking = self.routes.iter().filter_map(|route| {
             let (pattern, hook) = (route.pattern(), route.value());
-            let lack =
-                (hook.check)(&RouteSetup::new(pattern.params(), &self.program.states)).err()?;
+            let setup = RouteSetup::new(pattern.params(), &self.program.states);
+            let names = hook.names_check.as_ref();
+            let lack = (hook.check)(&setup)
+                .and_then(|()| names.map_or(Ok(()), |check| check(&setup)))
+                .err()?;
             Some((pattern.to_string(), hook, lack))
         });
         let mut first = None;

@@ -1,6 +1,8 @@
 //! Sessions of a server: their store, their channels (messages that are kept across lost connections), and their
 //! endpoints (the paths at which clients connect to the channels).
 
+use std::sync::Arc;
+
 use super::Server;
 use crate::{
     endpoint::{
@@ -10,7 +12,7 @@ use crate::{
     },
     error::Place,
     exchange::body::BodyPlan,
-    hook::Run,
+    hook::{Run, setup::SharedSetupCheck},
     pipeline::app::{Hook, PlannedKind},
     session::SessionStore,
 };
@@ -46,12 +48,17 @@ impl Server {
             direction,
             settings,
             cors,
+            names,
         } = endpoint;
-        self.channels().suggest(direction, &settings);
+        self.channels()
+            .suggest(direction, names.as_ref(), &settings);
         for PlannedRoute { name, methods, run } in routes {
             let run = Run::Shared(run);
             let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
             hook.cors = Some(cors.clone());
+            hook.names_check = names.clone().map(|names| -> SharedSetupCheck {
+                Arc::new(move |setup| names.check(setup.params()))
+            });
             self.push(PlannedKind::Route(pattern.to_owned()), hook);
         }
         self
