@@ -75,7 +75,7 @@ async fn answer_to_end(id: u64, tokens: ServerSentEvents, session: Session) {
     let mut answer = String::new();
     let sending = async {
         for token in model(&run.question).split_inclusive(' ') {
-            sleep(Duration::from_millis(30)).await;
+            sleep(Duration::from_millis(60)).await;
             answer.push_str(token);
             if let Err(error) = tokens.send_json(token).await {
                 eprintln!("run {id} abandoned: {error}");

@@ -240,23 +240,27 @@ try {
 
     const first = await open(context, proxy.url);
     const tabs = [await ask(first, 'one?'), await ask(first, 'two?')];
+    for (const tab of tabs) await grows(tab);
     let cuts = 0;
-    for (let round = 0; round < 3; round++) {
-      for (const tab of tabs) {
-        await grows(tab);
-        cuts += proxy.cut(`${path(tab)}/tokens`);
-      }
-    }
-    // A reload of one, and another tab that shows the other.
+    const cutBoth = () => { for (const tab of tabs.slice(0, 2)) cuts += proxy.cut(`${path(tab)}/tokens`); };
+    cutBoth();
+    // A reload of one, and another tab that shows the other and is never cut.
     await tabs[0].reload();
-    tabs.push(await open(context, tabs[1].url()));
-    await grows(tabs[2]);
-    for (const tab of tabs) await state(tab, 'over');
+    tabs.push(await open(context, `http://127.0.0.1:${port}${path(tabs[1])}`));
+    for (const tab of tabs) await grows(tab);
+    const over = Promise.all(tabs.map((tab) => state(tab, 'over')));
+    for (let isOver = false; !isOver;) {
+      cutBoth();
+      isOver = await Promise.race([over.then(() => true), new Promise((done) => { setTimeout(done, 700, false); })]);
+    }
     await check(`llm_stream: two runs in two tabs through ${cuts} cuts never mix`, async () => {
       const shown = await Promise.all(tabs.map((tab) => tab.evaluate(() => ({ streamed: window.streamed, shown: document.getElementById('answer').textContent }))));
       const whole = (question) => shown[0].shown.replace('one?', question);
       const isRight = shown[0].shown.startsWith('You ask: one? A named') && shown[0].shown.endsWith('never mix.')
-        && ['one?', 'two?', 'two?'].every((question, at) => shown[at].streamed === whole(question) && shown[at].shown === whole(question));
+        && ['one?', 'two?', 'two?'].every((question, at) => shown[at].shown === whole(question)
+          // A tab that is away at the end gets the end from the stored answer.
+          && whole(question).startsWith(shown[at].streamed) && shown[at].streamed.length > 100)
+        && shown[2].streamed === whole('two?');
       return (isRight && cuts >= 4) || { cuts, shown };
     });
     await check('llm_stream: after the end of a run, 204 stops the browser', async () => {
