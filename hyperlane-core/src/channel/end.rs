@@ -114,7 +114,7 @@ impl Channel {
         }
         // The lock is released before this log entry, because a `tracing` subscriber may use this channel.
         if lost > 0 {
-            tracing::debug!(lost, %reason, "messages discarded: the channel has ended");
+            tracing::debug!(lost, %reason, channel = self.name(), "messages discarded: the channel has ended");
         }
         self.discharge(charged);
     }

@@ -27,7 +27,8 @@ pub(crate) struct Hook {
     pub(crate) body: BodyPlan,
     /// Checks, when the server starts, that the route and the server have every value that the hook needs.
     check: SetupCheck,
-    /// The same for an endpoint of named channels, whose names need parameters of the route.
+    /// Checks, when the server starts, that the route has the parameters that the names of its channels need. `None` if
+    /// the hook does not belong to an endpoint of named channels.
     pub(crate) names_check: Option<SharedSetupCheck>,
     /// The label of the hook's route in spans and metrics. The label is empty for a hook that is not a route.
     pub(crate) label: Arc<RouteLabel>,

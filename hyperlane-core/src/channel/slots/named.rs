@@ -41,12 +41,12 @@ pub(super) struct NamedSlot {
     page: u32,
 }
 
-/// What a session has for a name.
+/// The state of a name in a session.
 enum Known {
     Live(Arc<Channel>),
     /// The program has closed the channel of this name.
     Closed,
-    /// No channel. The session may open one.
+    /// There is no channel. The session may open one.
     Free,
 }
 
@@ -262,5 +262,88 @@ pub(in crate::channel) fn release(
     drop(gone);
     if freed > 0 {
         session.discharge(freed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::ServerConfig,
+        session::{Planned, Session, Sessions},
+    };
+
+    const NAMES: usize = 40;
+
+    fn name(number: usize) -> ChannelName {
+        ChannelName::new(&format!("name-{:02}", number % NAMES)).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn tasks_that_open_and_close_names_keep_the_limit_and_free_all_memory() {
+        let sessions = Sessions::new(&ServerConfig::default(), &Planned::default());
+        let session = Session::begin(sessions.clone(), sessions.fields(false), false);
+        let entry = session.entry();
+        let usage = || sessions.table.usage().1;
+        let before = usage();
+        let opening = (0..8).map(|task| {
+            let entry = entry.clone();
+            tokio::spawn(async move {
+                let direction = Direction::ToClient;
+                for round in 0..1000 {
+                    let chosen = name(task * 7 + round);
+                    let reopens = round % 4 != 0;
+                    match open_named(&entry, direction, &chosen, Settings::default, reopens) {
+                        Ok(Some(channel)) if round % 3 == 0 => {
+                            // Another task may have closed it.
+                            let _ = channel.close(CloseCode::NORMAL, "");
+                        }
+                        Ok(Some(channel)) => assert_eq!(channel.name(), Some(chosen.as_str())),
+                        Ok(None) => assert!(!reopens),
+                        Err(error) => {
+                            assert_eq!(error, ChannelError::TooMany { limit: MAX_NAMED });
+                            close_named(&entry, &name(round));
+                        }
+                    }
+                    tokio::task::yield_now().await;
+                    let live = (0..NAMES)
+                        .filter(|number| {
+                            super::super::find(&entry, direction, Some(&name(*number))).is_some()
+                        })
+                        .count();
+                    // Another task may close a channel and open one while this one counts.
+                    assert!(live <= MAX_NAMED + 8, "{live}");
+                }
+            })
+        });
+        for task in opening.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        let slots = entry.attachment().of::<SessionSlots>();
+        let count = |is_meant: fn(&NamedSlot) -> bool| {
+            let slots = slots.lock();
+            let named = slots.named.iter().flat_map(|named| &named.0);
+            named.filter(|slot| is_meant(slot)).count()
+        };
+        let live = count(|slot| slot.slot.live().is_some());
+        assert!((1..=MAX_NAMED).contains(&live), "{live}");
+        for number in 0..NAMES {
+            close_named(entry, &name(number));
+        }
+        // Only the names are left.
+        let remembered = count(|slot| slot.slot.channel.is_none());
+        assert_eq!(count(|_| true), remembered);
+        let weight = NAME_OVERHEAD + name(0).as_str().len();
+        assert_eq!(usage() - before, remembered * weight);
+        // They have a limit of their own.
+        for number in 0..2 * MAX_CLOSED {
+            let name = ChannelName::new(&format!("more-{number:02}")).unwrap();
+            open_named(entry, Direction::Both, &name, Settings::default, false).unwrap();
+            close_named(entry, &name);
+        }
+        assert_eq!(count(|_| true), MAX_CLOSED);
+        assert!(usage() - before <= MAX_CLOSED * (weight + 2));
+        session.destroy();
+        assert_eq!(count(|_| true), 0);
     }
 }
