@@ -25,15 +25,16 @@ pub use hyperlane_core::service;
 
 // A server and its hooks.
 pub use hyperlane_core::{
-    BoundAddress, Context, PanicData, RequestConfig, RouteError, RouteMatcher, RouteParams, Server,
-    ServerConfig, ServerControlHook, ServerError, ServerHook, Status, Stream,
+    BoundAddress, Context, HookFuture, Middleware, Next, PanicData, RequestConfig, RouteError,
+    RouteMatcher, RouteParams, Scope, Server, ServerConfig, ServerControlHook, ServerError,
+    ServerHook, Status, Stream,
 };
 
 // Requests and responses.
 pub use hyperlane_core::{
-    Body, BodyMode, BodyStream, ContentType, Error, FileBody, FromContext, Headers, Html,
-    HttpStatus, HttpVersion, IntoResponse, Json, Method, Path, Querys, Redirect, Request,
-    RequestBody, RequestError, Response, ResponseError, State, UpgradeType,
+    Body, BodyMode, BodyStream, ContentType, Error, ErrorInfo, Extension, FileBody, FromContext,
+    Headers, Html, HttpStatus, HttpVersion, IntoResponse, Json, Method, Path, Querys, Redirect,
+    Request, RequestBody, RequestError, Response, ResponseError, State, UpgradeType,
 };
 
 #[cfg(feature = "cookies")]
@@ -68,13 +69,11 @@ pub use hyperlane_core::{
 
 /// Values of a server's configuration, and information about its routes and hooks.
 pub mod server {
-    #[cfg(feature = "sessions")]
-    pub use hyperlane_core::At;
     #[cfg(feature = "deflate")]
     pub use hyperlane_core::DeflateConfig;
     pub use hyperlane_core::{
-        Cidr, CidrError, ConfigError, ForwardedField, HookInfo, Place, RouteInfo,
-        ServerControlHandler, States, Transport,
+        At, Cidr, CidrError, ConfigError, ForwardedField, Handler, HookInfo, Place, RenderError,
+        RouteInfo, Routes, ServerControlHandler, ServerScope, States, Transport,
     };
 }
 
@@ -160,11 +159,12 @@ pub mod prelude {
     pub use crate::ResponseBody;
     #[doc(no_inline)]
     pub use crate::{
-        Body, BodyMode, BodyStream, BoundAddress, CloseCode, Context, Error, Event, FileBody,
-        FromContext, Headers, Html, HttpStatus, HttpVersion, IntoResponse, Json, Message, Method,
-        Path, Redirect, Request, RequestBody, RequestConfig, RequestError, Response, ResponseError,
-        Server, ServerConfig, ServerControlHook, ServerError, ServerHook, ServerSentEvents, State,
-        Status, Stream, Upgrade, WebSocket, WebSocketFrame,
+        Body, BodyMode, BodyStream, BoundAddress, CloseCode, Context, Error, ErrorInfo, Event,
+        Extension, FileBody, FromContext, Headers, Html, HttpStatus, HttpVersion, IntoResponse,
+        Json, Message, Method, Next, Path, Redirect, Request, RequestBody, RequestConfig,
+        RequestError, Response, ResponseError, Scope, Server, ServerConfig, ServerControlHook,
+        ServerError, ServerHook, ServerSentEvents, State, Status, Stream, Upgrade, WebSocket,
+        WebSocketFrame,
         broadcast::{
             Connected, Join, Member, MemberId, Room, RoomError, RoomExt, Rooms, RoomsConfig,
         },

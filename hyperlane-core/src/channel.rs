@@ -264,7 +264,8 @@ mod tests {
         for _ in 0..100 {
             let waiting = channel.clone();
             tokio::spawn(async move {
-                poll_once(waiting.recv()).await;
+                let mut waiter = waiting.waiter();
+                poll_once(poll_fn(|cx| waiting.poll_recv(cx, Some(&mut waiter)))).await;
                 poll_once(waiting.over()).await;
                 poll_once(waiting.send(Message::from("no room"))).await;
             })

@@ -332,17 +332,15 @@ impl ServerSentEventsEndpoint {
 ///
 /// A handler of requests is not an endpoint. An attribute such as `#[get("/path")]` makes a function a route.
 /// [`Server::route`](crate::Server::route) registers a type that implements [`ServerHook`](crate::ServerHook).
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not an endpoint: `ws()`, `ws_with(..)`, `sse()` and `sse_with(..)` make endpoints",
-    label = "not an endpoint",
-    note = "a function becomes a route by an attribute: `#[get(\"/path\")] async fn handler(..)`",
-    note = "a closure cannot be a route; write it as a function",
-    note = "a type that implements `ServerHook` is registered by `server.route::<Hook>(\"/path\")`"
-)]
 pub trait Endpoint: sealed::Endpoint {}
 
 impl Endpoint for WebSocketEndpoint {}
 impl Endpoint for ServerSentEventsEndpoint {}
+
+/// Returns the routes of an endpoint.
+pub(crate) fn plan(endpoint: impl Endpoint) -> PlannedEndpoint {
+    endpoint.plan()
+}
 
 mod sealed {
     use super::plan::PlannedEndpoint;

@@ -31,7 +31,7 @@ use self::{
 use crate::{
     config::ServerConfig,
     observe::metrics::Metrics,
-    proto::http::{head::HeadLimits, host::HostRefused, origin::AllowedOrigins, write::DATE_LINE},
+    proto::http::{head::HeadLimits, host::HostRefused, origin::AllowedOrigins, write::DateLine},
 };
 
 /// A function that removes an ended connection from the registry of live connections. The argument is the connection's
@@ -106,9 +106,10 @@ impl Env {
             .saturating_add(1024)
     }
 
-    /// Returns the line of a `Date` header (RFC 9110 §6.6.1).
-    pub(crate) fn date_line(&self) -> [u8; DATE_LINE] {
-        date::date_line(self.id, self.timers.now())
+    /// Calls `read` with the line of a `Date` header (RFC 9110 §6.6.1). `read` must not ask for the date again.
+    #[inline]
+    pub(crate) fn with_date<R>(&self, read: impl FnOnce(&DateLine) -> R) -> R {
+        date::with_line(self.id, self.timers.now(), read)
     }
 
     pub(crate) fn is_shutting_down(&self) -> bool {
@@ -135,13 +136,23 @@ impl Env {
         }
     }
 
+    /// Returns the number of the server within this process.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Returns whether the server answers to a host for every peer at an address of this kind.
+    pub(crate) fn allows_host(&self, via: Via, host: &str) -> bool {
+        host.is_empty() || self.hosts.allow(via, host)
+    }
+
     /// Returns an error if the server does not answer to the host of a request.
     ///
     /// The check protects against web pages that reach the server under a foreign host name (DNS rebinding). A request
     /// without a host (HTTP/1.0) is accepted: it does not come from a web page, because browsers always send a host.
     /// All requests of a trusted proxy are accepted too, because such a proxy checks hosts itself.
     pub(crate) fn check_host(&self, host: &str, via: Via, peer: Peer) -> Result<(), HostRefused> {
-        if host.is_empty() || self.hosts.allow(via, host) {
+        if self.allows_host(via, host) {
             return Ok(());
         }
         let Some(peer) = peer.address() else {

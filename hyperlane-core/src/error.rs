@@ -2,6 +2,7 @@
 
 mod channel;
 mod handler;
+mod info;
 mod send;
 mod session;
 mod start;
@@ -11,6 +12,7 @@ use std::{any::Any, fmt};
 pub use self::{
     channel::ChannelError,
     handler::Error,
+    info::ErrorInfo,
     send::{ClosedByClient, PushError, ResponseError},
     session::SessionError,
     start::{Place, ServerError, SetupError},
@@ -200,7 +202,9 @@ impl RequestError {
             Self::Origin(_) => 403,
             Self::Host(_) => 421,
             // The program and the server provide these values, so a missing one is not the client's fault.
-            Self::Missing { part, .. } if [ATTRIBUTE, FAILURE, STATE].contains(part) => 500,
+            Self::Missing { part, .. } if [ATTRIBUTE, EXTENSION, FAILURE, STATE].contains(part) => {
+                500
+            }
             Self::Refused { status, .. } => *status,
             Self::SessionStore | Self::ShuttingDown => 503,
             Self::AllowedOrigin(_) | Self::Header(_) | Self::Subprotocol { .. } => 500,
@@ -272,6 +276,7 @@ impl IntoResponse for RequestError {
 pub(crate) const ATTRIBUTE: &str = "attribute";
 /// The `part` of [`RequestError::Missing`] for a missing state of the server.
 pub(crate) const STATE: &str = "state";
+pub(crate) const EXTENSION: &str = "extension";
 /// The `part` of [`RequestError::Missing`] if the program asks for the data of a panic or error and there is none, for
 /// example outside of an error hook.
 pub(crate) const FAILURE: &str = "failure data";

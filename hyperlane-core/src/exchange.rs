@@ -24,7 +24,7 @@ use crate::{
 use self::{
     answer::{Answer, Progress},
     body::{BodyHead, Incoming},
-    http1::{HeadRead, Http1},
+    http1::{HeadRead, Http1, RequestEnd},
 };
 
 /// The current request of a connection, and its answer.
@@ -63,13 +63,13 @@ impl Exchange {
     pub(crate) fn next_head<'a>(
         &'a mut self,
         request: &'a mut Request,
-    ) -> impl Future<Output = Result<BodyHead, RequestError>> {
+    ) -> impl Future<Output = Result<BodyHead, Box<RequestError>>> {
         async move {
             if matches!(
                 self.answer,
                 Answer::Switched | Answer::Accepted | Answer::Events { .. }
             ) {
-                return Err(RequestError::Upgraded);
+                return Err(Box::new(RequestError::Upgraded));
             }
             self.wire.begin_reading();
             if self.has_body_left() {
@@ -80,16 +80,17 @@ impl Exchange {
             let is_last =
                 progress == Progress::Last || self.wire.is_last(progress != Progress::Unanswered);
             if self.closes || is_last || !self.connection().lane.is_open() {
-                return Err(RequestError::ConnectionClosed);
+                return Err(RequestEnd::Closed.into_error());
             }
             // Waits for room in the outbox, the queue of bytes to the client. Otherwise, a client that sends requests
             // without reading the answers could make the outbox grow without limit.
-            let room = poll_fn(|cx| self.connection().lane().poll_room(cx)).await;
-            if room.is_err() {
-                self.closes = true;
-                return Err(RequestError::ConnectionClosed);
+            if !self.connection().lane().has_room() {
+                let room = poll_fn(|cx| self.connection().lane().poll_room(cx)).await;
+                if room.is_err() {
+                    self.closes = true;
+                    return Err(RequestEnd::Closed.into_error());
+                }
             }
-            request.reset();
             let read = poll_fn(|cx| self.wire.poll_head(request, cx)).await;
             let read = self.begin(read);
             self.closes |= read.is_err();
@@ -100,7 +101,7 @@ impl Exchange {
     /// Begins the next request with the result of reading its head. Resets the state of the answer, if the server will
     /// answer: with the answer to the request, or with an error. At the end of the connection, the state of the
     /// previous answer stays.
-    fn begin(&mut self, read: HeadRead) -> Result<BodyHead, RequestError> {
+    fn begin(&mut self, read: HeadRead) -> Result<BodyHead, Box<RequestError>> {
         match read {
             HeadRead::Request(head) => {
                 let is_answered = self.progress() != Progress::Unanswered;
@@ -112,7 +113,7 @@ impl Exchange {
                 self.answer = Answer::None;
                 Err(error)
             }
-            HeadRead::End(error) => Err(error),
+            HeadRead::End(end) => Err(end.into_error()),
         }
     }
 
@@ -126,6 +127,7 @@ impl Exchange {
         // check is not needed.
         match request.get_method() {
             Method::Connect => Ok(()),
+            _ if self.wire.facts.is_host_allowed => Ok(()),
             _ => {
                 let connection = self.connection();
                 let host = request.get_host();
@@ -180,7 +182,7 @@ impl Exchange {
     /// answer was sent yet, creates the tracker. Returns `None` for an answer that is not raw.
     fn tracker(&mut self) -> Option<&mut ResponseTracker> {
         if matches!(self.answer, Answer::None) {
-            let mut tracker = ResponseTracker::default();
+            let mut tracker = Box::<ResponseTracker>::default();
             tracker.begin(self.wire.facts.is_head);
             self.answer = Answer::Raw(tracker);
         }

@@ -77,14 +77,16 @@ pub use endpoint::{
     sse, sse_with, ws, ws_with,
 };
 pub use error::{
-    ChannelError, ClosedByClient, Error, PanicData, Place, PushError, RequestError, ResponseError,
-    ServerError, SessionError, SetupError,
+    ChannelError, ClosedByClient, Error, ErrorInfo, PanicData, Place, PushError, RequestError,
+    ResponseError, ServerError, SessionError, SetupError,
 };
 pub use exchange::body::{BodyMode, BodyStream};
+pub use extract::{Extension, FromContext, Path, State, handler::Handler};
 #[cfg(feature = "forms")]
 pub use extract::{Form, Query};
-pub use extract::{FromContext, Path, State};
-pub use hook::{ServerHook, Status, setup::RouteSetup};
+pub use hook::{
+    HookFuture, Middleware, Next, RenderError, Scope, ServerHook, Status, setup::RouteSetup,
+};
 #[cfg(feature = "cookies")]
 pub use http::CookieBuilder;
 pub use http::{
@@ -117,11 +119,9 @@ pub use proto::{
     },
 };
 pub use route::pattern::RouteError;
-#[cfg(feature = "sessions")]
-pub use server::At;
 pub use server::{
-    BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
-    ServerControlHook,
+    At, BoundAddress, HookInfo, Registrar, RouteInfo, RouteMatcher, Routes, Server,
+    ServerControlHandler, ServerControlHook, ServerScope,
 };
 #[cfg(feature = "sessions")]
 pub use session::{Session, SessionData, SessionId, SessionStore};

@@ -154,7 +154,8 @@ impl Stream {
         &mut self,
         request: &mut Request,
     ) -> Result<(), RequestError> {
-        let head = self.exchange.next_head(request).await?;
+        let head = self.exchange.next_head(request).await;
+        let head = head.map_err(|error| *error)?;
         if let Err(refused) = self.exchange.check_host(request) {
             self.exchange.closes = true;
             return Err(refused.into());
@@ -187,7 +188,7 @@ impl Stream {
         poll_fn(|cx| self.connection().poll_message(cx))
             .await
             .map(RequestBody::from_message)
-            .map_err(|end| match end {
+            .map_err(|end| match *end {
                 WsEnd::Closed(frame) => RequestError::WebSocketClosed(frame),
                 WsEnd::Violation(error) => RequestError::WebSocketProtocol(error),
                 WsEnd::Lost => RequestError::ClientDisconnected,

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -287,7 +287,7 @@ impl Link {
 
     /// Returns whether a WebSocket or an event stream has begun to close. Its peer then counts as gone.
     pub(super) fn is_ending(&self) -> bool {
-        self.lane.format() != WireFormat::Http && !self.lane.life.is_transport_open()
+        !self.lane.life.is_transport_open() && self.lane.format() != WireFormat::Http
     }
 
     /// Closes the socket, even if the program still has handles to the connection.
@@ -317,9 +317,7 @@ impl Link {
         };
         // Wakes the tasks that began to wait while the connection closed.
         waiters.wake();
-        self.lane
-            .backlog
-            .store(false, std::sync::atomic::Ordering::Release);
+        self.lane.backlog.store(false, Ordering::Release);
     }
 }
 

@@ -121,6 +121,11 @@ impl Input {
             return Poll::Pending;
         }
         let mut cx = Context::from_waker(waker);
+        if link.driver.drained.load(Ordering::Relaxed)
+            && self.reader.poll_readable(&mut cx).is_pending()
+        {
+            return self.arm_read(link);
+        }
         loop {
             let Self {
                 mode,
@@ -133,28 +138,23 @@ impl Input {
                 _ => None,
             };
             let is_direct = direct.is_some();
-            let read = match direct {
-                Some(mut target) => reader.poll_read_buf(&mut cx, &mut target),
+            let (read, room) = match direct {
+                Some(mut target) => {
+                    let room = target.limit();
+                    (reader.poll_read_buf(&mut cx, &mut target), room)
+                }
                 None => {
                     link.driver.has_buffer.store(true, Ordering::Relaxed);
                     let space = buffer.space(limit);
                     if space.is_empty() {
                         return Poll::Ready(Fill::Full);
                     }
-                    reader.poll_read(&mut cx, space)
+                    let room = space.len();
+                    (reader.poll_read(&mut cx, space), room)
                 }
             };
             match read {
-                Poll::Pending => {
-                    link.driver.read_armed.store(true, Ordering::Relaxed);
-                    if self.buffer.is_empty() {
-                        // The caller holds the lock already, so the buffer settles now. `settle_input` would have to
-                        // take the lock again.
-                        self.buffer.settle();
-                        link.driver.has_buffer.store(false, Ordering::Relaxed);
-                    }
-                    return Poll::Pending;
-                }
+                Poll::Pending => return self.arm_read(link),
                 Poll::Ready(Ok(0)) => {
                     link.lane.life.set_input_ended();
                     return Poll::Ready(Fill::End);
@@ -165,6 +165,7 @@ impl Input {
                         _ => self.buffer.filled(count),
                     }
                     self.last_received = link.now();
+                    link.driver.drained.store(count < room, Ordering::Relaxed);
                     link.driver.charge(count / 4);
                     return Poll::Ready(Fill::Bytes);
                 }
@@ -176,6 +177,18 @@ impl Input {
                 }
             }
         }
+    }
+
+    /// Handles a read that found no bytes. The socket wakes the task when bytes arrive.
+    fn arm_read(&mut self, link: &Link) -> Poll<Fill> {
+        link.driver.read_armed.store(true, Ordering::Relaxed);
+        if self.buffer.is_empty() {
+            // The caller holds the lock already, so the buffer settles now. `settle_input` would have to take the lock
+            // again.
+            self.buffer.settle();
+            link.driver.has_buffer.store(false, Ordering::Relaxed);
+        }
+        Poll::Pending
     }
 
     /// Registers the waker of `cx` for input. The task's own waker needs no registration, because the socket wakes the

@@ -66,6 +66,11 @@ impl Lane {
         self.format.store(format.to_index(), Ordering::Relaxed);
     }
 
+    /// Returns whether messages become WebSocket frames that are not compressed.
+    pub(super) fn sends_plain_frames(&self) -> bool {
+        self.format.load(Ordering::Relaxed) == const { WireFormat::WebSocket.to_index() }
+    }
+
     /// Returns whether messages can still be sent.
     pub(crate) fn is_open(&self) -> bool {
         self.life.is_open()

@@ -22,6 +22,7 @@ struct Bucket {
 
 impl Bucket {
     /// Takes a token. Returns false if no token was left. `taken` then counts the missing token, too.
+    #[inline]
     fn take(&mut self, now: Tick, per_second: u32) -> bool {
         if now > self.at {
             self.refill(now, per_second, 0);
@@ -53,6 +54,13 @@ impl Rates {
     /// Records that reading pauses. The client gets a credit for the time of the pause.
     pub(super) fn pause(&mut self, now: Tick) {
         self.paused.get_or_insert(now);
+    }
+
+    /// Counts a message that came in, unless reading was paused before. Returns false if the message was not counted, or
+    /// is one too many. The caller then calls [`count`](Self::count), which finds the same.
+    #[inline]
+    pub(super) fn count_message(&mut self, now: Tick, per_second: u32) -> bool {
+        self.paused.is_none() && self.messages.take(now, per_second)
     }
 
     /// Counts a control frame or message that came in. A solicited pong, which answers a ping of the server, does not

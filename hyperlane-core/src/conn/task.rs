@@ -13,7 +13,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -109,9 +109,14 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
             // can close in spite of this hook.
             connection.driver.renew_budget();
         }
-        let closed = connection.poll_transport(cx).is_ready();
-        // Reading ahead may have written replies, such as pongs.
-        connection.lane().flush();
+        let mut closed = false;
+        // Usually the handler has read all bytes that have arrived, and `poll_transport` has nothing to do.
+        let is_read_out = connection.driver.read_armed.load(Ordering::Relaxed);
+        if !is_read_out || !connection.lane.life.is_transport_open() {
+            closed = connection.poll_transport(cx).is_ready();
+            // Reading ahead may have written replies, such as pongs.
+            connection.lane().flush();
+        }
         if connection.lane.has_backlog() {
             let _ = connection.poll_flush(cx);
         }

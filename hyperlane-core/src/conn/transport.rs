@@ -76,6 +76,17 @@ impl Reader {
         }
     }
 
+    /// Waits until a read may find bytes. Costs less than a read that finds none. Is ready at once for a driven
+    /// transport and for a closed socket.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(half) => half.as_ref().poll_read_ready(cx).map(drop),
+            #[cfg(unix)]
+            Self::Unix(half) => half.as_ref().poll_read_ready(cx).map(drop),
+            Self::Driven(_) | Self::Closed => Poll::Ready(()),
+        }
+    }
+
     /// Reads into `target` and returns the number of bytes; 0 means the end of the stream.
     pub(crate) fn poll_read(
         &mut self,
@@ -150,6 +161,8 @@ impl Writer {
     /// - [`WouldBlock`](io::ErrorKind::WouldBlock) if the socket accepts nothing now, or if only the connection's task
     ///   can write
     /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the socket is closed
+    // The number of slices is known where this function is called.
+    #[inline(always)]
     pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match (self, slices) {
             (Self::Tcp(half), [one]) => half.try_write(one),

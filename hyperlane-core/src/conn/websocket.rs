@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     acks::Acks,
-    buffer::READ_BUFFER,
+    buffer::{READ_BUFFER, ReadBuffer},
     cork,
     driver::signals,
     extensions::Extensions,
@@ -184,6 +184,37 @@ impl WsInput {
         self.end.get_or_insert_with(|| Box::new(WsEnd::Lost));
     }
 
+    /// Takes a message from the buffer if it is whole, in one frame and not compressed. Returns `None` if
+    /// [`Input::decode`] has to decode the bytes.
+    #[inline(always)]
+    fn whole_message(&mut self, buffer: &mut ReadBuffer, link: &Link) -> Option<Message> {
+        let per_second = link.env.config.max_messages_per_second;
+        let Self { decoder, rates, .. } = self;
+        let (message, consumed) = decoder.whole_message(buffer.unread(), || {
+            rates.count_message(link.now(), per_second)
+        })?;
+        buffer.consume(consumed);
+        Some(message)
+    }
+
+    /// Takes a message from the inbox. Reading continues if the inbox was full.
+    fn take_waiting(&mut self, link: &Link, polled: bool) -> Option<Message> {
+        let limit = link.env.config.inbox_bytes;
+        let was_full = self.is_full(limit);
+        let message = self.inbox.pop()?;
+        if was_full
+            && !self.is_full(limit)
+            && let Some(acks) = &self.heartbeat.acks
+        {
+            acks.resume();
+        }
+        if was_full && !polled {
+            // The inbox has room again, so the task continues to read.
+            link.driver.signal(signals::RECHECK);
+        }
+        Some(message)
+    }
+
     /// Returns whether the inbox is full. Reading then pauses.
     pub(super) fn is_full(&self, limit: usize) -> bool {
         self.inbox.bytes() >= limit
@@ -239,30 +270,21 @@ impl Link {
     }
 
     /// Waits for the next data message.
-    pub(crate) fn poll_message(&self, cx: &mut Context<'_>) -> Poll<Result<Message, WsEnd>> {
+    pub(crate) fn poll_message(&self, cx: &mut Context<'_>) -> Poll<Result<Message, Box<WsEnd>>> {
         let mut input = self.lock_input();
         let polled = cork::is_polling(self.id());
         loop {
-            let limit = self.env.config.inbox_bytes;
-            let Some(websocket) = input.websocket() else {
-                return Poll::Ready(Err(WsEnd::Lost));
+            let Input { mode, buffer, .. } = &mut *input;
+            let Mode::WebSocket(websocket) = mode else {
+                return Poll::Ready(Err(Box::new(WsEnd::Lost)));
             };
-            let was_full = websocket.is_full(limit);
-            if let Some(message) = websocket.inbox.pop() {
-                if was_full
-                    && !websocket.is_full(limit)
-                    && let Some(acks) = &websocket.heartbeat.acks
-                {
-                    acks.resume();
-                }
-                if was_full && !polled {
-                    // The inbox has room again, so the task continues to read.
-                    self.driver.signal(signals::RECHECK);
-                }
+            if !websocket.inbox.is_empty()
+                && let Some(message) = websocket.take_waiting(self, polled)
+            {
                 return Poll::Ready(Ok(message));
             }
             if let Some(end) = &websocket.end {
-                return Poll::Ready(Err(WsEnd::clone(end)));
+                return Poll::Ready(Err(end.clone()));
             }
             if !polled {
                 break;
@@ -271,14 +293,19 @@ impl Link {
                 self.driver.wake();
                 break;
             }
-            match input.decode(self) {
-                Next::Message(message) => {
-                    self.env.metrics.message_received();
-                    self.driver.charge(64 + message.len());
+            if !buffer.is_empty() || websocket.filled {
+                if let Some(message) = websocket.whole_message(buffer, self) {
+                    count_received(self, message.len());
                     return Poll::Ready(Ok(message));
                 }
-                Next::Ended => continue,
-                Next::More => {}
+                match input.decode(self) {
+                    Next::Message(message) => {
+                        count_received(self, message.len());
+                        return Poll::Ready(Ok(message));
+                    }
+                    Next::Ended => continue,
+                    Next::More => {}
+                }
             }
             match input.poll_fill(self, READ_BUFFER) {
                 Poll::Ready(Fill::Bytes) => {}
@@ -479,6 +506,13 @@ impl Input {
         self.close_by.get_or_insert(by);
         link.arm(by);
     }
+}
+
+/// Counts a message that goes to the handler straight from the read buffer.
+#[inline]
+fn count_received(link: &Link, length: usize) {
+    link.env.metrics.message_received();
+    link.driver.charge(64 + length);
 }
 
 /// Answers a ping. Drops the ping if the outbox is full: the peer may be sending pings without reading the pongs, and

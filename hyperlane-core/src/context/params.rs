@@ -32,6 +32,15 @@ impl RouteParams {
         self.values.is_empty()
     }
 
+    /// Decodes the parameters of a route from a path.
+    pub(crate) fn decoded<'a>(params: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut values = Self::default();
+        for (name, value) in params {
+            values.push(name, crate::http::decode_param(value));
+        }
+        values
+    }
+
     pub(crate) fn clear(&mut self) {
         self.values.clear();
     }

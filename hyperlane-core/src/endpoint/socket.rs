@@ -18,7 +18,6 @@ use crate::{
         acks::Acks,
         link::Link,
         send::{Limit, Order, Payload},
-        websocket::WsEnd,
     },
     context::{Context, states::States},
     error::RequestError,
@@ -184,9 +183,8 @@ async fn receive(channel: &Arc<Channel>, connection: &Arc<Link>, acks: &Acks) {
             }
             match connection.poll_message(cx) {
                 Poll::Ready(Ok(message)) => taken = Some(message),
-                Poll::Ready(Err(WsEnd::Closed(_) | WsEnd::Violation(_) | WsEnd::Lost)) => {
-                    return Poll::Ready(());
-                }
+                // Closed, a violation of the protocol, or lost.
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Pending if acks.has_changed() => {}
                 Poll::Pending => return Poll::Pending,
             }

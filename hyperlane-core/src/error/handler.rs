@@ -200,17 +200,17 @@ pub(super) fn answer(response: &mut Response, status: u16, error: &dyn fmt::Disp
     let phrase = HttpStatus::phrase(usize::from(status));
     // A status below 500 describes an error of the client. So do 501 and 505: the client asked for something that the
     // server does not support. Such texts reveal nothing internal.
-    let (text, public, cause) = if status < 500 || status == 501 || status == 505 {
+    let (said, public, cause) = if status < 500 || status == 501 || status == 505 {
         let said = error.to_string();
-        (format!("{status} {phrase}: {said}\n"), said.into(), None)
+        (said.clone(), said.into(), None)
     } else {
         (
-            format!("{status} {phrase}\n"),
+            String::new(),
             Cow::Borrowed(phrase),
             Some(error.to_string()),
         )
     };
-    explain(response, usize::from(status), text);
+    explain(response, usize::from(status), &said);
     response.fail(Failure {
         public,
         cause,

@@ -25,6 +25,7 @@ impl Exchange {
 
     /// Sends the head of a response whose body follows by [`send_data`](Self::send_data) and
     /// [`end_body`](Self::end_body). Returns false if no body follows.
+    #[inline(never)]
     pub(crate) fn begin_body(
         &mut self,
         head: Head<'_>,
@@ -70,6 +71,7 @@ impl Exchange {
 
     /// Sends a head, and `body` if the body is complete. Returns whether the connection closes after the answer.
     /// `may_read` is true if the program may still read the body of the request to produce the rest of the answer.
+    #[inline(always)]
     fn send_head(
         &mut self,
         head: Head<'_>,

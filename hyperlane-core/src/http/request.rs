@@ -230,13 +230,21 @@ impl Request {
     pub(crate) fn reset(&mut self) {
         self.method = Method::default();
         self.version = HttpVersion::default();
+        self.reset_rest();
+    }
+
+    /// Resets all but the method and the version.
+    #[inline(always)]
+    fn reset_rest(&mut self) {
         self.host = None;
         self.target.clear();
         self.path_len = 0;
         self.escaped = false;
         self.querys.take();
         self.headers.clear();
-        self.body = RequestBody::new();
+        if !self.body.is_empty() {
+            self.body = RequestBody::new();
+        }
     }
 
     /// Releases the memory that the request does not need. A request may live as long as the WebSocket that it opened.
@@ -249,23 +257,25 @@ impl Request {
         }
     }
 
-    /// Stores the parts of the request line; headers and body are set separately.
+    /// Resets the request and stores the parts of the request line. The caller sets headers and body.
     ///
     /// Allocates only for an unknown method, for a target with a host, for the first path with escapes, and while
     /// buffers grow. After an error the caller must refuse the request.
+    #[inline]
     pub(crate) fn assign_head(
         &mut self,
-        method: &str,
+        method: Method,
         target: &Target<'_>,
         may_have_escapes: bool,
         version: HttpVersion,
     ) -> Result<(), InvalidPath> {
+        self.reset_rest();
         let target_path = target.path();
-        self.method = Method::from(method);
+        self.method = method;
         self.version = version;
-        self.host = target.authority().map(Box::from);
-        self.querys.take();
-        self.target.clear();
+        if let Some(host) = target.authority() {
+            self.host = Some(host.into());
+        }
         // A target in absolute form may have no path (RFC 9112 §3.2.2).
         self.target.push_str(if target_path.is_empty() {
             "/"
@@ -273,7 +283,6 @@ impl Request {
             target_path
         });
         self.end_path(target.query().unwrap_or_default());
-        self.escaped = false;
         if !may_have_escapes {
             return Ok(());
         }

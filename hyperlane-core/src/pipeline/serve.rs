@@ -6,17 +6,18 @@ use std::{pin::Pin, sync::Arc};
 use super::{
     app::{App, Hook, Routed},
     proxy_header::read_proxy_header,
-    refusal::{declined, misdirected, not_found, refuse},
+    refusal::{declined, misdirected, not_found},
+    render::render_error,
     report::{names, report},
 };
 use crate::{
     Context, Status, Stream,
     conn::{end::Ending, link::Link},
-    context::Stage,
+    context::{Caught, Stage},
     env::peer::Via,
     error::{PanicData, RequestError, ResponseError},
     exchange::{answer::Progress, body::BodyHead},
-    hook::{Guarded, Outcome},
+    hook::{Guarded, Outcome, wrap::Wrap},
     http::{HttpStatus, Request, describe},
     observe::{self, RouteLabel, Within},
     panic::drop_payload,
@@ -66,7 +67,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 let read = stream.exchange.next_head(ctx.get_mut_request()).await;
                 let read = read.inspect_err(|error| {
                     let is_answered = !error.is_disconnect()
-                        && *error != RequestError::Head(HeadError::TlsOnPlainPort);
+                        && **error != RequestError::Head(HeadError::TlsOnPlainPort);
                     if is_answered {
                         observe(&mut stream, &app.unrouted, None);
                     }
@@ -76,33 +77,40 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     begin(&mut stream, &mut ctx, &app, head, &mut route)
                 });
                 // This future and this error are on the heap, because most connections need neither of them.
-                let started = match started.map_err(Box::new) {
+                let started = match started {
                     Ok(true) if !ctx.may_have_session_to_load() => Ok(true),
                     Ok(is_ready) => make_ready(&mut stream, &mut ctx, !is_ready)
                         .await
                         .map_err(Box::new),
                     error => error,
                 };
-                match started.map_err(|error| *error) {
+                match started {
                     Ok(_) => Step::RequestMiddleware(0),
-                    Err(RequestError::ConnectionClosed) => return Ending::Idle,
-                    Err(error) if error.is_disconnect() => return Ending::Abort,
-                    Err(RequestError::Head(HeadError::TlsOnPlainPort)) => {
-                        // A TLS client cannot read a response in plain text.
-                        log_tls(&stream);
-                        return Ending::Http;
-                    }
-                    Err(error) => {
-                        has_refused = true;
-                        refuse(&mut ctx, error);
-                        report(&stream, &mut ctx, route, None);
-                        Step::RequestError(0)
-                    }
+                    Err(error) => match *error {
+                        RequestError::ConnectionClosed => return Ending::Idle,
+                        error if error.is_disconnect() => return Ending::Abort,
+                        RequestError::Head(HeadError::TlsOnPlainPort) => {
+                            // A TLS client cannot read a response in plain text.
+                            log_tls(&stream);
+                            return Ending::Http;
+                        }
+                        error => {
+                            has_refused = true;
+                            ctx.refuse(error);
+                            report(&stream, &mut ctx, route, None);
+                            Step::RequestError(0)
+                        }
+                    },
                 }
             };
             loop {
                 let hook = match step {
-                    Step::RequestMiddleware(at) => match app.request_middleware.get(at as usize) {
+                    Step::RequestMiddleware(at) => match app
+                        .chains
+                        .get(ctx.chain)
+                        .request_middleware
+                        .get(at as usize)
+                    {
                         Some(hook) => {
                             step = Step::RequestMiddleware(at + 1);
                             hook
@@ -114,22 +122,29 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     },
                     Step::Route => {
                         step = Step::ResponseMiddleware;
-                        let Some(hook) = route else {
+                        if route.is_none() {
                             if let Err(error) = ctx.answer_preflight() {
-                                refuse(&mut ctx, error);
+                                ctx.refuse(error);
                                 let _ = report(&stream, &mut ctx, route, None);
                                 has_refused = true;
                                 step = Step::RequestError(0);
+                                continue;
                             }
-                            continue;
-                        };
+                            if app.chains.get(ctx.chain).wraps.is_empty() {
+                                continue;
+                            }
+                        }
                         ctx.save_response();
                         ctx.stage = Stage::Route;
-                        hook
+                        route.unwrap_or(&app.no_route)
                     }
                     Step::ResponseMiddleware => {
                         let at = ctx.response_middleware_at;
-                        match app.response_middleware.get(usize::from(at)) {
+                        if at == 0 {
+                            render_error(&mut ctx, &app, true);
+                        }
+                        let chain = app.chains.get(ctx.chain);
+                        match chain.response_middleware.get(usize::from(at)) {
                             // A request that became a WebSocket has no response any more.
                             Some(hook)
                                 if is_parsed
@@ -141,26 +156,30 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             _ => break,
                         }
                     }
-                    Step::TaskPanic(at) => match app.task_panic.get(at as usize) {
-                        Some(hook) => {
-                            step = Step::TaskPanic(at + 1);
-                            hook
+                    Step::TaskPanic(at) => {
+                        match app.chains.get(ctx.chain).task_panic.get(at as usize) {
+                            Some(hook) => {
+                                step = Step::TaskPanic(at + 1);
+                                hook
+                            }
+                            None => {
+                                step = Step::ResponseMiddleware;
+                                continue;
+                            }
                         }
-                        None => {
-                            step = Step::ResponseMiddleware;
-                            continue;
+                    }
+                    Step::RequestError(at) => {
+                        match app.chains.get(ctx.chain).request_error.get(at as usize) {
+                            Some(hook) => {
+                                step = Step::RequestError(at + 1);
+                                hook
+                            }
+                            None => {
+                                step = Step::ResponseMiddleware;
+                                continue;
+                            }
                         }
-                    },
-                    Step::RequestError(at) => match app.request_error.get(at as usize) {
-                        Some(hook) => {
-                            step = Step::RequestError(at + 1);
-                            hook
-                        }
-                        None => {
-                            step = Step::ResponseMiddleware;
-                            continue;
-                        }
-                    },
+                    }
                     Step::Done => break,
                 };
                 let is_route = ctx.stage == Stage::Route;
@@ -174,7 +193,11 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 // A shutdown ends a hook that could still answer a WebSocket handshake. When response middleware and
                 // error hooks run, the answer is already decided, so a shutdown lets these hooks run to their end.
                 let may_answer_handshake = !is_response && !is_error;
-                let outcome = start(hook, &mut stream, &mut ctx, may_answer_handshake).await;
+                let wraps = match is_route {
+                    true => &*app.chains.get(ctx.chain).wraps,
+                    false => &[],
+                };
+                let outcome = start(hook, wraps, &mut stream, &mut ctx, may_answer_handshake).await;
                 if let Step::RequestMiddleware(_) = step
                     && let Outcome::Done(Status::Reject) | Outcome::Refused(_) = outcome
                     && ctx.is_preflight()
@@ -196,14 +219,26 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 ctx.stage = Stage::Middleware;
                 if is_route && stream.exchange.answer().is_accepted() {
                     let is_answered = !matches!(outcome, Outcome::Done(Status::Continue));
-                    let is_answered = is_answered || !is_response_unset(&ctx);
+                    let is_answered = is_answered || !ctx.is_response_unset();
                     stream.settle_handshake(&mut ctx, is_answered);
                 }
                 // If the answer has not begun, a failure is answered by a normal response. The check is a closure,
                 // because only some cases need it.
                 let has_begun =
                     |stream: &Stream| stream.exchange.progress() != Progress::Unanswered;
+                let caught = ctx.take_caught().filter(|_| is_route);
                 let refusal = match outcome {
+                    // The middleware of the chain has not answered in place of the error hooks.
+                    Outcome::Done(_) if caught == Some(Caught::Panic) => {
+                        if has_begun(&stream) {
+                            failed = true;
+                            ctx.set_end_reason(HttpStatus::phrase(500).into());
+                        }
+                        has_panicked = true;
+                        step = Step::TaskPanic(0);
+                        continue;
+                    }
+                    Outcome::Done(_) if caught == Some(Caught::Refusal) => None,
                     Outcome::Done(status) => {
                         let error = report(&stream, &mut ctx, route, Some(hook.name));
                         if let Some((public, refusal)) = error {
@@ -233,12 +268,12 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             false => Step::ResponseMiddleware,
                         };
                         // If an upgrade failed, its error gives a more precise response than 403.
-                        let is_open = !has_begun(&stream) && is_response_unset(&ctx);
+                        let is_open = !has_begun(&stream) && ctx.is_response_unset();
                         match ctx
                             .try_get_request_error_data()
                             .filter(|_| is_open && !is_error)
                         {
-                            Some(error) => error,
+                            Some(error) => Some(error),
                             None => {
                                 if is_open {
                                     describe(ctx.get_mut_response(), 403);
@@ -247,7 +282,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             }
                         }
                     }
-                    Outcome::Refused(error) => error,
+                    Outcome::Refused(error) => Some(error),
                     Outcome::Panicked(payload) => {
                         let data = PanicData::from_payload(&*payload, hook.name);
                         drop_payload(payload);
@@ -259,9 +294,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             failed = true;
                             ctx.set_end_reason(HttpStatus::phrase(500).into());
                         }
-                        ctx.roll_back();
-                        describe(ctx.get_mut_response(), 500);
-                        ctx.set_task_panic(data);
+                        ctx.fail_by_panic(data);
                         step = match has_panicked {
                             true => Step::ResponseMiddleware,
                             false => Step::TaskPanic(0),
@@ -270,7 +303,9 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                         continue;
                     }
                 };
-                refuse(&mut ctx, refusal);
+                if let Some(error) = refusal {
+                    ctx.refuse(error);
+                }
                 let error = report(&stream, &mut ctx, route, Some(hook.name));
                 if let Some((public, _)) = error.filter(|_| has_begun(&stream)) {
                     failed = true;
@@ -289,6 +324,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
             match stream.exchange.progress() {
                 Progress::Unanswered => {
                     ctx.refuse_interim();
+                    render_error(&mut ctx, &app, false);
                     // An error means that the client has disconnected.
                     let _ = if ctx.get_response().is_body_streamed() {
                         send_streamed(&mut stream, &mut ctx).await
@@ -337,9 +373,9 @@ fn begin<'a>(
     app: &'a App,
     head: BodyHead,
     route: &mut Option<&'a Hook>,
-) -> Result<bool, RequestError> {
+) -> Result<bool, Box<RequestError>> {
     if let Err(refused) = stream.exchange.check_host(ctx.get_request()) {
-        return Err(misdirected(stream, ctx, app, head, refused));
+        return Err(Box::new(misdirected(stream, ctx, app, head, refused)));
     }
     let plan = match app.route(ctx) {
         Routed::To(hook) => {
@@ -348,22 +384,25 @@ fn begin<'a>(
         }
         Routed::NotFound => {
             not_found(ctx, app);
-            app.unrouted_body()
+            app.unrouted_body(ctx.chain)
         }
         Routed::Declined(kind, allowed) => {
             declined(ctx, kind, allowed);
-            app.unrouted_body()
+            app.unrouted_body(ctx.chain)
         }
     };
     let label = route.map_or(&app.unrouted, |hook| &hook.label);
     observe(stream, label, Some(ctx.get_request()));
+    if head.is_empty() {
+        return Ok(true);
+    }
     let started = stream
         .exchange
         .start_body(ctx.get_mut_request(), head, plan);
     if let Some(incoming) = stream.exchange.incoming() {
         ctx.set_incoming(incoming);
     }
-    started
+    started.map_err(Box::new)
 }
 
 // The following helpers are plain functions, not async blocks in `serve`. Otherwise `serve` would keep space for each
@@ -371,7 +410,8 @@ fn begin<'a>(
 
 /// Starts a hook. `may_answer_handshake` is true if the hook runs before a WebSocket handshake is answered.
 fn start<'a>(
-    hook: &Hook,
+    hook: &'a Hook,
+    wraps: &'a [Wrap],
     stream: &'a mut Stream,
     ctx: &'a mut Context,
     may_answer_handshake: bool,
@@ -381,7 +421,7 @@ fn start<'a>(
         .exchange
         .open_handshake()
         .filter(|_| may_answer_handshake);
-    Guarded::new(hook.start(stream, ctx), observed, handshake)
+    Guarded::new(hook.start_in(wraps, stream, ctx), observed, handshake)
 }
 
 /// Loads the session from its store. If `reads_body` is true, also reads the whole body.
@@ -422,14 +462,14 @@ fn save_session<'a>(
         if let Err(error) = ctx.save_session().await
             && stream.exchange.progress() == Progress::Unanswered
         {
-            refuse(ctx, error);
+            ctx.refuse(error);
         }
     };
     Within::new(stream.exchange.record.shared(), Box::pin(saving))
 }
 
 /// Begins the record of a request if there is an observer. `request` is `None` if the head was refused.
-#[inline]
+#[inline(always)]
 pub(super) fn observe(stream: &mut Stream, label: &Arc<RouteLabel>, request: Option<&Request>) {
     if observe::is_enabled(&stream.connection().env.metrics) {
         let connection = stream.connection().clone();
@@ -448,15 +488,6 @@ fn log_tls(stream: &Stream) {
         "plain",
         &"a TLS ClientHello on a plain port",
     );
-}
-
-/// Returns whether no hook has set a response: the status is 200, and there is no body. Header fields do not count,
-/// because middleware sets fields for all responses.
-fn is_response_unset(ctx: &Context) -> bool {
-    let response = ctx.get_response();
-    response.get_status_code() == 200
-        && response.get_body().is_empty()
-        && !response.is_body_streamed()
 }
 
 #[cfg(test)]

@@ -122,3 +122,58 @@ async fn names_are_checked_when_the_server_starts() {
     server.at("/news").get(sse().named("news"));
     server.run().await.unwrap().shutdown().await;
 }
+
+#[tokio::test]
+async fn a_parameter_of_a_name_may_stand_in_the_prefix_of_a_scope() {
+    let control = start(|server| {
+        server.scope("/tenants/{tenant}", |tenant| {
+            tenant.at("/runs/{id}").get(sse().named("{tenant}:{id}"));
+        });
+        server.route::<Send>("/send/{name}");
+    })
+    .await;
+    let mut browser = Browser::new(&control);
+    let mut events = browser.follow("/tenants/blue/runs/7", "").await;
+    browser.send("/send/blue:7?t=x").await;
+    assert_eq!(events.text().await, "x");
+    let mut server = Server::new();
+    server
+        .bind("127.0.0.1:0")
+        .scope("/tenants/{other}", |tenant| {
+            tenant.at("/runs").get(sse().named("{tenant}"));
+        });
+    let error = server.run().await.err().expect("the server does not start");
+    assert!(
+        error.to_string().contains("no parameter `tenant`"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_renderer_of_errors_renders_the_refusals_of_endpoints() {
+    let control = start(|server| {
+        server.errors(|error: &ErrorInfo, _: &mut Context| format!("rendered: {error}"));
+        server.at("/sse/{name}").get(sse().named("{name}"));
+        server.at("/ws/{name}").get(ws().named("{name}"));
+        server.route::<Send>("/send/{name}");
+    })
+    .await;
+    let mut browser = Browser::new(&control);
+    for number in 0..MOST {
+        browser.send(&format!("/send/{number}?t=x")).await;
+    }
+    let mut client = Client::connect(browser.address).await;
+    let replies = [
+        browser.get("/sse/more").await,
+        browser.get("/send/more?t=x").await,
+        client.upgrade("/ws/more", &browser.fields()).await,
+    ];
+    for reply in replies {
+        assert_eq!(reply.status, 429);
+        let text = reply.text();
+        assert!(
+            text.starts_with("rendered: ") && text.contains("16 named channels"),
+            "{text}"
+        );
+    }
+}
