@@ -11,7 +11,7 @@ use crate::{
     exchange::body::{BodyMode, BodyPlan},
     hook::{
         Guard, GuardKind, HookFn, HookFuture, Registration, Run, needs_nothing,
-        setup::{RouteSetup, SetupCheck, SharedSetupCheck},
+        setup::{Check, RouteSetup, SetupCheck},
         wrap::{Last, Next, Wrap},
     },
     observe::RouteLabel,
@@ -28,10 +28,7 @@ pub(crate) struct Hook {
     pub(crate) place: Place,
     pub(crate) body: BodyPlan,
     /// Checks, when the server starts, that the route and the server have every value that the hook needs.
-    check: SetupCheck,
-    /// Checks, when the server starts, that the route has the parameters that the names of its channels need. `None` if
-    /// the hook does not belong to an endpoint of named channels.
-    pub(crate) names_check: Option<SharedSetupCheck>,
+    pub(crate) check: Check,
     /// The label of the hook's route in spans and metrics. The label is empty for a hook that is not a route.
     pub(crate) label: Arc<RouteLabel>,
     /// True for the additional routes of a mount ([`PlannedKind`] explains them). [`App::all`] skips these routes.
@@ -73,8 +70,7 @@ impl Hook {
             name,
             place,
             body,
-            check: needs_nothing,
-            names_check: None,
+            check: Check::Fn(needs_nothing),
             label: Arc::default(),
             is_part: false,
             guards,
@@ -122,7 +118,7 @@ impl Hook {
 
     /// Sets the check that runs when a server with this hook starts.
     pub(crate) fn checked_by(mut self, check: SetupCheck) -> Self {
-        self.check = check;
+        self.check = Check::Fn(check);
         self
     }
 
@@ -435,10 +431,7 @@ impl App {
         let lacking = self.routes.iter().filter_map(|route| {
             let (pattern, hook) = (route.pattern(), route.value());
             let setup = RouteSetup::new(pattern.params(), &self.program.states);
-            let names = hook.names_check.as_ref();
-            let lack = (hook.check)(&setup)
-                .and_then(|()| names.map_or(Ok(()), |check| check(&setup)))
-                .err()?;
+            let lack = hook.check.run(&setup).err()?;
             Some((pattern.to_string(), hook, lack))
         });
         let mut first = None;

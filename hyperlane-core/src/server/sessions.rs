@@ -11,7 +11,7 @@ use crate::{
     },
     error::Place,
     exchange::body::BodyPlan,
-    hook::{Run, setup::SharedSetupCheck},
+    hook::{Run, setup::Check},
     pipeline::app::Hook,
     session::SessionStore,
 };
@@ -45,9 +45,9 @@ impl Server {
             let run = Run::Shared(run);
             let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
             hook.cors = Some(cors.clone());
-            hook.names_check = names.clone().map(|names| -> SharedSetupCheck {
-                Arc::new(move |setup| names.check(setup.params()))
-            });
+            if let Some(names) = names.clone() {
+                hook.check = Check::Shared(Arc::new(move |setup| names.check(setup.params())));
+            }
             hook
         });
         hooks.collect()
