@@ -235,7 +235,7 @@ mod tests {
     use std::{future::poll_fn, task::Poll};
 
     use super::{log::Limits, *};
-    use crate::proto::ws::Message;
+    use crate::{conn::acks::Acks, proto::ws::Message};
 
     /// Polls a future once, and checks that the future is pending.
     async fn poll_once<T>(waiting: impl Future<Output = T> + Send) {
@@ -274,5 +274,25 @@ mod tests {
         }
         let inner = channel.lock();
         assert_eq!((inner.receivers.0.len(), inner.senders.0.len()), (0, 0));
+    }
+
+    /// Prints the parts of a session with a channel: `cargo test -p hyperlane-core parts_of -- --nocapture`. The channel
+    /// has a position for each client, and the position's connection has acknowledgements.
+    #[test]
+    fn the_parts_of_a_channel_stay_small() {
+        let parts = [
+            ("session", size_of::<SessionEntry>(), 208),
+            ("channel", size_of::<Channel>(), 296),
+            (
+                "position of a client",
+                size_of::<state::Position<ChannelConnection, Timer>>(),
+                80,
+            ),
+            ("acknowledgements", size_of::<Acks>(), 24),
+        ];
+        for (part, size, most) in parts {
+            println!("{part:>30}: {size} bytes");
+            assert!(size <= most, "{part}: {size} bytes");
+        }
     }
 }

@@ -16,10 +16,17 @@ use std::{
     fmt,
     future::Future,
     net::SocketAddr,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
-use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+};
 
 use self::{
     admission::{Admission, network},
@@ -58,6 +65,8 @@ pub(crate) struct Env {
     /// The clients that spoke another protocol than the listener, and that were logged for it.
     logged_clients: Logged,
     admission: Admission,
+    /// One permit for each connection that may live at the same time.
+    pub(crate) permits: Arc<Semaphore>,
     shutting_down: AtomicBool,
     /// Notified when a connection ends during a shutdown.
     pub(crate) ended: Notify,
@@ -65,7 +74,12 @@ pub(crate) struct Env {
 }
 
 impl Env {
-    pub(crate) fn new(config: ServerConfig, hosts: Hosts, release: Release) -> Self {
+    pub(crate) fn new(
+        config: ServerConfig,
+        hosts: Hosts,
+        permits: Arc<Semaphore>,
+        release: Release,
+    ) -> Self {
         let head_limits = HeadLimits {
             request_line: config.max_request_line,
             header_bytes: config.max_header_bytes,
@@ -74,6 +88,7 @@ impl Env {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             admission: Admission::new(&config),
+            permits,
             allowed_origins: config.origins(),
             config,
             runtime: Handle::try_current().ok(),

@@ -34,8 +34,6 @@ pub(crate) struct Exchange {
     /// The body of the request; `None` if there is no body, if it was read to its end, or if the connection closes
     /// without reading it.
     body: Option<Arc<Incoming>>,
-    /// The connection closes after this request.
-    pub(crate) closes: bool,
     /// The record of the request, for its tracing span and metrics.
     pub(crate) record: Record,
 }
@@ -46,7 +44,6 @@ impl Exchange {
             wire: Http1::new(connection),
             answer: Answer::None,
             body: None,
-            closes: false,
             record: Record::default(),
         }
     }
@@ -79,7 +76,7 @@ impl Exchange {
             let progress = self.progress();
             let is_last =
                 progress == Progress::Last || self.wire.is_last(progress != Progress::Unanswered);
-            if self.closes || is_last || !self.connection().lane.is_open() {
+            if self.wire.closes || is_last || !self.connection().lane.is_open() {
                 return Err(RequestEnd::Closed.into_error());
             }
             // Waits for room in the outbox, the queue of bytes to the client. Otherwise, a client that sends requests
@@ -87,13 +84,13 @@ impl Exchange {
             if !self.connection().lane().has_room() {
                 let room = poll_fn(|cx| self.connection().lane().poll_room(cx)).await;
                 if room.is_err() {
-                    self.closes = true;
+                    self.wire.closes = true;
                     return Err(RequestEnd::Closed.into_error());
                 }
             }
             let read = poll_fn(|cx| self.wire.poll_head(request, cx)).await;
             let read = self.begin(read);
-            self.closes |= read.is_err();
+            self.wire.closes |= read.is_err();
             read
         }
     }
@@ -133,7 +130,7 @@ impl Exchange {
                 let host = request.get_host();
                 connection
                     .env
-                    .check_host(host, connection.facts.via, connection.peer())
+                    .check_host(host, connection.facts.via(), connection.peer())
             }
         }
     }
@@ -150,7 +147,7 @@ impl Exchange {
 
     /// Returns whether the connection reads another request after this one.
     pub(crate) fn keeps_alive(&self) -> bool {
-        self.progress() == Progress::Whole && !self.closes && self.wire.keeps_alive()
+        self.progress() == Progress::Whole && !self.wire.closes && self.wire.keeps_alive()
     }
 
     /// Makes the server end the connection without an answer, or in the middle of an answer. Sets the state of an
@@ -161,7 +158,7 @@ impl Exchange {
             closes: true,
             chunked: false,
         };
-        self.closes = true;
+        self.wire.closes = true;
     }
 
     /// Ends the current request. Drops the exchange's reference to the record of the request. The record reports the

@@ -270,10 +270,10 @@ impl Server {
             })?);
             listeners.push(listener);
         }
-        let permits = connections::permits(&config);
         let bound = addresses.iter().filter_map(BoundAddress::ip);
         let hosts = Hosts::new(&config, bound);
         let connections = Connections::new(config, hosts);
+        let permits = connections.env.permits.clone();
         let clock = tokio::spawn(connections.clone().keep_time()).abort_handle();
         let (stop, stopped) = watch::channel(false);
         let tasks = listeners

@@ -110,7 +110,7 @@ impl Link {
 impl Input {
     /// Removes and returns the handshake if its 101 is not sent yet; `None` if there is no such handshake.
     pub(crate) fn take_handshake(&mut self) -> Option<Box<Handshake>> {
-        match std::mem::replace(&mut self.mode, Mode::Http) {
+        match std::mem::replace(&mut self.mode, Mode::Http(None)) {
             Mode::Handshake(handshake) => Some(handshake),
             other => {
                 self.mode = other;

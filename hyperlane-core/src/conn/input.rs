@@ -14,12 +14,17 @@ use super::{
     buffer::ReadBuffer, cork, handshake::Handshake, lifecycle::Transport, link::Link,
     transport::Reader, wakers::Wakers, websocket::WsInput,
 };
-use crate::{env::timers::Tick, wire::WireFormat};
+use crate::{
+    env::timers::{MaybeTick, Tick},
+    proto::http::head::HeadScanner,
+    wire::WireFormat,
+};
 
 /// The protocol of the bytes that come in.
 pub(crate) enum Mode {
-    /// HTTP requests. The connection only buffers the bytes. [`Exchange`](crate::exchange::Exchange) parses them.
-    Http,
+    /// HTTP requests. The connection only buffers the bytes. [`Exchange`](crate::exchange::Exchange) parses them. The
+    /// scanner is the one of a head that arrives in pieces. It is `None` while no piece has arrived.
+    Http(Option<Box<HeadScanner>>),
     /// HTTP, with an accepted WebSocket handshake whose 101 was not sent yet.
     Handshake(Box<Handshake>),
     /// WebSocket frames. The connection decodes them.
@@ -65,8 +70,10 @@ pub(crate) struct Input {
     pub(crate) wait_since: Tick,
     pub(crate) timed_out: bool,
     pub(crate) last_received: Tick,
-    /// Tick at which the task closes the transport at the latest; `None` before the connection begins to close.
-    pub(crate) close_by: Option<Tick>,
+    /// Tick at which the task closes the transport at the latest; none before the connection begins to close.
+    pub(crate) close_by: MaybeTick,
+    /// Tick at which the task drops the handler's side if it still runs then; none until the peer is gone.
+    pub(super) abandon_at: MaybeTick,
     /// The wakers of futures that wait for input. Most of these futures belong to other tasks. A future inside the
     /// connection's task is listed only if it is polled with another waker than the waker of the task.
     pub(super) readers: Wakers,
@@ -77,12 +84,13 @@ impl Input {
         Self {
             reader,
             buffer: ReadBuffer::default(),
-            mode: Mode::Http,
+            mode: Mode::Http(None),
             wait: Wait::Head,
             wait_since: now,
             timed_out: false,
             last_received: now,
-            close_by: None,
+            close_by: MaybeTick::NONE,
+            abandon_at: MaybeTick::NONE,
             readers: Wakers::default(),
         }
     }
@@ -295,12 +303,12 @@ impl Link {
                     }
                 }
                 Mode::Discard => input.buffer.discard(),
-                Mode::Http | Mode::Handshake(_) => {}
+                Mode::Http(_) | Mode::Handshake(_) => {}
             }
             let before = input.buffer.len();
             match input.poll_fill(self, limit) {
                 Poll::Ready(Fill::Bytes) => {
-                    if matches!(input.mode, Mode::Http | Mode::Handshake(_))
+                    if matches!(input.mode, Mode::Http(_) | Mode::Handshake(_))
                         && input.buffer.len() > before
                     {
                         input.wake_readers();

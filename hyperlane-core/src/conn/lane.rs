@@ -29,6 +29,8 @@ pub(crate) struct Lane {
     /// True if the current request is a WebSocket handshake without an answer.
     awaits_answer: AtomicBool,
     pub(crate) handles: Handles,
+    /// True after the end of the handler's side: the future that reads requests and runs hooks.
+    pub(super) is_handler_done: AtomicBool,
     /// True if the lane belongs to the channel of a session.
     of_channel: AtomicBool,
     /// The interval of heartbeats, in ticks; 0 if the interval of the server's configuration applies.
@@ -49,6 +51,7 @@ impl Lane {
             at_line_end: AtomicBool::new(true),
             awaits_answer: AtomicBool::new(false),
             handles: Handles::default(),
+            is_handler_done: AtomicBool::new(false),
             of_channel: AtomicBool::new(false),
             heartbeat: AtomicU32::new(0),
             open_pings: AtomicU32::new(0),

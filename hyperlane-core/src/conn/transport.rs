@@ -30,7 +30,8 @@ pub(crate) enum Reader {
     Tcp(tcp::OwnedReadHalf),
     #[cfg(unix)]
     Unix(unix::OwnedReadHalf),
-    Driven(Box<dyn Duplex>),
+    // A box of a box takes one word, as the other variants do.
+    Driven(Box<Box<dyn Duplex>>),
     /// The socket is closed. This value remains while the program has handles to the connection.
     Closed,
 }
@@ -63,7 +64,7 @@ pub(crate) fn unix(stream: UnixStream) -> (Reader, Writer) {
 pub(crate) fn driven(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> (Reader, Writer) {
-    (Reader::Driven(Box::new(stream)), Writer::Driven)
+    (Reader::Driven(Box::new(Box::new(stream))), Writer::Driven)
 }
 
 impl Reader {

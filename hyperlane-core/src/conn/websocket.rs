@@ -10,7 +10,6 @@ use std::{
 };
 
 use bytes::{Bytes, buf::Limit};
-use tokio::time::Instant;
 
 use super::{
     acks::Acks,
@@ -27,7 +26,7 @@ use super::{
     rates::Rates,
 };
 use crate::{
-    env::timers::Tick,
+    env::timers::{MaybeTick, Tick},
     error::PushError,
     proto::ws::{
         CloseCode, CloseFrame, Compressed, Decoder, Incoming, Limits, Message, ProtocolError, Role,
@@ -64,8 +63,8 @@ pub(crate) struct WsInput {
     pub(super) end: Option<Box<WsEnd>>,
     /// True if the peer sent its Close before the server did.
     closed_by_peer: bool,
-    /// Tick at which the heartbeat sent its last ping; `None` if the connection does not wait for a pong.
-    pub(super) ping_sent: Option<Tick>,
+    /// Tick at which the heartbeat sent its last ping; none if the connection does not wait for a pong.
+    pub(super) ping_sent: MaybeTick,
     heartbeat: Heartbeat,
     rates: Rates,
     #[cfg(feature = "deflate")]
@@ -82,7 +81,7 @@ impl WsInput {
             close_sent: false,
             end: None,
             closed_by_peer: false,
-            ping_sent: None,
+            ping_sent: MaybeTick::NONE,
             heartbeat: Heartbeat::default(),
             rates: Rates::default(),
             #[cfg(feature = "deflate")]
@@ -110,8 +109,8 @@ impl WsInput {
     }
 
     /// Returns the payload of the next ping of the heartbeat.
-    pub(super) fn next_ping(&mut self) -> Bytes {
-        self.heartbeat.ping(Instant::now())
+    pub(super) fn next_ping(&mut self, now: Duration) -> Bytes {
+        self.heartbeat.ping(now)
     }
 
     /// Frees the decompressor. The program may keep handles long after the connection has ended, and each handle keeps
@@ -125,7 +124,7 @@ impl WsInput {
 
     /// Returns the round-trip time of the heartbeat's last answered ping.
     pub(crate) fn latency(&self) -> Option<Duration> {
-        self.heartbeat.latency
+        self.heartbeat.latency()
     }
 
     /// Returns the decoder's buffer for the rest of a large frame; `None` if the next read should use the thread's read
@@ -337,7 +336,7 @@ impl Link {
         encode_close(code, reason, &mut bytes);
         let sent = self.lane().send_last(&bytes, drop_unsent);
         let by = now.after(self.env.config.close_timeout);
-        input.close_by = Some(by);
+        input.close_by.set(by);
         drop(input);
         self.arm(by);
         self.driver.signal(signals::RECHECK);
@@ -443,8 +442,11 @@ impl Input {
                 }
                 Some(Incoming::Pong(payload)) => {
                     link.driver.charge(64);
-                    websocket.ping_sent = None;
-                    if websocket.heartbeat.pong(&payload, Instant::now) {
+                    websocket.ping_sent = MaybeTick::NONE;
+                    if websocket
+                        .heartbeat
+                        .pong(&payload, || link.env.timers.elapsed())
+                    {
                         // The handler reports the acknowledgement to the channel, outside this lock.
                         link.driver.wake();
                     }
@@ -503,7 +505,7 @@ impl Input {
     /// connection open.
     fn limit_close(&mut self, link: &Link) {
         let by = link.now().after(link.env.config.close_timeout);
-        self.close_by.get_or_insert(by);
+        self.close_by.set_first(by);
         link.arm(by);
     }
 }

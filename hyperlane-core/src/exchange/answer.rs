@@ -31,8 +31,8 @@ pub(crate) enum Answer {
     Accepted,
     /// Response middleware works on the head of an event stream.
     Opening,
-    /// The program writes the response as raw bytes, and the tracker parses them.
-    /// The tracker is boxed, because few programs write raw bytes, and the state is compared many times per request.
+    /// The program writes the response as raw bytes, and the tracker parses them. Boxed, because every idle connection
+    /// has an `Answer`.
     Raw(Box<ResponseTracker>),
     /// A response was sent completely.
     Typed { closes: bool },

@@ -28,7 +28,7 @@ use super::body::BodyHead;
 use crate::{
     conn::{
         handshake::Handshake,
-        input::{Fill, Input, Wait},
+        input::{Fill, Input, Mode, Wait},
         link::Link,
         send::{Limit, Order, Payload},
     },
@@ -122,29 +122,37 @@ impl RequestEnd {
 
 pub(crate) struct Http1 {
     connection: Arc<Link>,
-    scanner: HeadScanner,
     pub(crate) facts: Facts,
+    /// The connection closes after this request.
+    pub(crate) closes: bool,
     /// Number of requests so far. The count stops at 2.
     request_count: u8,
     /// A request was read before the previous one was answered, so the client cannot tell which request an answer is
     /// for.
     has_skipped_answer: bool,
-    /// A wait for a request has begun and has not ended. Stays true if a hook drops the future of the wait.
-    is_reading: bool,
-    /// The wait for a request has cleared the previous request.
-    is_cleared: bool,
+    reading: Reading,
+}
+
+/// The state of the wait for a request. It stays if a hook drops the future of the wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// No wait has begun since the last request.
+    No,
+    /// The wait has begun.
+    Begun,
+    /// The wait has cleared the previous request.
+    Cleared,
 }
 
 impl Http1 {
     pub(super) fn new(connection: Arc<Link>) -> Self {
         Self {
             connection,
-            scanner: HeadScanner::default(),
             facts: Facts::default(),
+            closes: false,
             request_count: 0,
             has_skipped_answer: false,
-            is_reading: false,
-            is_cleared: false,
+            reading: Reading::No,
         }
     }
 
@@ -166,9 +174,7 @@ impl Http1 {
 
     /// Prepares to read the next head.
     pub(super) fn begin_reading(&mut self) {
-        self.is_reading = true;
-        self.is_cleared = false;
-        self.scanner.reset();
+        self.reading = Reading::Begun;
     }
 
     /// Waits for the head of the next request.
@@ -177,22 +183,17 @@ impl Http1 {
         request: &mut Request,
         cx: &mut TaskContext<'_>,
     ) -> Poll<HeadRead> {
-        let Self {
-            connection,
-            scanner,
-            ..
-        } = self;
-        let link = &**connection;
+        let link = &*self.connection;
         let is_first = self.request_count == 0;
         // One lock for the whole poll: a lock per step would cost more than the steps.
         let mut input = link.lock_input();
         let read = loop {
-            let taken = PARSER
-                .with_borrow_mut(|parser| take_head(link, scanner, &mut input, request, parser));
-            if !matches!(taken, Ok(Some(_))) && !self.is_cleared {
+            let taken =
+                PARSER.with_borrow_mut(|parser| take_head(link, &mut input, request, parser));
+            if !matches!(taken, Ok(Some(_))) && self.reading != Reading::Cleared {
                 // A connection that waits needs no memory of its previous request, and a refused head leaves none.
                 request.reset();
-                self.is_cleared = true;
+                self.reading = Reading::Cleared;
             }
             match taken {
                 Ok(Some(taken)) => {
@@ -228,7 +229,7 @@ impl Http1 {
             };
         };
         drop(input);
-        self.is_reading = false;
+        self.reading = Reading::No;
         Poll::Ready(read)
     }
 
@@ -241,7 +242,7 @@ impl Http1 {
     /// Ends a wait for a request. The next wait starts a new timer. The time in between, in which a hook (a function of
     /// the program) works, therefore does not count against the client.
     pub(super) fn stop_reading(&mut self) {
-        if std::mem::take(&mut self.is_reading) {
+        if std::mem::replace(&mut self.reading, Reading::No) != Reading::No {
             let now = self.connection.now();
             self.connection.lock_input().wait_for(Wait::Nothing, now);
         }
@@ -421,11 +422,11 @@ fn is_host_allowed(
     number: u64,
     allowed: &mut Option<AllowedHost>,
 ) -> bool {
-    let known = (link.env.id(), link.facts.via, number);
+    let known = (link.env.id(), link.facts.via(), number);
     if number != 0 && *allowed == Some(known) {
         return true;
     }
-    let is_allowed = link.env.allows_host(link.facts.via, host);
+    let is_allowed = link.env.allows_host(link.facts.via(), host);
     if is_allowed && number != 0 {
         *allowed = Some(known);
     }
@@ -443,7 +444,6 @@ struct Taken {
 /// error means that the bytes are no request. The inner error refuses a request that was read.
 fn take_head(
     link: &Link,
-    scanner: &mut HeadScanner,
     input: &mut Input,
     request: &mut Request,
     parser: &mut Parser,
@@ -455,20 +455,32 @@ fn take_head(
     while input.buffer.unread().starts_with(LINE_END.as_bytes()) {
         input.buffer.consume(LINE_END.len());
     }
+    let has_none = input.buffer.unread().is_empty();
+    if has_none {
+        return Ok(None);
+    }
+    let (unread, before) = input.buffer.unread_from_word();
+    let mut unused = None;
+    let scanner = match &mut input.mode {
+        Mode::Http(scanner) => scanner,
+        _ => &mut unused,
+    };
     // Nearly every head arrives whole, and one pass reads it. The scanner keeps its place in a head that arrives in
     // pieces.
-    let (unread, before) = input.buffer.unread_from_word();
-    if !scanner.is_fresh() {
-        let bytes = unread.get(before..).unwrap_or_default();
-        if scanner.scan(bytes, limits).map_err(refused)?.is_none() {
+    let is_whole = scanner.is_none();
+    if let Some(pending) = scanner {
+        let scanned = pending.scan(unread.get(before..).unwrap_or_default(), limits);
+        if scanned == Ok(None) {
             return Ok(None);
         }
+        *scanner = None;
+        scanned.map_err(refused)?;
     }
     let read = |head| fill(link, request, head, allowed);
     let parsed = head::parse_at(unread, before, limits, storage, read).map_err(refused)?;
     let Some((taken, length, is_handshake)) = parsed else {
         let bytes = unread.get(before..).unwrap_or_default();
-        return match scanner.is_fresh() {
+        return match is_whole {
             true => scan_first(scanner, bytes, limits),
             false => Err(refused(head::refuse(bytes, limits))),
         };
@@ -533,13 +545,17 @@ fn fill(
 /// Scans a head that is incomplete or invalid for the first time.
 #[cold]
 fn scan_first(
-    scanner: &mut HeadScanner,
+    scanner: &mut Option<Box<HeadScanner>>,
     bytes: &[u8],
     limits: &HeadLimits,
 ) -> Result<Option<Taken>, Box<RequestError>> {
-    match scanner.scan(bytes, limits).map_err(refused)? {
+    let mut pending = Box::<HeadScanner>::default();
+    match pending.scan(bytes, limits).map_err(refused)? {
         Some(_) => Err(refused(head::refuse(bytes, limits))),
-        None => Ok(None),
+        None => {
+            *scanner = Some(pending);
+            Ok(None)
+        }
     }
 }
 

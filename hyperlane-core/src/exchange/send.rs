@@ -86,7 +86,7 @@ impl Exchange {
         if !connection.lane.is_open() {
             return Err(ResponseError::ConnectionClosed);
         }
-        let closes = self.closes
+        let closes = self.wire.closes
             || self.wire.closes_after(head, framing)
             || self.body_requires_close(may_read);
         self.end_expectation();

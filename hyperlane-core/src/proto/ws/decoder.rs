@@ -81,7 +81,7 @@ impl Limits {
 
 /// Decodes the bytes of one connection into messages and control frames (RFC 6455).
 ///
-/// Between messages, a decoder needs about 40 bytes and no allocation. After an error or a close frame, the decoder
+/// Between messages, a decoder needs about 30 bytes and no allocation. After an error or a close frame, the decoder
 /// discards all further input.
 ///
 /// ```
@@ -94,7 +94,11 @@ impl Limits {
 /// ```
 #[derive(Debug)]
 pub struct Decoder {
-    limits: Limits,
+    // The fields of `Limits`, which together with the next fields take less space than a `Limits` beside them.
+    frame: usize,
+    message: usize,
+    fragments: u32,
+    rsv1_allowed: bool,
     role: Role,
     ended: bool,
     /// A frame whose payload is shorter than this is within all limits if it is a whole message. It is 0 if frames have
@@ -107,11 +111,23 @@ impl Decoder {
     /// Creates a decoder.
     pub const fn new(role: Role, limits: Limits) -> Self {
         Self {
-            limits,
+            frame: limits.frame,
+            message: limits.message,
+            fragments: limits.fragments,
+            rsv1_allowed: limits.rsv1_allowed,
             role,
             ended: false,
             whole_below: whole_below(role, &limits),
             partial: None,
+        }
+    }
+
+    const fn limits(&self) -> Limits {
+        Limits {
+            frame: self.frame,
+            message: self.message,
+            fragments: self.fragments,
+            rsv1_allowed: self.rsv1_allowed,
         }
     }
 
@@ -225,7 +241,7 @@ impl Decoder {
     fn parse_header(&self, input: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
         let parsed = frame::parse(input)?;
         if let Some((header, _)) = &parsed {
-            header.check(self.role, &self.limits, None)?;
+            header.check(self.role, &self.limits(), None)?;
         }
         Ok(parsed)
     }
@@ -245,9 +261,10 @@ impl Decoder {
     /// The slow path: consumes input until an event is complete or the input is empty.
     #[cold]
     fn resume(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
+        let limits = self.limits();
         let partial = self.partial.get_or_insert_default();
         let mut rest = input;
-        let event = match partial.advance(&mut rest, self.role, &self.limits) {
+        let event = match partial.advance(&mut rest, self.role, &limits) {
             Ok(event) => event,
             Err(error) => return Err(self.fail(error)),
         };
