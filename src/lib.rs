@@ -92,8 +92,8 @@ pub mod parts {
 #[cfg(feature = "sessions")]
 pub mod session {
     pub use hyperlane_core::{
-        Channels, CookieSameSite, CookieSecure, Endpoint, SessionChannels, SessionData,
-        SessionError, SessionId, SessionStore,
+        ChannelError, Channels, CookieSameSite, CookieSecure, Endpoint, NamedChannel,
+        SessionChannels, SessionData, SessionError, SessionId, SessionStore,
     };
 }
 

@@ -73,12 +73,12 @@ pub use context::{Attributes, Context, params::RouteParams, states::States};
 #[cfg(feature = "sessions")]
 pub use endpoint::{
     Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint,
-    directory::{Channels, SessionChannels},
+    directory::{Channels, NamedChannel, SessionChannels},
     sse, sse_with, ws, ws_with,
 };
 pub use error::{
-    ClosedByClient, Error, ErrorInfo, PanicData, Place, PushError, RequestError, ResponseError,
-    ServerError, SessionError, SetupError,
+    ChannelError, ClosedByClient, Error, ErrorInfo, PanicData, Place, PushError, RequestError,
+    ResponseError, ServerError, SessionError, SetupError,
 };
 pub use exchange::body::{BodyMode, BodyStream};
 pub use extract::{Extension, FromContext, Path, State, handler::Handler};
