@@ -3,6 +3,7 @@
 
 mod body;
 mod conflicts;
+mod epilogue;
 mod param_names;
 mod read_loop;
 mod route;
@@ -279,6 +280,7 @@ impl Function<'_> {
         Emitter {
             private: self.private,
             params: &self.params,
+            detaches: false,
         }
     }
 
