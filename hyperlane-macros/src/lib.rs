@@ -234,6 +234,22 @@ declare! {
         /// # fn main() {}
         /// ```
         options;
+        /// Registers a hook struct or an async function at a path, for QUERY requests (RFC 10008): `#[query("/path")]`. A
+        /// QUERY reads, like GET, and its query is the body of the request.
+        ///
+        /// The server passes a request with another method to the next handler of the path. If all handlers of the path
+        /// decline because of the method, the server answers 405.
+        ///
+        /// ```
+        /// use hyperlane::*;
+        ///
+        /// #[query("/things")]
+        /// async fn find(Json(names): Json<Vec<String>>) -> String {
+        ///     names.join(", ")
+        /// }
+        /// # fn main() {}
+        /// ```
+        query;
     }
     hooks "" {
         /// Registers a hook struct that runs before routes: `#[request_middleware]`, or `#[request_middleware(1)]` with
@@ -366,7 +382,10 @@ declare! {
         /// Declines requests whose method is not TRACE. If all handlers of the path decline because of the method, the
         /// answer is 405.
         is_trace_method at "/path";
-        /// Declines requests with one of the nine methods that HTTP defines. If all handlers of the path decline
+        /// Declines requests whose method is not QUERY (RFC 10008). If all handlers of the path decline because of the
+        /// method, the answer is 405.
+        is_query_method at "/path";
+        /// Declines requests with one of the ten methods that [`methods`] can name. If all handlers of the path decline
         /// because of the method, the answer is 405.
         is_unknown_method at "/path";
         /// Declines requests whose method is not in the macro's list: `#[methods(get, post)]`. If all handlers of the

@@ -123,7 +123,7 @@ pub(crate) enum Part {
 impl Validators {
     /// Evaluates the conditions in the order of RFC 9110 §13.2.2.
     pub(crate) fn check(&self, method: &Method, headers: &Headers) -> Precondition {
-        let reads = method.is_get() || method.is_head();
+        let reads = method.is_get() || method.is_head() || method.is_query();
         if headers.contains("if-match") {
             if !self.is_among(headers, "if-match", true) {
                 return Precondition::Failed;

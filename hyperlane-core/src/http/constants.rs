@@ -22,7 +22,7 @@ text_constants! {
     OPTIONS = "OPTIONS";
     CONNECT = "CONNECT";
     TRACE = "TRACE";
-    ALL_METHODS = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS, CONNECT, TRACE";
+    ALL_METHODS = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS, CONNECT, TRACE, QUERY";
 }
 
 // Header names, in lower case.
