@@ -63,7 +63,8 @@ pub use hyperlane_core::{
 pub use hyperlane_core::{
     RequestHeaders, RequestHeadersValue, RequestHeadersValueItem, RequestHost, RequestMethod,
     RequestPath, RequestQuerys, RequestQuerysValue, RequestVersion, ResponseBody, ResponseHeaders,
-    ResponseStatusCode, ResponseVersion,
+    ResponseStatusCode, ResponseVersion, ServerControlHookHandler, ServerHookHandler, Transport,
+    server_hook_factory,
 };
 
 /// Values of a server's configuration, and information about its routes and hooks.
@@ -74,7 +75,7 @@ pub mod server {
     pub use hyperlane_core::DeflateConfig;
     pub use hyperlane_core::{
         Cidr, CidrError, ConfigError, ForwardedField, HookInfo, Place, RouteInfo,
-        ServerControlHandler, States, Transport,
+        ServerControlHookHandler, ServerHookHandler, States, Transport, server_hook_factory,
     };
 }
 

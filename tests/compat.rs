@@ -756,7 +756,9 @@ mod asked {
 
 #[tokio::test]
 async fn servers_tell_what_programs_ask_them() {
-    use hyperlane::{HttpStatus, RequestConfig, RequestError, Server, ServerError};
+    use hyperlane::{
+        HttpStatus, RequestConfig, RequestError, Server, ServerControlHookHandler, ServerError,
+    };
     let mut server = Server::default();
     server.bind("127.0.0.1:0");
     server.request_config(RequestConfig::high_security());
@@ -811,7 +813,8 @@ async fn servers_tell_what_programs_ask_them() {
         Some("a=b; Max-Age=60; Path=/; Secure; HttpOnly")
     );
 
-    let (wait, shutdown) = (control.get_wait_hook(), control.get_shutdown_hook());
+    let wait: ServerControlHookHandler<()> = control.get_wait_hook().clone();
+    let shutdown: &ServerControlHookHandler<()> = control.get_shutdown_hook();
     let waiting = tokio::spawn(async move { wait().await });
     shutdown().await;
     waiting.await.unwrap();

@@ -1032,6 +1032,20 @@ hook! {
     }
 }
 
+/// A guard before `send` ends the list although the rest of the list stands after the conversion.
+#[get("/epilogue/ended")]
+#[epilogue_macros(
+    response_header("x-text" => &text),
+    filter(text != "stop"),
+    response_header("x-on" => "1"),
+    send,
+    closed
+)]
+async fn ended(_: &mut Stream, ctx: &mut Context) -> Option<String> {
+    let text = ctx.get_request().try_get_query("text")?;
+    Some(text.clone())
+}
+
 hook! {
     #[route("/epilogue/guarded")]
     SendsIfPosted: #[epilogue_macros(response_body("1"), is_post_method, response_body("2"), closed)]
@@ -1063,6 +1077,26 @@ async fn epilogues_use_variables_of_the_body() {
 async fn a_guard_of_an_epilogue_list_ends_the_list() {
     let control = start().await;
     let mut client = Client::connect(address(&control)).await;
+    for (query, status, text, on, closes) in [
+        ("?text=stop", 200, Some("stop"), None, false),
+        ("?text=go", 200, Some("go"), Some("1"), true),
+        // The guard names a variable of the body, so it is left out.
+        ("", 404, None, Some("1"), true),
+    ] {
+        let mut client = Client::connect(address(&control)).await;
+        let reply = client.get(&format!("/epilogue/ended{query}")).await;
+        assert_eq!(
+            (reply.status, reply.header("x-text")),
+            (status, text),
+            "{query}"
+        );
+        assert_eq!(reply.header("x-on"), on, "{query}");
+        if closes {
+            assert!(client.ends().await, "{query}");
+        } else {
+            assert_eq!(client.get("/epilogue/return?early").await.status, 200);
+        }
+    }
     let reply = client.get("/epilogue/guarded").await;
     assert_eq!((reply.status, reply.text()), (200, "1"));
     let reply = client.post("/epilogue/guarded", "").await;

@@ -84,7 +84,7 @@ pub use exchange::body::{BodyMode, BodyStream};
 #[cfg(feature = "forms")]
 pub use extract::{Form, Query};
 pub use extract::{FromContext, Path, State};
-pub use hook::{ServerHook, Status, setup::RouteSetup};
+pub use hook::{ServerHook, ServerHookHandler, Status, server_hook_factory, setup::RouteSetup};
 #[cfg(feature = "cookies")]
 pub use http::CookieBuilder;
 pub use http::{
@@ -120,8 +120,8 @@ pub use route::pattern::RouteError;
 #[cfg(feature = "sessions")]
 pub use server::At;
 pub use server::{
-    BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHandler,
-    ServerControlHook,
+    BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHook,
+    ServerControlHookHandler,
 };
 #[cfg(feature = "sessions")]
 pub use session::{Session, SessionData, SessionId, SessionStore};

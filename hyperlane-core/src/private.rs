@@ -276,7 +276,7 @@ pub fn request_version(ctx: &Context) -> HttpVersion {
 }
 
 pub fn request_path(ctx: &Context) -> String {
-    ctx.get_request().get_path().to_owned()
+    ctx.get_request().path().to_owned()
 }
 
 pub fn request_querys(ctx: &Context) -> Querys {

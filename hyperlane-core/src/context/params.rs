@@ -36,8 +36,35 @@ impl RouteParams {
         self.values.clear();
     }
 
+    /// Sets the value of a parameter and returns its previous value. Adds the parameter if it is absent.
+    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) -> Option<String> {
+        let (name, value) = (name.into(), value.into());
+        let mut values = self.values.iter_mut();
+        match values.find(|(known, _)| *known == name) {
+            Some((_, known)) => Some(std::mem::replace(known, value)),
+            None => {
+                self.values.push((name, value));
+                None
+            }
+        }
+    }
+
     /// Adds a parameter.
     pub fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.values.push((name.into(), value.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inserted_parameter_replaces_the_one_of_its_name() {
+        let mut params = RouteParams::default();
+        assert_eq!(params.insert("a", "1"), None);
+        assert_eq!(params.insert("b", "2"), None);
+        assert_eq!(params.insert("a", "3"), Some("1".to_owned()));
+        assert_eq!(params.iter().collect::<Vec<_>>(), [("a", "3"), ("b", "2")]);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     channel::settings::{Direction, Settings},
     context::{Context, cors::RouteCors},
-    hook::{HookFuture, SharedHookFn},
+    hook::{HookFuture, ServerHookHandler},
     stream::Stream,
 };
 
@@ -25,7 +25,7 @@ pub(crate) struct PlannedRoute {
     /// The name of the handler in lists of routes.
     pub(crate) name: &'static str,
     pub(crate) methods: &'static [&'static str],
-    pub(crate) run: SharedHookFn,
+    pub(crate) run: ServerHookHandler,
 }
 
 impl PlannedRoute {

@@ -185,6 +185,6 @@ mod tests {
         );
         assert_eq!((HTTP_BR, HTTP_DOUBLE_BR), ("\r\n", "\r\n\r\n"));
         assert_eq!((TRACE, UPGRADE, UTF8), ("TRACE", "upgrade", "utf-8"));
-        assert_eq!(ALL_METHODS.split(", ").count(), 9);
+        assert_eq!(ALL_METHODS.split(", ").count(), 10);
     }
 }

@@ -50,9 +50,18 @@ pub struct Request {
     /// The decoded forms of a path with escapes. Boxed, because few paths contain escapes. `reset` keeps the box for a
     /// later path.
     decoded: Option<Box<DecodedPath>>,
-    querys: OnceLock<Box<Querys>>,
+    /// Parts that few requests need, in the forms that hooks read. Each is made on its first use.
+    made: OnceLock<Box<Made>>,
     headers: Headers,
     body: RequestBody,
+}
+
+/// Parts of a request, made on their first use.
+#[derive(Clone, Default)]
+struct Made {
+    querys: OnceLock<Querys>,
+    /// The path as a `String`, for a request whose other fields contain the path only as a part of a text.
+    path: OnceLock<String>,
 }
 
 impl Request {
@@ -107,7 +116,7 @@ impl Request {
 
     /// Borrows the percent-decoded path. A slash in this path may have been sent as `%2F`.
     /// [`get_raw_path`](Self::get_raw_path) returns the path in which the two differ.
-    pub fn get_path(&self) -> &str {
+    pub fn path(&self) -> &str {
         self.decoded_path()
             .map_or(self.get_raw_path(), |decoded| &decoded.path)
     }
@@ -138,6 +147,9 @@ impl Request {
     pub fn set_path(&mut self, path: impl AsRef<str>) -> &mut Self {
         let path = path.as_ref();
         let query = self.get_raw_query().to_owned();
+        if let Some(made) = self.made.get_mut() {
+            made.path.take();
+        }
         self.target.clear();
         encode_path(path, &mut self.target);
         if path.is_empty() {
@@ -155,8 +167,9 @@ impl Request {
 
     /// Borrows the decoded query parameters; parses them on first use.
     pub fn get_querys(&self) -> &Querys {
-        self.querys
-            .get_or_init(|| Box::new(Querys::parse(self.get_raw_query())))
+        self.made()
+            .querys
+            .get_or_init(|| Querys::parse(self.get_raw_query()))
     }
 
     /// Borrows the query parameters mutably. A change does not alter the raw query.
@@ -166,18 +179,21 @@ impl Request {
             clippy::expect_used,
             reason = "the line above fills the cell, and this borrow is exclusive"
         )]
-        self.querys.get_mut().expect("filled above")
+        self.made
+            .get_mut()
+            .and_then(|made| made.querys.get_mut())
+            .expect("filled above")
     }
 
     /// Replaces the query parameters; the raw query stays.
     pub fn set_querys(&mut self, querys: Querys) -> &mut Self {
-        self.querys = OnceLock::from(Box::new(querys));
+        *self.get_mut_querys() = querys;
         self
     }
 
     /// Borrows the first value of a query parameter.
     pub fn query(&self, name: impl AsRef<str>) -> Option<&str> {
-        self.get_querys().get(name.as_ref())
+        self.get_querys().get(name).map(String::as_str)
     }
 
     /// Returns whether a query parameter is present.
@@ -234,7 +250,7 @@ impl Request {
         self.target.clear();
         self.path_len = 0;
         self.escaped = false;
-        self.querys.take();
+        self.made.take();
         self.headers.clear();
         self.body = RequestBody::new();
     }
@@ -264,7 +280,7 @@ impl Request {
         self.method = Method::from(method);
         self.version = version;
         self.host = target.authority().map(Box::from);
-        self.querys.take();
+        self.made.take();
         self.target.clear();
         // A target in absolute form may have no path (RFC 9112 §3.2.2).
         self.target.push_str(if target_path.is_empty() {
@@ -295,6 +311,10 @@ impl Request {
             .map_or(self.get_raw_path(), |decoded| &decoded.routing)
     }
 
+    fn made(&self) -> &Made {
+        self.made.get_or_init(Box::default)
+    }
+
     fn decoded_path(&self) -> Option<&DecodedPath> {
         self.decoded.as_deref().filter(|_| self.escaped)
     }
@@ -319,6 +339,19 @@ impl Request {
 
 /// Methods under the names that published Hyperlane programs call.
 impl Request {
+    /// Borrows the percent-decoded path, like [`path`](Self::path), as a `String`. Copies the path once if the request
+    /// has a query.
+    pub fn get_path(&self) -> &RequestPath {
+        match self.decoded_path() {
+            Some(decoded) => &decoded.path,
+            None if self.path_len == self.target.len() && self.path_len > 0 => &self.target,
+            None => {
+                let path = &self.made().path;
+                path.get_or_init(|| self.get_raw_path().to_owned())
+            }
+        }
+    }
+
     /// Copies the first value of a query parameter; `None` if the parameter is absent.
     pub fn try_get_query(&self, name: impl AsRef<str>) -> Option<String> {
         self.query(name).map(str::to_owned)

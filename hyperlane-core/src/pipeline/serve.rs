@@ -454,9 +454,7 @@ fn log_tls(stream: &Stream) {
 /// because middleware sets fields for all responses.
 fn is_response_unset(ctx: &Context) -> bool {
     let response = ctx.get_response();
-    response.get_status_code() == 200
-        && response.get_body().is_empty()
-        && !response.is_body_streamed()
+    response.get_status_code() == 200 && response.body().is_empty() && !response.is_body_streamed()
 }
 
 #[cfg(test)]
