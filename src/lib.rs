@@ -111,6 +111,17 @@ pub mod broadcast {
     };
 }
 
+/// Types of plugins that were written for published Hyperlane versions (feature `compat`).
+#[cfg(feature = "compat")]
+pub mod compat {
+    /// The types of `hyperlane-plugin-websocket`, over rooms. A program imports them by name, because
+    /// [`hyperlane::WebSocket`](crate::WebSocket) is another type. [`BroadcastType`](crate::broadcast::BroadcastType)
+    /// names their rooms.
+    pub mod websocket {
+        pub use hyperlane_broadcast::compat::{WebSocket, WebSocketConfig};
+    }
+}
+
 /// The outbox of a connection: a handle that sends messages on the connection and never waits. Programs that deliver
 /// messages to many connections without rooms can use it. Rooms also send their messages through outboxes.
 pub mod outbox {
