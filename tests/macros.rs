@@ -1032,6 +1032,16 @@ hook! {
     }
 }
 
+/// The type of the value has no name, and a macro call is the tail.
+#[get("/epilogue/unnamed/{id}")]
+#[route_param("id" => id)]
+#[epilogue_macros(response_header("x-id" => format!("{id:0>width$}")), send)]
+async fn unnamed(_: &mut Stream, _: &mut Context) -> impl IntoResponse {
+    let width = 3;
+    let id = id.trim();
+    format!("id {id}")
+}
+
 /// A guard before `send` ends the list although the rest of the list stands after the conversion.
 #[get("/epilogue/ended")]
 #[epilogue_macros(
@@ -1060,6 +1070,8 @@ async fn epilogues_use_variables_of_the_body() {
         let reply = client.get(&format!("/epilogue/sent{query}")).await;
         assert_eq!((reply.status, reply.text()), (200, body));
     }
+    let reply = client.get("/epilogue/unnamed/7").await;
+    assert_eq!((reply.header("x-id"), reply.text()), (Some("007"), "id 7"));
     for (query, status, body, length) in [
         ("?text=abc", 200, "abc", Some("3")),
         ("", 400, "no text", None),

@@ -235,7 +235,8 @@ declare! {
         /// ```
         options;
         /// Registers a hook struct or an async function at a path, for QUERY requests (RFC 10008): `#[query("/path")]`. A
-        /// QUERY reads, like GET, and its query is the body of the request.
+        /// QUERY reads, like GET, and its query is the body of the request. `Content-Type` has the type of the query; the
+        /// handler refuses types that it does not know.
         ///
         /// The server passes a request with another method to the next handler of the path. If all handlers of the path
         /// decline because of the method, the server answers 405.
