@@ -497,6 +497,59 @@ mod starter {
         }
     }
 
+    struct UploadService;
+
+    impl UploadService {
+        #[try_get_request_header("x-file-id" => file_id_opt)]
+        #[try_get_request_header("x-chunks" => chunks_opt)]
+        async fn get_file<'a>(_stream: &mut Stream, ctx: &mut Context) -> Option<(String, usize)> {
+            let file_id: String = Self::validate(file_id_opt, ctx).await.ok()?;
+            let chunks: usize = chunks_opt?.parse().ok()?;
+            Some((file_id, chunks))
+        }
+
+        async fn validate(file_id_opt: Option<String>, ctx: &mut Context) -> Result<String, ()> {
+            match file_id_opt {
+                Some(id) => Ok(id),
+                None => {
+                    ctx.get_mut_response().set_body("no file");
+                    Err(())
+                }
+            }
+        }
+
+        #[response_header(CONTENT_TYPE => APPLICATION_JSON)]
+        async fn get_panic(ctx: &mut Context) {
+            let error: PanicData = ctx.try_get_task_panic_data().unwrap_or_default();
+            let refused: RequestError = ctx.try_get_request_error_data().unwrap_or_default();
+            let text: String = format!("{error}{}", refused.get_http_status_code());
+            ctx.get_mut_response().set_header("x-errors", text);
+        }
+    }
+
+    #[route("/upload")]
+    pub(super) struct UploadRoute;
+
+    impl ServerHook for UploadRoute {
+        async fn new(_: &mut Stream, _: &mut Context) -> Self {
+            Self
+        }
+
+        #[is_post_method]
+        async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+            UploadService::get_panic(ctx).await;
+            let Some((id, chunks)) = UploadService::get_file(stream, ctx).await else {
+                return Status::Continue;
+            };
+            let data: RequestBody = ctx.get_request().get_body().clone();
+            let text: String = String::from_utf8_lossy(&data).to_string();
+            ctx.get_mut_response()
+                .set_header("save_upload_dir", &id)
+                .set_body(format!("{id} {chunks} {text}"));
+            Status::Continue
+        }
+    }
+
     #[route("/task")]
     pub(super) struct TaskRoute;
 
@@ -722,6 +775,20 @@ async fn the_starter_answers() {
         .request("GET", "/task", "cookie: token=ada\r\n")
         .await;
     assert_eq!(client.reply().await.text(), "ada /task true");
+    let fields = "x-file-id: f\r\nx-chunks: 2\r\ncontent-length: 4\r\n";
+    client.request("POST", "/upload", fields).await;
+    client.send("data").await;
+    let reply = client.reply().await;
+    assert_eq!(
+        (reply.header("save_upload_dir"), reply.text()),
+        (Some("f"), "f 2 data")
+    );
+    assert!(
+        reply
+            .header("x-errors")
+            .is_some_and(|errors| errors.ends_with("500"))
+    );
+    assert_eq!(client.post("/upload", "").await.text(), "no file");
     client.request("OPTIONS", "/rss", "").await;
     let reply = client.reply().await;
     assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
