@@ -64,7 +64,8 @@ pub use hyperlane_core::{
 pub use hyperlane_core::{
     RequestHeaders, RequestHeadersValue, RequestHeadersValueItem, RequestHost, RequestMethod,
     RequestPath, RequestQuerys, RequestQuerysValue, RequestVersion, ResponseBody, ResponseHeaders,
-    ResponseStatusCode, ResponseVersion,
+    ResponseStatusCode, ResponseVersion, ServerControlHookHandler, ServerHookHandler, Transport,
+    server_hook_factory,
 };
 
 /// Values of a server's configuration, and information about its routes and hooks.
@@ -73,7 +74,8 @@ pub mod server {
     pub use hyperlane_core::DeflateConfig;
     pub use hyperlane_core::{
         At, Cidr, CidrError, ConfigError, ForwardedField, Handler, HookInfo, Place, RenderError,
-        RouteInfo, Routes, ServerControlHandler, ServerScope, States, Transport,
+        RouteInfo, Routes, ServerControlHookHandler, ServerHookHandler, ServerScope, States,
+        Transport, server_hook_factory,
     };
 }
 
@@ -107,6 +109,17 @@ pub mod broadcast {
         MAX_BROADCAST_SENDER_CAPACITY, Member, MemberId, Offset, ReceiverCount, Room, RoomError,
         RoomExt, Rooms, RoomsConfig,
     };
+}
+
+/// Types of plugins that were written for published Hyperlane versions (feature `compat`).
+#[cfg(feature = "compat")]
+pub mod compat {
+    /// The types of `hyperlane-plugin-websocket`, over rooms. A program imports them by name, because
+    /// [`hyperlane::WebSocket`](crate::WebSocket) is another type. [`BroadcastType`](crate::broadcast::BroadcastType)
+    /// names their rooms.
+    pub mod websocket {
+        pub use hyperlane_broadcast::compat::{WebSocket, WebSocketConfig};
+    }
 }
 
 /// The outbox of a connection: a handle that sends messages on the connection and never waits. Programs that deliver

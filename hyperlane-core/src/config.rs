@@ -4,6 +4,7 @@
 
 mod check;
 mod error;
+mod json;
 mod request;
 #[cfg(feature = "sessions")]
 mod session;
@@ -62,6 +63,20 @@ macro_rules! server_config {
                 Self {
                     $($(#[cfg(feature = $feature)])? $field: $default,)*
                 }
+            }
+        }
+
+        impl ServerConfig {
+            /// Sets the field with the name `key` to a value of JSON. Returns false if there is no such field.
+            fn set_from_json(&mut self, key: &str, value: &serde_json::Value) -> Result<bool, ConfigError> {
+                match key {
+                    $(
+                        $(#[cfg(feature = $feature)])?
+                        stringify!($field) => self.$field = json::FromJson::from_json(value, key)?,
+                    )*
+                    _ => return Ok(false),
+                }
+                Ok(true)
             }
         }
 

@@ -222,6 +222,13 @@ impl RequestError {
     }
 }
 
+/// The error of a request without an error, for `try_get_request_error_data().unwrap_or_default()`. Its status is 500.
+impl Default for RequestError {
+    fn default() -> Self {
+        Self::missing(FAILURE, "request error")
+    }
+}
+
 /// Methods under the names that published Hyperlane programs call.
 impl RequestError {
     /// Same as [`status`](Self::status), as an [`HttpStatus`].

@@ -15,6 +15,8 @@ mod content_type;
 mod cookie_builder;
 mod headers;
 mod into_response;
+mod json;
+mod mask;
 mod method;
 mod path;
 mod query;

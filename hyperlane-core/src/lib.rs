@@ -85,8 +85,8 @@ pub use extract::{Extension, FromContext, Path, State, handler::Handler};
 #[cfg(feature = "forms")]
 pub use extract::{Form, Query};
 pub use hook::{
-    HookFuture, Middleware, Next, RateLimit, RenderError, Scope, ServerHook, Status, Timeout,
-    setup::RouteSetup,
+    HookFuture, Middleware, Next, RateLimit, RenderError, Scope, ServerHook, ServerHookHandler,
+    Status, Timeout, server_hook_factory, setup::RouteSetup,
 };
 #[cfg(feature = "cookies")]
 pub use http::CookieBuilder;
@@ -122,7 +122,7 @@ pub use proto::{
 pub use route::pattern::RouteError;
 pub use server::{
     At, BoundAddress, HookInfo, Registrar, RouteInfo, RouteMatcher, Routes, Server,
-    ServerControlHandler, ServerControlHook, ServerScope,
+    ServerControlHook, ServerControlHookHandler, ServerScope,
 };
 #[cfg(feature = "sessions")]
 pub use session::{Session, SessionData, SessionId, SessionStore};

@@ -207,6 +207,7 @@ fn known(method: &Method) -> &'static str {
         Method::Options => "OPTIONS",
         Method::Connect => "CONNECT",
         Method::Trace => "TRACE",
+        Method::Query => "QUERY",
         Method::Unknown(_) => "OTHER",
     }
 }

@@ -193,7 +193,7 @@ impl Context {
             .filter_map(move |(name, value)| sessions.read_cookie(name, value));
         let tokens = self
             .session_tokens()
-            .filter_map(move |token| signer.read_token(request.get_path(), token));
+            .filter_map(move |token| signer.read_token(request.path(), token));
         cookies.chain(tokens)
     }
 

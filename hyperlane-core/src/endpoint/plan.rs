@@ -8,7 +8,7 @@ use crate::{
         settings::{Direction, Settings},
     },
     context::{Context, cors::RouteCors},
-    hook::{HookFuture, SharedHookFn},
+    hook::{HookFuture, ServerHookHandler},
     stream::Stream,
 };
 
@@ -30,7 +30,7 @@ pub(crate) struct PlannedRoute {
     /// The name of the handler in lists of routes.
     pub(crate) name: &'static str,
     pub(crate) methods: &'static [&'static str],
-    pub(crate) run: SharedHookFn,
+    pub(crate) run: ServerHookHandler,
 }
 
 impl PlannedRoute {

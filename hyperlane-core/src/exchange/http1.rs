@@ -298,6 +298,14 @@ impl Http1 {
         });
     }
 
+    /// Encodes the head of an event stream whose events the program sends as raw bytes. The stream ends with the
+    /// connection.
+    pub(crate) fn events_head(&self, head: Head<'_>) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        self.write_head(&mut bytes, head, Framing::UntilClose, Some("close"));
+        bytes
+    }
+
     /// Encodes a head that switches protocols.
     pub(super) fn write_switching(&self, out: &mut Vec<u8>, head: Head<'_>) {
         let added = Added {

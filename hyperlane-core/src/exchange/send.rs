@@ -16,7 +16,7 @@ impl Exchange {
         let response = head.response;
         let framing = match head.framing() {
             // The body is complete, so the head states its length, even if the type is `text/event-stream`.
-            Framing::UntilClose => Framing::Length(response.get_body().len() as u64),
+            Framing::UntilClose => Framing::Length(response.body().len() as u64),
             framing => framing,
         };
         let closes = self.send_head(head, framing, Some(response.body_bytes()), false)?;

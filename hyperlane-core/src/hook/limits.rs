@@ -66,7 +66,7 @@ impl Middleware for Timeout {
                 return status;
             }
             tracing::warn!(
-                path = ctx.get_request().get_path(),
+                path = ctx.get_request().path(),
                 "the handler was dropped after {:?}, the limit of its route",
                 self.0
             );

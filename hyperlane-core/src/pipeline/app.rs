@@ -240,6 +240,7 @@ fn bit(method: &Method) -> u16 {
         Method::Options => 1 << 6,
         Method::Connect => 1 << 7,
         Method::Trace => 1 << 8,
+        Method::Query => 1 << 9,
         Method::Unknown(_) => 0,
     }
 }
@@ -256,6 +257,7 @@ fn methods_of(names: &[&str]) -> u16 {
         Method::Options,
         Method::Connect,
         Method::Trace,
+        Method::Query,
     ];
     let accepted = known.iter().filter(|method| takes_method(names, method));
     accepted.map(bit).fold(0, |all, bit| all | bit)
