@@ -300,7 +300,12 @@ fn the_path_as_a_string_is_the_path() {
     ] {
         let mut request = Request::default();
         request
-            .assign_head("GET", &origin(raw, query), true, HttpVersion::Http1_1)
+            .assign_head(
+                "GET".into(),
+                &origin(raw, query),
+                true,
+                HttpVersion::Http1_1,
+            )
             .unwrap();
         for _ in 0..2 {
             let owned: String = request.get_path().clone();
