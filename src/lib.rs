@@ -73,9 +73,9 @@ pub mod server {
     #[cfg(feature = "deflate")]
     pub use hyperlane_core::DeflateConfig;
     pub use hyperlane_core::{
-        At, Cidr, CidrError, ConfigError, ForwardedField, Handler, HookInfo, Place, RenderError,
-        RouteInfo, Routes, ServerControlHookHandler, ServerHookHandler, ServerScope, States,
-        Transport, server_hook_factory,
+        AccessLog, At, Cidr, CidrError, ConfigError, ForwardedField, Handler, HookInfo, Place,
+        RenderError, RouteInfo, Routes, ServerControlHookHandler, ServerHookHandler, ServerScope,
+        States, Transport, server_hook_factory,
     };
 }
 

@@ -2,6 +2,7 @@
 //!
 //! All settings are public fields of one struct. A single macro call declares the fields.
 
+mod access;
 mod check;
 mod error;
 mod json;
@@ -14,7 +15,7 @@ use std::time::Duration;
 pub(crate) use self::check::PROXIED;
 #[cfg(feature = "sessions")]
 pub use self::session::{CookieSameSite, CookieSecure, SessionKey};
-pub use self::{error::ConfigError, request::RequestConfig};
+pub use self::{access::AccessLog, error::ConfigError, request::RequestConfig};
 
 use crate::proto::http::{
     forwarded::{Cidr, ForwardedField},
@@ -288,6 +289,10 @@ server_config! {
     /// (RFC 9110 §5.1). Raw bytes that a program sends stay unchanged. This setting has no effect on
     /// `Server::into_service`, because the outer server writes the heads. Default: false.
     title_case_headers: bool = false;
+    /// Logs each request when it has ended, with the level INFO and the target `hyperlane::access` of `tracing`. The
+    /// request of a WebSocket or event stream ends with its connection. Values of query parameters that are named
+    /// `token` or end with `token` are masked. Default: `None`, no log.
+    access_log: Option<AccessLog> = None;
 
     /// Maximum time for which a shutdown waits for running requests and closing handshakes. Default: 25 s.
     /// Orchestrators usually kill a process 30 s after they have asked it to end.

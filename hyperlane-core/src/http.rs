@@ -53,6 +53,7 @@ pub(crate) use self::{
     conditional::{Part, Precondition},
     content::{Content, Failed, Pieces, StreamBody},
     headers::{is_token, list_items},
+    mask::mask_url,
     path::decode_param,
     response::{
         Described, Failure, describe, explain,

@@ -65,7 +65,7 @@ pub mod hub {
     pub use crate::conn::cork::{defer, flush_current, polled_connection};
 }
 
-pub use config::{ConfigError, RequestConfig, ServerConfig};
+pub use config::{AccessLog, ConfigError, RequestConfig, ServerConfig};
 #[cfg(feature = "sessions")]
 pub use config::{CookieSameSite, CookieSecure, SessionKey};
 pub use conn::outbox::Outbox;

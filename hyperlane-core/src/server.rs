@@ -31,7 +31,7 @@ pub use self::{
 use self::{connections::Connections, listener::Listener};
 use crate::{
     ServerHook,
-    config::{ConfigError, RequestConfig, ServerConfig},
+    config::{AccessLog, ConfigError, RequestConfig, ServerConfig},
     context::states::States,
     env::hosts::Hosts,
     error::{Place, ServerError},
@@ -133,6 +133,20 @@ impl Server {
     pub fn request_config(&mut self, config: RequestConfig) -> &mut Self {
         config.apply(&mut self.config);
         self.limits = Some(config);
+        self
+    }
+
+    /// Logs each request in the Common Log Format, with the level INFO and the target `hyperlane::access` of `tracing`.
+    /// [`ServerConfig::access_log`] describes the log, and has a second form, by fields.
+    ///
+    /// ```
+    /// use hyperlane_core::Server;
+    ///
+    /// // 192.0.2.7 - - [30/Nov/2026:12:00:00 +0000] "GET /search?token=*** HTTP/1.1" 200 1532
+    /// Server::new().access_log();
+    /// ```
+    pub fn access_log(&mut self) -> &mut Self {
+        self.config.access_log = Some(AccessLog::Common);
         self
     }
 

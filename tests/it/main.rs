@@ -11,6 +11,7 @@
     reason = "a test fails by a panic"
 )]
 
+mod access_log;
 mod channels;
 mod client_address;
 mod close;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{ConfigError, ServerConfig};
+use super::{AccessLog, ConfigError, ServerConfig};
 #[cfg(feature = "sessions")]
 use super::{CookieSameSite, CookieSecure, SessionKey};
 use crate::proto::http::forwarded::{Cidr, ForwardedField};
@@ -159,6 +159,17 @@ impl FromJson for Cidr {
         const EXPECTED: &str = "an address or a range, such as \"10.0.0.0/8\"";
         let parsed = text(value, path, EXPECTED)?.parse();
         parsed.map_err(|_| wrong_type(path, EXPECTED))
+    }
+}
+
+impl FromJson for AccessLog {
+    fn from_json(value: &Value, path: &str) -> Result<Self, ConfigError> {
+        const EXPECTED: &str = "\"common\" or \"fields\"";
+        match text(value, path, EXPECTED)? {
+            "common" => Ok(Self::Common),
+            "fields" => Ok(Self::Fields),
+            _ => Err(wrong_type(path, EXPECTED)),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn misdirected(
     head: BodyHead,
     refused: HostRefused,
 ) -> RequestError {
-    observe(stream, &app.unrouted, Some(ctx.get_request()));
+    observe(stream, &app.unrouted, Some(ctx));
     // The CORS fields let pages of allowed origins read this response, like all other responses of an endpoint (a route
     // for the clients of a channel).
     if let Some(cors) = app.cors(ctx) {
