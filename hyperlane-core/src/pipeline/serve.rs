@@ -547,7 +547,10 @@ fn log_tls(stream: &Stream) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conn::{input::Input, lane::Lane, websocket::WsInput};
+    use crate::{
+        Request,
+        conn::{input::Input, lane::Lane, websocket::WsInput},
+    };
 
     fn size_of_output<F>(_: impl Fn(Arc<Link>, Arc<App>) -> F) -> usize {
         size_of::<F>()
