@@ -25,15 +25,16 @@ pub use hyperlane_core::service;
 
 // A server and its hooks.
 pub use hyperlane_core::{
-    BoundAddress, Context, PanicData, RequestConfig, RouteError, RouteMatcher, RouteParams, Server,
-    ServerConfig, ServerControlHook, ServerError, ServerHook, Status, Stream,
+    BoundAddress, Context, HookFuture, Middleware, Next, PanicData, RateLimit, RequestConfig,
+    RouteError, RouteMatcher, RouteParams, Scope, Server, ServerConfig, ServerControlHook,
+    ServerError, ServerHook, Status, Stream, Timeout,
 };
 
 // Requests and responses.
 pub use hyperlane_core::{
-    Body, BodyMode, BodyStream, ContentType, Error, FileBody, FromContext, Headers, Html,
-    HttpStatus, HttpVersion, IntoResponse, Json, Method, Path, Querys, Redirect, Request,
-    RequestBody, RequestError, Response, ResponseError, State, UpgradeType,
+    Body, BodyMode, BodyStream, ContentType, Error, ErrorInfo, Extension, FileBody, FromContext,
+    Headers, Html, HttpStatus, HttpVersion, IntoResponse, Json, Method, Path, Querys, Redirect,
+    Request, RequestBody, RequestError, Response, ResponseError, State, UpgradeType,
 };
 
 #[cfg(feature = "cookies")]
@@ -69,13 +70,12 @@ pub use hyperlane_core::{
 
 /// Values of a server's configuration, and information about its routes and hooks.
 pub mod server {
-    #[cfg(feature = "sessions")]
-    pub use hyperlane_core::At;
     #[cfg(feature = "deflate")]
     pub use hyperlane_core::DeflateConfig;
     pub use hyperlane_core::{
-        Cidr, CidrError, ConfigError, ForwardedField, HookInfo, Place, RouteInfo,
-        ServerControlHookHandler, ServerHookHandler, States, Transport, server_hook_factory,
+        At, Cidr, CidrError, ConfigError, ForwardedField, Handler, HookInfo, Place, RenderError,
+        RouteInfo, Routes, ServerControlHookHandler, ServerHookHandler, ServerScope, States,
+        Transport, server_hook_factory,
     };
 }
 
@@ -94,8 +94,8 @@ pub mod parts {
 #[cfg(feature = "sessions")]
 pub mod session {
     pub use hyperlane_core::{
-        Channels, CookieSameSite, CookieSecure, Endpoint, SessionChannels, SessionData,
-        SessionError, SessionId, SessionStore,
+        ChannelError, Channels, CookieSameSite, CookieSecure, Endpoint, NamedChannel,
+        SessionChannels, SessionData, SessionError, SessionId, SessionStore,
     };
 }
 
@@ -172,11 +172,12 @@ pub mod prelude {
     pub use crate::ResponseBody;
     #[doc(no_inline)]
     pub use crate::{
-        Body, BodyMode, BodyStream, BoundAddress, CloseCode, Context, Error, Event, FileBody,
-        FromContext, Headers, Html, HttpStatus, HttpVersion, IntoResponse, Json, Message, Method,
-        Path, Redirect, Request, RequestBody, RequestConfig, RequestError, Response, ResponseError,
-        Server, ServerConfig, ServerControlHook, ServerError, ServerHook, ServerSentEvents, State,
-        Status, Stream, Upgrade, WebSocket, WebSocketFrame,
+        Body, BodyMode, BodyStream, BoundAddress, CloseCode, Context, Error, ErrorInfo, Event,
+        Extension, FileBody, FromContext, Headers, Html, HttpStatus, HttpVersion, IntoResponse,
+        Json, Message, Method, Next, Path, Redirect, Request, RequestBody, RequestConfig,
+        RequestError, Response, ResponseError, Scope, Server, ServerConfig, ServerControlHook,
+        ServerError, ServerHook, ServerSentEvents, State, Status, Stream, Upgrade, WebSocket,
+        WebSocketFrame,
         broadcast::{
             Connected, Join, Member, MemberId, Room, RoomError, RoomExt, Rooms, RoomsConfig,
         },

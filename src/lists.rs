@@ -8,24 +8,24 @@ macro_rules! attribute_macros {
         $(#[$attribute])?
         pub use hyperlane_macros::{
             any, attribute, attributes, body_stream, clear_response_headers, closed, delete,
-            epilogue_hooks, epilogue_macros, filter, flush, get, head, host, hyperlane, import,
+            epilogue_hooks, epilogue_macros, file_scope, filter, flush, get, head, host, hyperlane, import,
             is_connect_method, is_delete_method, is_get_method, is_h2c_upgrade_type, is_head_method,
             is_http0_9_version, is_http1_0_version, is_http1_1_or_higher_version,
             is_http1_1_version, is_http2_version, is_http3_version, is_http_version,
             is_options_method, is_patch_method, is_post_method, is_put_method, is_query_method,
             is_tls_upgrade_type,
             is_trace_method, is_unknown_method, is_unknown_upgrade_type, is_unknown_version,
-            is_ws_upgrade_type, max_body, methods, options, patch, post, prologue_hooks,
+            is_ws_upgrade_type, max_body, methods, middleware, options, patch, post, prologue_hooks,
             prologue_macros, put, query, referer, reject, reject_host, reject_referer, request_body,
             request_body_json, request_body_json_result, request_cookie, request_cookies,
             request_error, request_error_data, request_header, request_headers, request_middleware,
             request_path, request_query, request_querys, request_version, response_body,
             response_header, response_middleware, response_reason_phrase, response_status_code,
-            response_version, route, route_param, route_params, send, sse, task_panic,
+            response_version, route, route_param, route_params, scope, send, sse, task_panic,
             task_panic_data, try_flush, try_get_attribute, try_get_http_request,
             try_get_request_cookie, try_get_request_error_data, try_get_request_header,
             try_get_request_query, try_get_route_param, try_get_task_panic_data,
-            try_get_websocket_request, try_send, websocket,
+            try_get_websocket_request, try_send, websocket, with,
         };
     };
 }

@@ -135,21 +135,24 @@ fn cases() -> Vec<(String, Vec<&'static str>)> {
                 "ETag",
             ],
         ),
-        (get("/nosuch", ""), vec!["Content-Type"]),
-        (get("/panics", ""), vec!["Content-Type"]),
+        (get("/nosuch", ""), vec!["Content-Type", "Vary"]),
+        (get("/panics", ""), vec!["Content-Type", "Vary"]),
         (
             "POST /read HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
-            vec!["Allow", "Content-Type"],
+            vec!["Allow", "Content-Type", "Vary"],
         ),
         // The server refuses this before any hook.
-        ("BAD\r\n\r\n".to_owned(), vec!["Connection", "Content-Type"]),
+        (
+            "BAD\r\n\r\n".to_owned(),
+            vec!["Connection", "Content-Type", "Vary"],
+        ),
         (
             "GET / HTTP/1.1\r\n".to_owned(),
-            vec!["Connection", "Content-Type"],
+            vec!["Connection", "Content-Type", "Vary"],
         ),
         (
             "POST /plain HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n".to_owned(),
-            vec!["Connection", "Content-Type"],
+            vec!["Connection", "Content-Type", "Vary"],
         ),
     ]
 }

@@ -1,5 +1,5 @@
-//! The server for the benchmarks. It has endpoints for plain text, a WebSocket echo, a room over WebSockets and event
-//! streams, and publishing to this room.
+//! The server for the benchmarks. It has endpoints for plain text, a WebSocket echo, a session's channel, a room over
+//! WebSockets and event streams, and publishing to this room.
 //!
 //! ```text
 //! cargo run --profile bench-server --example bench_server -- 8080
@@ -7,7 +7,7 @@
 //!
 //! A second argument adds as many routes, `/resource-0/{id}` and so on.
 
-use hyperlane::prelude::*;
+use hyperlane::{prelude::*, ws};
 
 const ROOM: &str = "room";
 
@@ -19,11 +19,13 @@ async fn plaintext() -> impl IntoResponse {
 #[get("/echo")]
 #[is_ws_upgrade_type]
 async fn echo(stream: &mut Stream, ctx: &mut Context) -> Status {
-    if let Ok(socket) = ctx.upgrade(stream).await {
-        while let Ok(message) = socket.recv().await {
-            if socket.send(message).await.is_err() {
-                break;
-            }
+    // After `let .. else`, nothing of the `Result` takes space in the future of the handler.
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Continue;
+    };
+    while let Ok(message) = socket.recv().await {
+        if socket.send(message).await.is_err() {
+            break;
         }
     }
     Status::Continue
@@ -32,9 +34,13 @@ async fn echo(stream: &mut Stream, ctx: &mut Context) -> Status {
 #[get("/room")]
 #[is_ws_upgrade_type]
 async fn talk(stream: &mut Stream, ctx: &mut Context) -> Status {
-    if let (Ok(socket), Ok(room)) = (ctx.upgrade(stream).await, ctx.room(ROOM))
-        && room.join(&socket).await.is_ok()
-    {
+    let Ok(socket) = ctx.upgrade(stream).await else {
+        return Status::Continue;
+    };
+    let Ok(room) = ctx.room(ROOM) else {
+        return Status::Continue;
+    };
+    if room.join(&socket).await.is_ok() {
         while let Ok(message) = socket.recv().await {
             room.broadcast(message).await;
         }
@@ -92,6 +98,7 @@ async fn main() -> Result<(), ServerError> {
     config.max_message = 4 * 1024 * 1024;
     // The benchmarks open as many connections as the limit of file descriptors allows.
     config.max_connections = Some(100_000);
+    server.at("/channel").get(ws());
     let control = server.bind(format!("127.0.0.1:{port}")).run().await?;
     if let Some(address) = control.local_addr() {
         println!("http://{address}");

@@ -23,9 +23,9 @@ use crate::{
 /// The data of one member in the state of its room.
 pub(crate) struct MemberRecord {
     pub(crate) user: Arc<str>,
-    shard: usize,
-    /// The message that the other members receive when this member leaves.
-    pub(crate) farewell: Option<Message>,
+    shard: u32,
+    /// The message that the other members receive when this member leaves. Boxed, because few members have one.
+    pub(crate) farewell: Option<Box<Message>>,
 }
 
 /// The part of a room's state that the room's lock protects.
@@ -157,8 +157,8 @@ impl RoomState {
         }
         let record = MemberRecord {
             user: member.user.clone(),
-            shard,
-            farewell,
+            shard: u32::try_from(shard).unwrap_or(u32::MAX),
+            farewell: farewell.map(Box::new),
         };
         self.members.insert(member.id, record);
     }
@@ -167,10 +167,11 @@ impl RoomState {
     /// member.
     pub(crate) fn remove_member(&mut self, id: MemberId) -> Option<(usize, Option<Message>)> {
         let record = self.members.remove(&id)?;
-        if let Some(seats) = self.seats_per_shard.get_mut(record.shard) {
+        let shard = record.shard as usize;
+        if let Some(seats) = self.seats_per_shard.get_mut(shard) {
             *seats -= 1;
         }
-        Some((record.shard, record.farewell))
+        Some((shard, record.farewell.map(|farewell| *farewell)))
     }
 
     /// Returns the last `count` messages that the new member `id` may receive, oldest first.

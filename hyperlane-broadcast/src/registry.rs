@@ -42,9 +42,54 @@ const MAX_HUBS: usize = 16;
 /// The rooms that one connection has joined.
 #[derive(Default)]
 struct Membership {
-    rooms: Vec<Arc<RoomCore>>,
+    rooms: Joined,
     /// True if the connection has an end hook that removes the connection from its rooms.
     has_end_hook: bool,
+}
+
+/// The rooms of a connection. Most connections are in one room, which takes no allocation.
+#[derive(Default)]
+#[expect(
+    clippy::box_collection,
+    reason = "every connection in a room has a value of this type, and a `Vec` takes three words"
+)]
+enum Joined {
+    #[default]
+    None,
+    One(Arc<RoomCore>),
+    Many(Box<Vec<Arc<RoomCore>>>),
+}
+
+impl Joined {
+    fn as_slice(&self) -> &[Arc<RoomCore>] {
+        match self {
+            Self::None => &[],
+            Self::One(room) => std::slice::from_ref(room),
+            Self::Many(rooms) => rooms,
+        }
+    }
+
+    fn push(&mut self, room: Arc<RoomCore>) {
+        match std::mem::take(self) {
+            Self::None => *self = Self::One(room),
+            Self::One(first) => *self = Self::Many(Box::new(vec![first, room])),
+            Self::Many(mut rooms) => {
+                rooms.push(room);
+                *self = Self::Many(rooms);
+            }
+        }
+    }
+
+    /// Removes a room. Returns false if it was not there.
+    fn remove(&mut self, room: &Arc<RoomCore>) -> bool {
+        let is_there = self.as_slice().iter().any(|known| Arc::ptr_eq(known, room));
+        match self {
+            Self::Many(rooms) => rooms.retain(|known| !Arc::ptr_eq(known, room)),
+            _ if is_there => *self = Self::None,
+            _ => {}
+        }
+        is_there
+    }
 }
 
 /// State shared by the handles [`Rooms`](crate::Rooms) and [`Room`](crate::Room).
@@ -168,12 +213,12 @@ impl RoomRegistry {
             let mut state = core.lock();
             if let Some(record) = state.members.get_mut(&id) {
                 record.user = member.user.clone();
-                record.farewell = join.farewell;
+                record.farewell = join.farewell.map(Box::new);
                 return Ok(member);
             }
             let membership = memberships.entry(id).or_default();
             let limit = self.config.rooms_per_connection;
-            if membership.rooms.len() >= limit {
+            if membership.rooms.as_slice().len() >= limit {
                 return Err(RoomError::TooManyRooms { limit });
             }
             membership.rooms.push(core.clone());
@@ -211,11 +256,7 @@ impl RoomRegistry {
         let was_in = self
             .lock_memberships()
             .get_mut(&id)
-            .is_some_and(|membership| {
-                let before = membership.rooms.len();
-                membership.rooms.retain(|room| !Arc::ptr_eq(room, core));
-                membership.rooms.len() < before
-            });
+            .is_some_and(|membership| membership.rooms.remove(core));
         if was_in {
             self.remove_member(core, id);
         }
@@ -225,8 +266,15 @@ impl RoomRegistry {
     /// Removes a connection from all its rooms.
     fn connection_ended(self: &Arc<Self>, id: MemberId) {
         let ended = self.lock_memberships().remove(&id);
-        for core in ended.into_iter().flat_map(|membership| membership.rooms) {
-            self.remove_member(&core, id);
+        let rooms = ended
+            .as_ref()
+            .map_or(&[][..], |ended| ended.rooms.as_slice());
+        for core in rooms {
+            self.remove_member(core, id);
+        }
+        let rooms = rooms.to_vec();
+        drop(ended);
+        for core in rooms {
             self.release(core);
         }
     }
@@ -435,6 +483,48 @@ impl Drop for Sweeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{core::MemberRecord, seat::Seat};
+
+    /// Prints the parts of a membership: `cargo test -p hyperlane-broadcast parts_of -- --nocapture`. The first three
+    /// are entries of tables, whose free places come on top.
+    #[test]
+    fn the_parts_of_a_membership_stay_small() {
+        let parts = [
+            (
+                "member of the room",
+                size_of::<(MemberId, MemberRecord)>(),
+                40,
+            ),
+            (
+                "rooms of the connection",
+                size_of::<(MemberId, Membership)>(),
+                32,
+            ),
+            ("seat in a shard", size_of::<Seat>(), 48),
+        ];
+        for (part, size, most) in parts {
+            println!("{part:>30}: {size} bytes");
+            assert!(size <= most, "{part}: {size} bytes");
+        }
+    }
+
+    #[test]
+    fn a_connection_lists_its_rooms_once() {
+        let registry = Arc::new(RoomRegistry::new(RoomsConfig::default(), None));
+        let rooms = ["a", "b", "c"].map(|name| registry.room(name).unwrap());
+        let mut joined = Joined::default();
+        assert!(joined.as_slice().is_empty() && !joined.remove(&rooms[0]));
+        for (at, room) in rooms.iter().enumerate() {
+            joined.push(room.clone());
+            assert_eq!(joined.as_slice().len(), at + 1);
+        }
+        assert!(joined.remove(&rooms[1]) && !joined.remove(&rooms[1]));
+        assert_eq!(joined.as_slice().len(), 2);
+        let mut one = Joined::default();
+        one.push(rooms[0].clone());
+        assert!(!one.remove(&rooms[1]) && one.remove(&rooms[0]));
+        assert!(one.as_slice().is_empty());
+    }
 
     #[test]
     fn a_sweeper_runs_without_a_runtime() {

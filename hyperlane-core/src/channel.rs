@@ -10,6 +10,7 @@ pub(crate) mod connection;
 pub(crate) mod end;
 pub(crate) mod log;
 mod memory;
+pub(crate) mod name;
 mod receive;
 mod send;
 pub(crate) mod settings;
@@ -203,6 +204,11 @@ impl Channel {
             .map(|connection| connection.connection().clone())
     }
 
+    /// Returns the name of the channel. Returns `None` for the channels of `ctx.ws()` and `ctx.sse()`.
+    pub(crate) fn name(&self) -> Option<&str> {
+        Some(self.settings.name.as_ref()?.as_str())
+    }
+
     /// Stores the guard that keeps the session from eviction until the channel ends. Does nothing if the channel has a
     /// guard or has ended.
     pub(crate) fn keep(&self, keep: impl FnOnce() -> KeptAlive) {
@@ -229,7 +235,7 @@ mod tests {
     use std::{future::poll_fn, task::Poll};
 
     use super::{log::Limits, *};
-    use crate::proto::ws::Message;
+    use crate::{conn::acks::Acks, proto::ws::Message};
 
     /// Polls a future once, and checks that the future is pending.
     async fn poll_once<T>(waiting: impl Future<Output = T> + Send) {
@@ -258,7 +264,8 @@ mod tests {
         for _ in 0..100 {
             let waiting = channel.clone();
             tokio::spawn(async move {
-                poll_once(waiting.recv()).await;
+                let mut waiter = waiting.waiter();
+                poll_once(poll_fn(|cx| waiting.poll_recv(cx, Some(&mut waiter)))).await;
                 poll_once(waiting.over()).await;
                 poll_once(waiting.send(Message::from("no room"))).await;
             })
@@ -267,5 +274,25 @@ mod tests {
         }
         let inner = channel.lock();
         assert_eq!((inner.receivers.0.len(), inner.senders.0.len()), (0, 0));
+    }
+
+    /// Prints the parts of a session with a channel: `cargo test -p hyperlane-core parts_of -- --nocapture`. The channel
+    /// has a position for each client, and the position's connection has acknowledgements.
+    #[test]
+    fn the_parts_of_a_channel_stay_small() {
+        let parts = [
+            ("session", size_of::<SessionEntry>(), 208),
+            ("channel", size_of::<Channel>(), 296),
+            (
+                "position of a client",
+                size_of::<state::Position<ChannelConnection, Timer>>(),
+                80,
+            ),
+            ("acknowledgements", size_of::<Acks>(), 24),
+        ];
+        for (part, size, most) in parts {
+            println!("{part:>30}: {size} bytes");
+            assert!(size <= most, "{part}: {size} bytes");
+        }
     }
 }

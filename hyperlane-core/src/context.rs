@@ -4,6 +4,7 @@
 #[cfg(feature = "cookies")]
 mod cookies;
 pub(crate) mod cors;
+mod failure;
 #[cfg(feature = "forms")]
 mod forms;
 pub(crate) mod params;
@@ -11,6 +12,7 @@ pub(crate) mod params;
 mod session;
 pub(crate) mod states;
 pub(crate) mod typed;
+mod values;
 
 use std::{
     any::Any,
@@ -21,13 +23,11 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use bytes::Bytes;
-
 use self::{params::RouteParams, states::States};
 use crate::{
     EntityTag, Request, Response, Validators,
     conn::link::Link,
-    error::{ATTRIBUTE, FAILURE, PanicData, RequestError},
+    error::{PanicData, RequestError},
     exchange::body::{BodyStream, Incoming},
     http::{Failure, Head, Precondition, describe},
     panic::contain,
@@ -41,10 +41,10 @@ pub(crate) struct Program {
     pub(crate) states: States,
     /// The server's sessions. `None` before a server runs.
     pub(crate) sessions: Option<Arc<Sessions>>,
-    /// The response middleware as one function, for a hook that sends the head before the pipeline reaches the
-    /// middleware. The value is a `stream::Middleware`. Its type is hidden by `Any`, because this module may not import
-    /// from the higher module `stream`. `None` if the server has no response middleware.
-    pub(crate) early_middleware: Option<Arc<dyn Any + Send + Sync>>,
+    /// The response middleware of each chain as one function, for a hook that sends the head before the pipeline
+    /// reaches the middleware. The values are of the type `stream::Middleware`. The type is hidden by `Any`, because
+    /// this module may not import from the higher module `stream`. `None` for a chain without response middleware.
+    pub(crate) early_middleware: Vec<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
 /// The kind of hook that the pipeline runs now. Hooks are the program's functions that handle requests: routes,
@@ -57,16 +57,42 @@ pub(crate) enum Stage {
     Route,
 }
 
+/// A failure inside middleware that wraps. The pipeline runs the error hooks for it after the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caught {
+    Refusal,
+    Panic,
+}
+
 /// Values that hooks of a request store for later hooks, by name.
 pub type Attributes = HashMap<String, Arc<dyn Any + Send + Sync>>;
+
+/// The values that the hooks of a request store for each other.
+#[derive(Default)]
+struct Stored {
+    attributes: Attributes,
+    /// The values of [`Context::insert`], one per type.
+    by_type: Vec<Box<dyn Any + Send + Sync>>,
+}
+
+/// A copy has the attributes only, because the types of the other values need not be `Clone`.
+impl Clone for Stored {
+    fn clone(&self) -> Self {
+        Self {
+            attributes: self.attributes.clone(),
+            by_type: Vec::new(),
+        }
+    }
+}
 
 /// Data that few requests need, in a box of its own.
 #[derive(Clone, Default)]
 struct Extras {
-    attributes: Attributes,
+    stored: Option<Box<Stored>>,
     // `panic` and `error` are boxed: the other fields may live long, and must not reserve space for rare errors.
     panic: Option<Box<PanicData>>,
     error: Option<Box<RequestError>>,
+    caught: Option<Caught>,
     /// The address of the client, as trusted proxies report it. It is stored here before the request's header fields
     /// are dropped.
     client: Option<IpAddr>,
@@ -83,8 +109,14 @@ struct Extras {
 impl Drop for Extras {
     fn drop(&mut self) {
         // If the destructor of a value panics, the panic is logged. The connection and the other destructors continue.
-        for value in std::mem::take(&mut self.attributes).into_values() {
+        let Some(stored) = self.stored.take() else {
+            return;
+        };
+        for value in stored.attributes.into_values() {
             contain("while an attribute was dropped", || drop(value));
+        }
+        for value in stored.by_type {
+            contain("while a value of a request was dropped", || drop(value));
         }
     }
 }
@@ -104,6 +136,8 @@ pub struct Context {
     pub(crate) connection: Option<Arc<Link>>,
     /// The index of the next response middleware. Each response middleware runs once per request.
     pub(crate) response_middleware_at: u16,
+    /// The index of the request's chain, the hooks of its scope.
+    pub(crate) chain: u16,
     pub(crate) stage: Stage,
     /// True if the response can return to its state before the route.
     can_roll_back: bool,
@@ -132,6 +166,7 @@ impl Context {
             program,
             connection: Some(connection),
             response_middleware_at: 0,
+            chain: 0,
             stage: Stage::default(),
             can_roll_back: false,
             head_is_out: false,
@@ -139,73 +174,28 @@ impl Context {
     }
 
     /// Resets the context for the next request. Allocated capacities remain.
+    #[inline]
     pub(crate) fn reset(&mut self) {
         if let Some(response) = &mut self.response {
             response.reset();
             response.set_session(None);
         }
         self.route_params.clear();
-        self.extras = None;
+        if self.extras.is_some() {
+            self.extras = None;
+        }
         self.stage = Stage::Middleware;
         self.can_roll_back = false;
         self.response_middleware_at = 0;
+        self.chain = 0;
         self.head_is_out = false;
     }
 
-    /// Saves the response that request middleware has prepared. If the route refuses the request or panics,
-    /// [`roll_back`](Self::roll_back) restores the saved header fields.
-    pub(crate) fn save_response(&mut self) {
-        self.can_roll_back = true;
-        if let Some(response) = &self.response
-            && !response.get_headers().is_empty()
-        {
-            self.extras.get_or_insert_default().saved_response = Some(response.clone());
-        }
-    }
-
-    /// Discards the saved response. A later [`roll_back`](Self::roll_back) then keeps the header fields of the current
-    /// response. Called after a hook has returned, because it may have set header fields that must stay.
-    pub(crate) fn discard_saved_response(&mut self) {
-        self.can_roll_back = false;
-        if let Some(extras) = &mut self.extras {
-            extras.saved_response = None;
-        }
-    }
-
-    /// Puts the header fields of the response back into their state before the route, if
-    /// [`save_response`](Self::save_response) was called and the saved state was not discarded. Always clears the
-    /// reason phrase and the body. The caller sets the status afterwards.
-    pub(crate) fn roll_back(&mut self) {
-        if std::mem::take(&mut self.can_roll_back) {
-            let kept = self.extras.as_mut();
-            match kept.and_then(|extras| extras.saved_response.take()) {
-                Some(response) => self.response = Some(response),
-                None => {
-                    self.get_mut_response().reset();
-                }
-            }
-        }
-        let response = self.get_mut_response();
-        response.set_reason_phrase("");
-        response.set_body_bytes(Bytes::new());
-    }
-
-    /// Replaces a response with an interim status (1xx) by a 500. An interim response is not final (RFC 9110 §15.2):
-    /// the client would take the response to its next request for the final response to this request.
-    pub(crate) fn refuse_interim(&mut self) {
-        let status = self.get_response().get_status_code();
-        if matches!(status, 100..=199) {
-            let response = self.get_mut_response();
-            describe(response, 500);
-            // The field `upgrade`, and the token `upgrade` in the field `connection`, belong to a 101.
-            response.remove_header("upgrade");
-            if !response.get_headers().has_token("connection", "close") {
-                response.remove_header("connection");
-            }
-            response.fail_because(format!(
-                "{status} is an interim status and no answer (RFC 9110 15.2)"
-            ));
-        }
+    /// Returns whether an error stored a failure in the response.
+    #[inline]
+    pub(crate) fn has_failure(&self) -> bool {
+        let response = self.response.as_ref();
+        response.is_some_and(|response| response.has_failure())
     }
 
     /// Removes and returns the failure that an error stored in the response.
@@ -311,9 +301,12 @@ impl Context {
 
     /// Returns the head of the response, with the fields of the session and of CORS. All heads of responses come from
     /// this function.
+    #[inline]
     pub(crate) fn head(&mut self) -> Head<'_> {
-        self.attach_session();
-        self.attach_cors();
+        if self.extras.is_some() {
+            self.attach_session();
+            self.attach_cors();
+        }
         Head::new(self.get_response())
     }
 
@@ -396,111 +389,6 @@ impl Context {
         self.try_get_route_param(name).unwrap_or_default()
     }
 
-    /// Returns all attributes: the values that hooks store for later hooks.
-    pub fn get_attributes(&self) -> &Attributes {
-        static NONE: LazyLock<Attributes> = LazyLock::new(Attributes::new);
-        self.extras
-            .as_ref()
-            .map_or(&NONE, |extras| &extras.attributes)
-    }
-
-    /// Returns all attributes for changes.
-    pub fn get_mut_attributes(&mut self) -> &mut Attributes {
-        &mut self.extras.get_or_insert_default().attributes
-    }
-
-    /// Replaces all attributes.
-    pub fn set_attributes(&mut self, attributes: Attributes) -> &mut Self {
-        *self.get_mut_attributes() = attributes;
-        self
-    }
-
-    /// Stores an attribute, a value for later hooks of this request.
-    pub fn set_attribute<V>(&mut self, key: impl AsRef<str>, value: V) -> &mut Self
-    where
-        V: Any + Send + Sync + Clone,
-    {
-        self.extras
-            .get_or_insert_default()
-            .attributes
-            .insert(key.as_ref().to_owned(), Arc::new(value));
-        self
-    }
-
-    /// Returns the attribute of this name. Returns `None` also if the value has another type.
-    pub fn try_get_attribute<V>(&self, key: impl AsRef<str>) -> Option<V>
-    where
-        V: Any + Send + Sync + Clone,
-    {
-        self.extras
-            .as_ref()?
-            .attributes
-            .get(key.as_ref())?
-            .downcast_ref::<V>()
-            .cloned()
-    }
-
-    /// Returns the attribute of this name.
-    ///
-    /// # Errors
-    /// [`RequestError::Missing`] if no hook stored a value of this name and type.
-    pub fn get_attribute<V>(&self, key: impl AsRef<str>) -> Result<V, RequestError>
-    where
-        V: Any + Send + Sync + Clone,
-    {
-        let key = key.as_ref();
-        self.try_get_attribute(key)
-            .ok_or_else(|| RequestError::missing(ATTRIBUTE, key))
-    }
-
-    /// Removes the attribute of this name.
-    pub fn remove_attribute(&mut self, key: impl AsRef<str>) -> &mut Self {
-        if let Some(extras) = &mut self.extras {
-            extras.attributes.remove(key.as_ref());
-        }
-        self
-    }
-
-    /// Removes all attributes.
-    pub fn clear_attribute(&mut self) -> &mut Self {
-        if let Some(extras) = &mut self.extras {
-            extras.attributes.clear();
-        }
-        self
-    }
-
-    /// Returns the description of a panic in a hook of this request, for `task_panic` hooks.
-    pub fn try_get_task_panic_data(&self) -> Option<PanicData> {
-        self.extras.as_ref()?.panic.as_deref().cloned()
-    }
-
-    /// Returns the description of a panic in a hook of this request, for `task_panic` hooks.
-    ///
-    /// # Errors
-    /// [`RequestError::Missing`] if no hook has panicked.
-    pub fn get_task_panic_data(&self) -> Result<PanicData, RequestError> {
-        self.try_get_task_panic_data()
-            .ok_or_else(|| RequestError::missing(FAILURE, "task panic"))
-    }
-
-    pub(crate) fn set_task_panic(&mut self, data: PanicData) {
-        self.extras.get_or_insert_default().panic = Some(Box::new(data));
-    }
-
-    /// Returns the error for which the server or a hook refused the request, for `request_error` hooks.
-    pub fn try_get_request_error_data(&self) -> Option<RequestError> {
-        self.extras.as_ref()?.error.as_deref().cloned()
-    }
-
-    /// Returns the error for which the server or a hook refused the request, for `request_error` hooks.
-    ///
-    /// # Errors
-    /// [`RequestError::Missing`] if the request was not refused for a [`RequestError`].
-    pub fn get_request_error_data(&self) -> Result<RequestError, RequestError> {
-        self.try_get_request_error_data()
-            .ok_or_else(|| RequestError::missing(FAILURE, "request error"))
-    }
-
     pub(crate) fn set_end_reason(&mut self, reason: Cow<'static, str>) {
         self.extras.get_or_insert_default().end_reason = Some(Box::new(reason));
     }
@@ -509,10 +397,6 @@ impl Context {
         let kept = self.extras.as_mut();
         let reason = kept.and_then(|extras| extras.end_reason.take());
         reason.map_or(Cow::Borrowed(""), |reason| *reason)
-    }
-
-    pub(crate) fn set_request_error(&mut self, error: RequestError) {
-        self.extras.get_or_insert_default().error = Some(Box::new(error));
     }
 
     pub(crate) fn set_incoming(&mut self, incoming: Arc<Incoming>) {

@@ -16,13 +16,21 @@ use std::{
     fmt,
     future::Future,
     net::SocketAddr,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
-use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+};
 
+pub(crate) use self::admission::network;
 use self::{
-    admission::{Admission, network},
+    admission::Admission,
     hosts::Hosts,
     logged::Logged,
     peer::{Peer, Via},
@@ -31,7 +39,7 @@ use self::{
 use crate::{
     config::ServerConfig,
     observe::metrics::Metrics,
-    proto::http::{head::HeadLimits, host::HostRefused, origin::AllowedOrigins, write::DATE_LINE},
+    proto::http::{head::HeadLimits, host::HostRefused, origin::AllowedOrigins, write::DateLine},
 };
 
 /// A function that removes an ended connection from the registry of live connections. The argument is the connection's
@@ -58,6 +66,8 @@ pub(crate) struct Env {
     /// The clients that spoke another protocol than the listener, and that were logged for it.
     logged_clients: Logged,
     admission: Admission,
+    /// One permit for each connection that may live at the same time.
+    pub(crate) permits: Arc<Semaphore>,
     shutting_down: AtomicBool,
     /// Notified when a connection ends during a shutdown.
     pub(crate) ended: Notify,
@@ -65,7 +75,12 @@ pub(crate) struct Env {
 }
 
 impl Env {
-    pub(crate) fn new(config: ServerConfig, hosts: Hosts, release: Release) -> Self {
+    pub(crate) fn new(
+        config: ServerConfig,
+        hosts: Hosts,
+        permits: Arc<Semaphore>,
+        release: Release,
+    ) -> Self {
         let head_limits = HeadLimits {
             request_line: config.max_request_line,
             header_bytes: config.max_header_bytes,
@@ -74,6 +89,7 @@ impl Env {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             admission: Admission::new(&config),
+            permits,
             allowed_origins: config.origins(),
             config,
             runtime: Handle::try_current().ok(),
@@ -106,9 +122,10 @@ impl Env {
             .saturating_add(1024)
     }
 
-    /// Returns the line of a `Date` header (RFC 9110 §6.6.1).
-    pub(crate) fn date_line(&self) -> [u8; DATE_LINE] {
-        date::date_line(self.id, self.timers.now())
+    /// Calls `read` with the line of a `Date` header (RFC 9110 §6.6.1). `read` must not ask for the date again.
+    #[inline]
+    pub(crate) fn with_date<R>(&self, read: impl FnOnce(&DateLine) -> R) -> R {
+        date::with_line(self.id, self.timers.now(), read)
     }
 
     pub(crate) fn is_shutting_down(&self) -> bool {
@@ -135,13 +152,23 @@ impl Env {
         }
     }
 
+    /// Returns the number of the server within this process.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Returns whether the server answers to a host for every peer at an address of this kind.
+    pub(crate) fn allows_host(&self, via: Via, host: &str) -> bool {
+        host.is_empty() || self.hosts.allow(via, host)
+    }
+
     /// Returns an error if the server does not answer to the host of a request.
     ///
     /// The check protects against web pages that reach the server under a foreign host name (DNS rebinding). A request
     /// without a host (HTTP/1.0) is accepted: it does not come from a web page, because browsers always send a host.
     /// All requests of a trusted proxy are accepted too, because such a proxy checks hosts itself.
     pub(crate) fn check_host(&self, host: &str, via: Via, peer: Peer) -> Result<(), HostRefused> {
-        if host.is_empty() || self.hosts.allow(via, host) {
+        if self.allows_host(via, host) {
             return Ok(());
         }
         let Some(peer) = peer.address() else {

@@ -1,6 +1,8 @@
 //! Errors, separated by cause: the request, the response, the program.
 
+mod channel;
 mod handler;
+mod info;
 mod send;
 mod session;
 mod start;
@@ -8,7 +10,9 @@ mod start;
 use std::{any::Any, fmt};
 
 pub use self::{
+    channel::ChannelError,
     handler::Error,
+    info::ErrorInfo,
     send::{ClosedByClient, PushError, ResponseError},
     session::SessionError,
     start::{Place, ServerError, SetupError},
@@ -148,6 +152,9 @@ pub enum RequestError {
     /// has ended.
     #[error("the session token is no longer valid: request a new one")]
     SessionToken,
+    /// The session has no channel of the requested name, and cannot open one.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
     /// The program refused the request. See [`refused`](Self::refused).
     #[error("{message}")]
     Refused {
@@ -191,10 +198,13 @@ impl RequestError {
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::Handshake(error) => error.status(),
             Self::SessionToken => 401,
+            Self::Channel(error) => error.status(),
             Self::Origin(_) => 403,
             Self::Host(_) => 421,
             // The program and the server provide these values, so a missing one is not the client's fault.
-            Self::Missing { part, .. } if [ATTRIBUTE, FAILURE, STATE].contains(part) => 500,
+            Self::Missing { part, .. } if [ATTRIBUTE, EXTENSION, FAILURE, STATE].contains(part) => {
+                500
+            }
             Self::Refused { status, .. } => *status,
             Self::SessionStore | Self::ShuttingDown => 503,
             Self::AllowedOrigin(_) | Self::Header(_) | Self::Subprotocol { .. } => 500,
@@ -273,6 +283,7 @@ impl IntoResponse for RequestError {
 pub(crate) const ATTRIBUTE: &str = "attribute";
 /// The `part` of [`RequestError::Missing`] for a missing state of the server.
 pub(crate) const STATE: &str = "state";
+pub(crate) const EXTENSION: &str = "extension";
 /// The `part` of [`RequestError::Missing`] if the program asks for the data of a panic or error and there is none, for
 /// example outside of an error hook.
 pub(crate) const FAILURE: &str = "failure data";

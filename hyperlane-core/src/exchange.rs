@@ -24,7 +24,7 @@ use crate::{
 use self::{
     answer::{Answer, Progress},
     body::{BodyHead, Incoming},
-    http1::{HeadRead, Http1},
+    http1::{HeadRead, Http1, RequestEnd},
 };
 
 /// The current request of a connection, and its answer.
@@ -34,8 +34,6 @@ pub(crate) struct Exchange {
     /// The body of the request; `None` if there is no body, if it was read to its end, or if the connection closes
     /// without reading it.
     body: Option<Arc<Incoming>>,
-    /// The connection closes after this request.
-    pub(crate) closes: bool,
     /// The record of the request, for its tracing span and metrics.
     pub(crate) record: Record,
 }
@@ -46,7 +44,6 @@ impl Exchange {
             wire: Http1::new(connection),
             answer: Answer::None,
             body: None,
-            closes: false,
             record: Record::default(),
         }
     }
@@ -63,13 +60,13 @@ impl Exchange {
     pub(crate) fn next_head<'a>(
         &'a mut self,
         request: &'a mut Request,
-    ) -> impl Future<Output = Result<BodyHead, RequestError>> {
+    ) -> impl Future<Output = Result<BodyHead, Box<RequestError>>> {
         async move {
             if matches!(
                 self.answer,
                 Answer::Switched | Answer::Accepted | Answer::Events { .. }
             ) {
-                return Err(RequestError::Upgraded);
+                return Err(Box::new(RequestError::Upgraded));
             }
             self.wire.begin_reading();
             if self.has_body_left() {
@@ -79,20 +76,21 @@ impl Exchange {
             let progress = self.progress();
             let is_last =
                 progress == Progress::Last || self.wire.is_last(progress != Progress::Unanswered);
-            if self.closes || is_last || !self.connection().lane.is_open() {
-                return Err(RequestError::ConnectionClosed);
+            if self.wire.closes || is_last || !self.connection().lane.is_open() {
+                return Err(RequestEnd::Closed.into_error());
             }
             // Waits for room in the outbox, the queue of bytes to the client. Otherwise, a client that sends requests
             // without reading the answers could make the outbox grow without limit.
-            let room = poll_fn(|cx| self.connection().lane().poll_room(cx)).await;
-            if room.is_err() {
-                self.closes = true;
-                return Err(RequestError::ConnectionClosed);
+            if !self.connection().lane().has_room() {
+                let room = poll_fn(|cx| self.connection().lane().poll_room(cx)).await;
+                if room.is_err() {
+                    self.wire.closes = true;
+                    return Err(RequestEnd::Closed.into_error());
+                }
             }
-            request.reset();
             let read = poll_fn(|cx| self.wire.poll_head(request, cx)).await;
             let read = self.begin(read);
-            self.closes |= read.is_err();
+            self.wire.closes |= read.is_err();
             read
         }
     }
@@ -100,7 +98,7 @@ impl Exchange {
     /// Begins the next request with the result of reading its head. Resets the state of the answer, if the server will
     /// answer: with the answer to the request, or with an error. At the end of the connection, the state of the
     /// previous answer stays.
-    fn begin(&mut self, read: HeadRead) -> Result<BodyHead, RequestError> {
+    fn begin(&mut self, read: HeadRead) -> Result<BodyHead, Box<RequestError>> {
         match read {
             HeadRead::Request(head) => {
                 let is_answered = self.progress() != Progress::Unanswered;
@@ -112,7 +110,7 @@ impl Exchange {
                 self.answer = Answer::None;
                 Err(error)
             }
-            HeadRead::End(error) => Err(error),
+            HeadRead::End(end) => Err(end.into_error()),
         }
     }
 
@@ -126,12 +124,13 @@ impl Exchange {
         // check is not needed.
         match request.get_method() {
             Method::Connect => Ok(()),
+            _ if self.wire.facts.is_host_allowed => Ok(()),
             _ => {
                 let connection = self.connection();
                 let host = request.get_host();
                 connection
                     .env
-                    .check_host(host, connection.facts.via, connection.peer())
+                    .check_host(host, connection.facts.via(), connection.peer())
             }
         }
     }
@@ -148,7 +147,7 @@ impl Exchange {
 
     /// Returns whether the connection reads another request after this one.
     pub(crate) fn keeps_alive(&self) -> bool {
-        self.progress() == Progress::Whole && !self.closes && self.wire.keeps_alive()
+        self.progress() == Progress::Whole && !self.wire.closes && self.wire.keeps_alive()
     }
 
     /// Makes the server end the connection without an answer, or in the middle of an answer. Sets the state of an
@@ -159,7 +158,7 @@ impl Exchange {
             closes: true,
             chunked: false,
         };
-        self.closes = true;
+        self.wire.closes = true;
     }
 
     /// Ends the current request. Drops the exchange's reference to the record of the request. The record reports the
@@ -180,7 +179,7 @@ impl Exchange {
     /// answer was sent yet, creates the tracker. Returns `None` for an answer that is not raw.
     fn tracker(&mut self) -> Option<&mut ResponseTracker> {
         if matches!(self.answer, Answer::None) {
-            let mut tracker = ResponseTracker::default();
+            let mut tracker = Box::<ResponseTracker>::default();
             tracker.begin(self.wire.facts.is_head);
             self.answer = Answer::Raw(tracker);
         }

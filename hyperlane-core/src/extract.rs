@@ -4,6 +4,7 @@
 mod declare;
 #[cfg(feature = "forms")]
 mod forms;
+pub(crate) mod handler;
 mod path;
 
 use std::{fmt, future::Future, ops::Deref, sync::Arc};
@@ -17,7 +18,7 @@ pub use self::forms::{Form, Query};
 use crate::{
     BodyMode, BodyStream, Context, Headers, Json, Method, RequestBody, RouteParams,
     error::{Error, RequestError, SetupError},
-    hook::setup::RouteSetup,
+    hook::{refuse, setup::RouteSetup},
 };
 
 /// A type that a handler function can take as an argument, in addition to `&mut Stream` and `&mut Context`.
@@ -35,6 +36,7 @@ use crate::{
 /// | `String`, [`Bytes`], [`RequestBody`] | the body |
 /// | [`BodyStream`], [`Multipart`](crate::Multipart) | the body, piece by piece, as the handler asks for it |
 /// | [`State<T>`] | a value of the server |
+/// | [`Extension<T>`] | a value that middleware has stored for the request |
 /// | [`Headers`], [`Method`], [`RouteParams`], `CookieJar` | parts of the request |
 /// | [`Session`](crate::Session) | the client's session; created if there is none |
 /// | `Result<A, RequestError>`, `Result<A, Error>` | another argument, or the error of its extraction |
@@ -139,6 +141,21 @@ wrappers! {
     Path;
 }
 
+/// A value of type `T` that middleware has stored for this request by [`Context::insert`].
+///
+/// If there is none, the client gets a plain 500, and the log names the type. For an optional value, use an argument of
+/// type `Result<Extension<T>, RequestError>`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extension<T>(pub T);
+
+impl<T> Deref for Extension<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 /// The server's value of type `T`. [`Server::state`](crate::Server::state) sets the value.
 ///
 /// If the program has not set a value of this type, the server does not start, and its error names the handler and the
@@ -189,6 +206,10 @@ from_context! {
         Some(value) => Ok(Self(value)),
         None => Err(RequestError::missing(crate::error::STATE, std::any::type_name::<T>())),
     }, |setup| setup.need_state::<T>();
+    impl [T: Clone + Send + Sync + 'static] Extension<T> => |ctx| match ctx.get::<T>() {
+        Some(value) => Ok(Self(value.clone())),
+        None => Err(RequestError::missing(crate::error::EXTENSION, std::any::type_name::<T>())),
+    };
     impl [] Headers => |ctx| Ok(ctx.get_request().get_headers().clone());
     impl [] Method => |ctx| Ok(ctx.get_request().get_method().clone());
     impl [] RouteParams => |ctx| Ok(ctx.get_route_params().clone());
@@ -211,6 +232,15 @@ from_context! {
         true => Err(RequestError::SessionToken),
         false => Ok(ctx.session()),
     };
+}
+
+/// Extracts an argument of a handler. If the extraction fails, ends the hook with the error.
+pub async fn argument<T: FromContext>(ctx: &mut Context) -> T {
+    let made = T::from_context(ctx).await;
+    match made.map_err(|error| refuse(error.into_request_error())) {
+        Ok(argument) => argument,
+        Err(refusal) => match refusal.await {},
+    }
 }
 
 /// Never refuses the request. The handler receives the error of the extraction, converted to a [`RequestError`].

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    cell::RefCell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     fmt,
     future::Future,
@@ -12,10 +12,22 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
+mod answer;
 mod check;
+mod limits;
+pub(crate) mod render;
+pub(crate) mod scope;
 pub(crate) mod setup;
+pub(crate) mod wrap;
 
 use self::setup::{RouteSetup, SetupCheck};
+pub use self::{
+    answer::HandlerReturn,
+    limits::{RateLimit, Timeout},
+    render::RenderError,
+    scope::{Scope, ScopeRegistration},
+    wrap::{Middleware, Next},
+};
 use crate::{
     Context, Stream,
     conn::link::Link,
@@ -145,6 +157,16 @@ pub(crate) enum Run {
     Shared(ServerHookHandler),
 }
 
+impl Run {
+    /// Creates the future that runs the hook for a request.
+    pub(crate) fn start<'a>(&self, stream: &'a mut Stream, ctx: &'a mut Context) -> HookFuture<'a> {
+        match self {
+            Self::Fn(run) => run(stream, ctx),
+            Self::Shared(run) => run(stream, ctx),
+        }
+    }
+}
+
 /// Runs a [`ServerHook`].
 pub(crate) fn run_hook<'a, S: ServerHook>(
     stream: &'a mut Stream,
@@ -260,6 +282,8 @@ pub enum HookKind {
     ResponseMiddleware(Option<isize>),
     TaskPanic(Option<isize>),
     RequestError(Option<isize>),
+    /// Middleware that wraps, in [`Registration::wrap`].
+    Middleware(Option<isize>),
 }
 
 /// A hook that an attribute macro registered.
@@ -276,6 +300,14 @@ pub struct Registration {
     /// A check before the server starts: whether the server has what the handler's arguments need.
     pub(crate) check: SetupCheck,
     pub(crate) run: HookFn,
+    /// The module of the item, as `module_path!` gives it. It decides the scope if `scope` is `None`.
+    pub(crate) module: &'static str,
+    /// The scope that the attribute names.
+    pub(crate) scope: Option<&'static Scope>,
+    /// The middleware of `#[with(..)]` on a route, outermost first.
+    pub(crate) with: &'static [&'static dyn Middleware],
+    /// The function of a registration of the kind `Middleware`.
+    pub(crate) wrap: Option<&'static dyn Middleware>,
 }
 
 impl Registration {
@@ -287,9 +319,7 @@ impl Registration {
         place: Place,
         methods: &'static [&'static str],
     ) -> Self {
-        if let HookKind::Route(pattern) = kind {
-            check::params(pattern, S::PARAMS);
-            check::params(pattern, S::NEW_PARAMS);
+        if let HookKind::Route(_) = kind {
             check::methods(methods, S::GUARDS, S::WEBSOCKET);
         }
         Self {
@@ -302,6 +332,10 @@ impl Registration {
             reads: None,
             check: needs_nothing,
             run: run_hook::<S>,
+            module: "",
+            scope: None,
+            with: &[],
+            wrap: None,
         }
     }
 
@@ -325,16 +359,64 @@ impl Registration {
             reads: None,
             check: needs_nothing,
             run,
+            module: "",
+            scope: None,
+            with: &[],
+            wrap: None,
         }
     }
 
-    /// Checks, at compile time, that the route's pattern has the parameters that the function needs.
+    /// Creates the registration of middleware that wraps.
+    pub const fn of_middleware(
+        order: Option<isize>,
+        name: &'static str,
+        place: Place,
+        middleware: &'static dyn Middleware,
+    ) -> Self {
+        let mut registration = Self::of_function(
+            HookKind::Middleware(order),
+            name,
+            place,
+            &[],
+            // Never called: the server takes the function in `wrap`.
+            |_, _| Box::pin(std::future::ready(Status::Continue)),
+        );
+        registration.wrap = Some(middleware);
+        registration
+    }
+
+    /// Sets the module of the item.
+    pub const fn module(mut self, path: &'static str) -> Self {
+        self.module = path;
+        self
+    }
+
+    /// Sets the scope that the attribute names.
+    pub const fn scope(mut self, scope: &'static Scope) -> Self {
+        self.scope = Some(scope);
+        self
+    }
+
+    /// Sets the middleware of the route.
+    pub const fn with(mut self, middleware: &'static [&'static dyn Middleware]) -> Self {
+        self.with = middleware;
+        self
+    }
+
+    /// Checks, at compile time, that the route has the parameters that the function needs: its pattern, or the prefix of
+    /// the scope that the attribute names.
     #[track_caller]
     pub const fn params(self, names: &[&str]) -> Self {
         if let HookKind::Route(pattern) = self.kind {
-            check::params(pattern, names);
+            check::params(pattern, self.scope, names);
         }
         self
+    }
+
+    /// Checks, at compile time, that the route has the parameters that a hook type needs.
+    #[track_caller]
+    pub const fn hook_params<S: ServerHook>(self) -> Self {
+        self.params(S::PARAMS).params(S::NEW_PARAMS)
     }
 
     /// Makes the route read the body as a stream.
@@ -384,6 +466,8 @@ inventory::collect!(Registration);
 #[doc(hidden)]
 pub struct Taker {
     pub place: Place,
+    /// The name of the server: its variable.
+    pub name: &'static str,
 }
 
 inventory::collect!(Taker);
@@ -403,6 +487,15 @@ thread_local! {
     /// The error with which the running hook refuses its request. [`Refusal`] stores the error, and [`Guarded`] takes
     /// it in the same poll of the hook.
     static REFUSAL: RefCell<Option<Box<RequestError>>> = const { RefCell::new(None) };
+    /// True if `REFUSAL` may hold an error. This value has no destructor, so reading it costs one load.
+    static HAS_REFUSAL: Cell<bool> = const { Cell::new(false) };
+}
+
+fn take_refusal() -> Option<Box<RequestError>> {
+    match HAS_REFUSAL.replace(false) {
+        true => REFUSAL.take(),
+        false => None,
+    }
 }
 
 /// Returns a future that ends the hook that awaits it. The server drops the hook and answers with `error`.
@@ -426,6 +519,7 @@ impl Future for Refusal {
     fn poll(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Infallible> {
         if let Some(error) = self.0.take() {
             REFUSAL.set(Some(error));
+            HAS_REFUSAL.set(true);
         }
         Poll::Pending
     }
@@ -476,10 +570,10 @@ impl Future for Guarded<'_> {
         //
         // Another task of this thread, or a dropped branch of `select!`, may have left an error in `REFUSAL`. Such an
         // error does not belong to this hook.
-        REFUSAL.set(None);
+        drop(take_refusal());
         match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.future).poll(cx))) {
             Ok(Poll::Ready(status)) => Poll::Ready(Outcome::Done(status)),
-            Ok(Poll::Pending) => match REFUSAL.take() {
+            Ok(Poll::Pending) => match take_refusal() {
                 Some(error) => Poll::Ready(Outcome::Refused(*error)),
                 None if self.is_given_up() => {
                     Poll::Ready(Outcome::Refused(RequestError::ShuttingDown))

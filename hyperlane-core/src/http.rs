@@ -55,7 +55,7 @@ pub(crate) use self::{
     headers::{is_token, list_items},
     path::decode_param,
     response::{
-        Failure, describe, explain,
+        Described, Failure, describe, explain,
         head::{Added, Framing, Head, write_switching},
     },
     session::{SessionFields, is_session_token},

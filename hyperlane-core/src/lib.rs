@@ -73,18 +73,21 @@ pub use context::{Attributes, Context, params::RouteParams, states::States};
 #[cfg(feature = "sessions")]
 pub use endpoint::{
     Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint,
-    directory::{Channels, SessionChannels},
+    directory::{Channels, NamedChannel, SessionChannels},
     sse, sse_with, ws, ws_with,
 };
 pub use error::{
-    ClosedByClient, Error, PanicData, Place, PushError, RequestError, ResponseError, ServerError,
-    SessionError, SetupError,
+    ChannelError, ClosedByClient, Error, ErrorInfo, PanicData, Place, PushError, RequestError,
+    ResponseError, ServerError, SessionError, SetupError,
 };
 pub use exchange::body::{BodyMode, BodyStream};
+pub use extract::{Extension, FromContext, Path, State, handler::Handler};
 #[cfg(feature = "forms")]
 pub use extract::{Form, Query};
-pub use extract::{FromContext, Path, State};
-pub use hook::{ServerHook, ServerHookHandler, Status, server_hook_factory, setup::RouteSetup};
+pub use hook::{
+    HookFuture, Middleware, Next, RateLimit, RenderError, Scope, ServerHook, ServerHookHandler,
+    Status, Timeout, server_hook_factory, setup::RouteSetup,
+};
 #[cfg(feature = "cookies")]
 pub use http::CookieBuilder;
 pub use http::{
@@ -117,11 +120,9 @@ pub use proto::{
     },
 };
 pub use route::pattern::RouteError;
-#[cfg(feature = "sessions")]
-pub use server::At;
 pub use server::{
-    BoundAddress, HookInfo, RouteInfo, RouteMatcher, Server, ServerControlHook,
-    ServerControlHookHandler,
+    At, BoundAddress, HookInfo, Registrar, RouteInfo, RouteMatcher, Routes, Server,
+    ServerControlHook, ServerControlHookHandler, ServerScope,
 };
 #[cfg(feature = "sessions")]
 pub use session::{Session, SessionData, SessionId, SessionStore};

@@ -16,8 +16,12 @@ pub use crate::{
     Request, RequestBody, RequestError, RouteParams, Server, ServerHook, Status, Stream,
     error::Place,
     error::SetupError,
+    extract::argument,
     hook::setup::RouteSetup,
-    hook::{Guard, GuardKind, HookFn, HookFuture, HookKind, Registration, Taker, refuse},
+    hook::{
+        Guard, GuardKind, HandlerReturn, HookFn, HookFuture, HookKind, Middleware, Registration,
+        Scope, ScopeRegistration, Taker, refuse,
+    },
 };
 use serde_json::Error as JsonError;
 
@@ -67,58 +71,12 @@ pub fn decline_by_condition(ctx: &mut Context) -> Status {
     Status::Continue
 }
 
-/// A return type of function handlers.
-#[diagnostic::on_unimplemented(
-    message = "a handler returns `Status` or something that implements `IntoResponse`; `{Self}` is neither",
-    note = "return a string, bytes, `Json(..)`, `Html(..)`, an `HttpStatus`, a tuple of status and body, or a `Result` or `Option` of these",
-    note = "where `?` meets errors of other libraries, return `Result<T, hyperlane::Error>`; what does not implement `std::error::Error`, as \
-            `anyhow::Error` and `Box<dyn Error + Send + Sync>`, needs `.map_err(Error::internal)?`"
-)]
-pub trait HandlerReturn {
-    fn apply(self, ctx: &mut Context) -> Status;
-}
-
-impl HandlerReturn for Status {
-    fn apply(self, _: &mut Context) -> Status {
-        self
-    }
-}
-
-impl<T: IntoResponse> HandlerReturn for T {
-    fn apply(self, ctx: &mut Context) -> Status {
-        self.into_response(ctx.get_mut_response());
-        Status::Continue
-    }
-}
-
-impl<E: IntoResponse> HandlerReturn for Result<Status, E> {
-    fn apply(self, ctx: &mut Context) -> Status {
-        match self {
-            Ok(status) => status,
-            Err(error) => {
-                let status = error.apply(ctx);
-                ctx.get_mut_response().fail_as_shown();
-                status
-            }
-        }
-    }
-}
-
 pub fn respond_value<R: HandlerReturn>(ctx: &mut Context, value: R) -> Status {
     value.apply(ctx)
 }
 
 pub fn respond<R: IntoResponse>(ctx: &mut Context, value: R) {
     value.into_response(ctx.get_mut_response());
-}
-
-/// Extracts an argument of a handler. If the extraction fails, ends the hook with the error.
-pub async fn argument<T: FromContext>(ctx: &mut Context) -> T {
-    let made = T::from_context(ctx).await;
-    match made.map_err(|error| refuse(error.into_request_error())) {
-        Ok(argument) => argument,
-        Err(refusal) => match refusal.await {},
-    }
 }
 
 /// Checks, when a server starts, that the route can provide the argument. The second parameter only passes the type of

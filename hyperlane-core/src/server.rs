@@ -1,5 +1,6 @@
 //! The server: what a program configures and runs.
 
+mod at;
 pub(crate) mod connections;
 pub(crate) mod control;
 mod detached;
@@ -8,6 +9,7 @@ mod listing;
 mod pace;
 mod registry;
 mod routes;
+mod scopes;
 #[cfg(feature = "sessions")]
 mod sessions;
 mod start;
@@ -17,15 +19,16 @@ use std::{any::Any, fmt, io::Write, sync::OnceLock};
 
 use tokio::sync::watch;
 
-#[cfg(feature = "sessions")]
-pub use self::sessions::At;
-use self::{connections::Connections, listener::Listener};
+use self::scopes::Scopes;
 pub use self::{
+    at::{At, Registrar, Routes},
     control::{ServerControlHook, ServerControlHookHandler},
     listener::BoundAddress,
     listing::{HookInfo, RouteMatcher},
     routes::RouteInfo,
+    scopes::ServerScope,
 };
+use self::{connections::Connections, listener::Listener};
 use crate::{
     ServerHook,
     config::{ConfigError, RequestConfig, ServerConfig},
@@ -33,7 +36,10 @@ use crate::{
     env::hosts::Hosts,
     error::{Place, ServerError},
     hook::{Registration, Run, body_plan, needs_params, run_hook},
-    pipeline::app::{App, Hook, Planned, PlannedKind},
+    pipeline::{
+        app::{App, Hook},
+        chain::{Planned, PlannedKind, ScopeId},
+    },
     session,
 };
 
@@ -72,7 +78,11 @@ use crate::{
 #[derive(Default)]
 pub struct Server {
     config: ServerConfig,
-    hooks: Vec<(PlannedKind, Hook)>,
+    hooks: Vec<Planned>,
+    scopes: Scopes,
+    name: Option<String>,
+    /// True if the server takes only registered hooks whose scope names it.
+    only_scoped: bool,
     states: States,
     /// True if the server uses the hooks that attribute macros registered.
     takes_registered: bool,
@@ -141,6 +151,12 @@ impl Server {
         self.add::<S>(PlannedKind::Route(pattern.as_ref().to_owned()))
     }
 
+    /// Begins the registration of a handler or an endpoint at a path: `server.at("/ws").get(ws())`. The syntax of
+    /// patterns is the same as in [`route`](Self::route). [`At`] has the methods.
+    pub fn at(&mut self, pattern: impl AsRef<str>) -> At<'_> {
+        At::new(self, pattern.as_ref())
+    }
+
     /// Runs `S` before the route of every request.
     #[track_caller]
     pub fn request_middleware<S: ServerHook>(&mut self) -> &mut Self {
@@ -167,6 +183,11 @@ impl Server {
 
     #[track_caller]
     fn add<S: ServerHook>(&mut self, kind: PlannedKind) -> &mut Self {
+        self.add_in::<S>(0, kind)
+    }
+
+    #[track_caller]
+    fn add_in<S: ServerHook>(&mut self, scope: ScopeId, kind: PlannedKind) -> &mut Self {
         let hook = Hook::new(
             Run::Fn(run_hook::<S>),
             std::any::type_name::<S>(),
@@ -176,13 +197,18 @@ impl Server {
             body_plan::<S>(),
         )
         .checked_by(needs_params::<S>);
-        self.push(kind, hook);
+        self.push_in(scope, kind, hook);
         self
     }
 
-    fn push(&mut self, kind: PlannedKind, hook: Hook) {
+    fn push_in(&mut self, scope: ScopeId, kind: PlannedKind, hook: Hook) {
         self.matcher.take();
-        self.hooks.push((kind, hook));
+        self.hooks.push(Planned {
+            kind,
+            hook,
+            scope,
+            registration: None,
+        });
     }
 
     /// Adds a hook that reads the body as a stream.
@@ -199,7 +225,7 @@ impl Server {
             max: None,
         };
         let hook = Hook::new(run, name, Place::caller(), &[], &[], plan);
-        self.push(kind, hook);
+        self.push_in(0, kind, hook);
         self
     }
 
@@ -208,14 +234,18 @@ impl Server {
     pub fn __register_all(&mut self) -> &mut Self {
         // The linker collects the hooks in an arbitrary order. After the sort by place, the hooks of a file have the
         // order of their lines.
-        let mut found: Vec<&Registration> = inventory::iter::<Registration>.into_iter().collect();
+        let mut found: Vec<&'static Registration> =
+            inventory::iter::<Registration>.into_iter().collect();
         found.sort_by_key(|registration| registration.place);
         self.takes_registered = true;
+        self.matcher.take();
         for registration in found {
-            self.push(
-                registration.kind.into(),
-                Hook::from_registration(registration),
-            );
+            self.hooks.push(Planned {
+                kind: registration.kind.into(),
+                hook: Hook::from_registration(registration),
+                scope: 0,
+                registration: Some(registration),
+            });
         }
         self
     }
@@ -253,10 +283,10 @@ impl Server {
             })?);
             listeners.push(listener);
         }
-        let permits = connections::permits(&config);
         let bound = addresses.iter().filter_map(BoundAddress::ip);
         let hosts = Hosts::new(&config, bound);
         let connections = Connections::new(config, hosts);
+        let permits = connections.env.permits.clone();
         let clock = tokio::spawn(connections.clone().keep_time()).abort_handle();
         let (stop, stopped) = watch::channel(false);
         let tasks = listeners
@@ -285,15 +315,8 @@ impl Server {
             Some(error) => return Err(error.clone().into()),
             None => self.config.validate()?,
         }
-        let planned = self
-            .hooks
-            .iter()
-            .map(|(kind, hook)| Planned {
-                kind: kind.clone(),
-                hook: hook.clone(),
-            })
-            .collect();
-        App::build(planned, self.states.clone())
+        let (planned, scopes) = self.planned();
+        App::build(planned, &scopes, self.states.clone())
     }
 }
 

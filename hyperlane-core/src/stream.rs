@@ -242,9 +242,10 @@ impl Stream {
         &mut self,
         request: &mut Request,
     ) -> Result<(), RequestError> {
-        let head = self.exchange.next_head(request).await?;
+        let head = self.exchange.next_head(request).await;
+        let head = head.map_err(|error| *error)?;
         if let Err(refused) = self.exchange.check_host(request) {
-            self.exchange.closes = true;
+            self.exchange.wire.closes = true;
             return Err(refused.into());
         }
         if !self
@@ -275,7 +276,7 @@ impl Stream {
         poll_fn(|cx| self.connection().poll_message(cx))
             .await
             .map(RequestBody::from_message)
-            .map_err(|end| match end {
+            .map_err(|end| match *end {
                 WsEnd::Closed(frame) => RequestError::WebSocketClosed(frame),
                 WsEnd::Violation(error) => RequestError::WebSocketProtocol(error),
                 WsEnd::Lost => RequestError::ClientDisconnected,
@@ -347,7 +348,7 @@ impl Stream {
         if let Err(error) = result {
             let peer = self.connection().peer();
             tracing::debug!(%peer, %error, "send failed: connection closed");
-            self.exchange.closes = true;
+            self.exchange.wire.closes = true;
         }
     }
 
@@ -391,19 +392,19 @@ impl Stream {
 
     /// Returns whether the connection closes after this request.
     pub fn get_closed(&self) -> bool {
-        self.exchange.closes
+        self.exchange.wire.closes
     }
 
     /// Sets whether the connection closes after this request. A WebSocket is closed with a Close frame.
     pub fn set_closed(&mut self, closed: bool) -> &mut Self {
-        self.exchange.closes = closed;
+        self.exchange.wire.closes = closed;
         self
     }
 
     /// Returns whether another request may follow. `client_keeps_alive` says whether the client keeps the connection
     /// open.
     pub fn is_keep_alive(&self, client_keeps_alive: bool) -> bool {
-        client_keeps_alive && !self.exchange.closes && self.connection().lane.is_open()
+        client_keeps_alive && !self.exchange.wire.closes && self.connection().lane.is_open()
     }
 }
 

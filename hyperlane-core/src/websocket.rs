@@ -73,6 +73,9 @@ enum Target {
     Channel(Arc<Channel>),
 }
 
+/// The send of a message on a channel that has no room.
+type Waiting<'a> = Pin<Box<dyn Future<Output = io::Result<()>> + Send + 'a>>;
+
 impl WebSocket {
     pub(crate) fn new(connection: Arc<Link>) -> Self {
         Self {
@@ -92,6 +95,15 @@ impl WebSocket {
         match &self.target {
             Target::Connection(connection) => Some(connection.shared().clone()),
             Target::Channel(channel) => channel.connection(),
+        }
+    }
+
+    /// Returns the name of the channel, as in [`Context::channel`](crate::Context::channel). Returns `None` for a channel
+    /// without a name, and for a single connection.
+    pub fn channel_name(&self) -> Option<&str> {
+        match &self.target {
+            Target::Connection(_) => None,
+            Target::Channel(channel) => channel.name(),
         }
     }
 
@@ -154,28 +166,57 @@ impl WebSocket {
     // This is not an `async fn`, because the future of an `async fn` would store the message twice. The future of a
     // handler contains this future, and reserves space for it even while the handler receives.
     pub fn send(&self, message: impl Into<Message>) -> impl Future<Output = io::Result<()>> {
-        let message = message.into();
-        async move {
-            if let Message::Close(frame) = &message {
+        let mut message = Some(message.into());
+        // The wait of a channel. It is boxed, because it would take space in handlers of plain connections as well.
+        let mut waiting = None;
+        poll_fn(move |cx| {
+            if let Target::Connection(connection) = &self.target
+                && let Some(sent) = &message
+                && connection.lane().cork_message(sent)
+            {
+                connection.env.metrics.message_sent();
+                message = None;
+                return Poll::Ready(Ok(()));
+            }
+            self.poll_send(&mut message, &mut waiting, cx)
+        })
+    }
+
+    /// Sends a message in the cases that [`cork_message`](crate::conn::lane::LaneRef::cork_message) does not handle.
+    /// Takes the message as soon as the send is done, or as soon as it is in `waiting`.
+    fn poll_send<'a>(
+        &'a self,
+        message: &mut Option<Message>,
+        waiting: &mut Option<Waiting<'a>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let sent = match (&self.target, &*message) {
+            (_, Some(Message::Close(frame))) => {
                 let (code, reason) = frame.as_ref().map_or((CloseCode::NORMAL, ""), |frame| {
                     (frame.code, &*frame.reason)
                 });
-                return self.close(code, reason);
+                self.close(code, reason)
             }
-            match &self.target {
-                Target::Connection(connection) => {
-                    poll_fn(|cx| poll_send(connection, &message, cx)).await
-                }
-                // This future is boxed. Unboxed, it would take space in handlers of plain connections as well.
-                Target::Channel(channel) if message.is_data() => {
-                    Box::pin(channel.send(message)).await
-                }
-                Target::Channel(channel) => {
-                    channel.send_control(&message);
-                    Ok(())
-                }
+            (Target::Connection(connection), Some(message)) => {
+                ready!(poll_send(connection, message, cx))
             }
-        }
+            (Target::Channel(channel), Some(control)) if control.is_control() => {
+                channel.send_control(control);
+                Ok(())
+            }
+            (Target::Channel(channel), _) => {
+                if let Some(message) = message.take() {
+                    *waiting = Some(Box::pin(channel.send(message)));
+                }
+                return waiting
+                    .as_mut()
+                    .map_or(Poll::Pending, |waiting| waiting.as_mut().poll(cx));
+            }
+            // The future was polled again after its end.
+            (Target::Connection(_), None) => return Poll::Pending,
+        };
+        *message = None;
+        Poll::Ready(sent)
     }
 
     /// Sends a value as JSON text.
@@ -201,18 +242,25 @@ impl WebSocket {
     ///
     /// # Cancel safety
     /// Cancel safe: a dropped future loses no message.
-    pub async fn recv(&self) -> io::Result<Message> {
-        match &self.target {
-            Target::Connection(connection) => poll_fn(|cx| connection.poll_message(cx))
-                .await
-                .map_err(ended),
-            Target::Channel(channel) => channel.recv().await,
-        }
+    // This is not an `async fn`: the future has no state of its own while a connection receives.
+    pub fn recv(&self) -> impl Future<Output = io::Result<Message>> {
+        let mut waiter = None;
+        poll_fn(move |cx| match &self.target {
+            Target::Connection(connection) => {
+                connection.poll_message(cx).map_err(|end| ended(*end))
+            }
+            Target::Channel(channel) => {
+                let waiter = waiter.get_or_insert_with(|| channel.waiter());
+                channel.poll_recv(cx, Some(waiter))
+            }
+        })
     }
 
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Message>> {
         match &self.target {
-            Target::Connection(connection) => connection.poll_message(cx).map_err(ended),
+            Target::Connection(connection) => {
+                connection.poll_message(cx).map_err(|end| ended(*end))
+            }
             Target::Channel(channel) => channel.poll_recv(cx, None),
         }
     }
@@ -349,6 +397,7 @@ fn closed(error: PushError) -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, error)
 }
 
+#[cold]
 fn ended(end: WsEnd) -> io::Error {
     match end {
         WsEnd::Closed(frame) => {

@@ -20,7 +20,11 @@ pub(crate) fn parse(
     name: Ident,
     tokens: TokenStream,
 ) -> Result<(Applied, Option<Path>)> {
-    let (path, tokens) = take_crate(tokens)?;
+    let (path, tokens) = take_path(tokens, "crate", "my_crate::hyperlane")?;
+    let (scope, tokens) = match row.role {
+        Role::Register(_) => take_path(tokens, "scope", "API")?,
+        _ => (None, tokens),
+    };
     let end = name.span();
     let parser = |input: ParseStream<'_>| {
         if input.is_empty() && !row.shape.is_optional() {
@@ -47,7 +51,13 @@ pub(crate) fn parse(
     let args = parser
         .parse2(tokens)
         .map_err(|error| relocate(error, last))?;
-    Ok((Applied { row, name, args }, path))
+    let applied = Applied {
+        row,
+        name,
+        args,
+        scope,
+    };
+    Ok((applied, path))
 }
 
 /// Moves errors about a missing token to the last token. The parser reports such errors at the call site. The call site
@@ -138,16 +148,17 @@ fn parse_shape(row: &Row, input: ParseStream<'_>) -> Result<Args> {
     })
 }
 
-/// Removes `crate = path` from a comma-separated list. Returns the path and the remaining tokens.
-fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
+/// Removes `key = path` from a comma-separated list. Returns the path and the remaining tokens. `example` is a path for
+/// error texts.
+fn take_path(tokens: TokenStream, key: &str, example: &str) -> Result<(Option<Path>, TokenStream)> {
     let is_punct = |token: Option<&TokenTree>, sign: char| matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == sign);
     let mut found = None;
     let mut kept: Vec<TokenTree> = Vec::new();
     let mut tokens = tokens.into_iter().peekable();
     let mut starts = true;
     while let Some(token) = tokens.next() {
-        let names_crate = matches!(&token, TokenTree::Ident(ident) if *ident == "crate");
-        if !(starts && names_crate && is_punct(tokens.peek(), '=')) {
+        let is_key = matches!(&token, TokenTree::Ident(ident) if *ident == key);
+        if !(starts && is_key && is_punct(tokens.peek(), '=')) {
             starts = is_punct(Some(&token), ',');
             kept.push(token);
             continue;
@@ -155,7 +166,7 @@ fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
         if found.is_some() {
             return Err(Error::new(
                 token.span(),
-                "`crate` is given twice; remove one of the two",
+                format!("`{key}` is given twice; remove one of the two"),
             ));
         }
         let equals = tokens.next().map_or(token.span(), |equals| equals.span());
@@ -164,11 +175,11 @@ fn take_crate(tokens: TokenStream) -> Result<(Option<Path>, TokenStream)> {
         if path.is_empty() {
             return Err(Error::new(
                 equals,
-                "expected a path, as in `crate = my_crate::hyperlane`",
+                format!("expected a path, as in `{key} = {example}`"),
             ));
         }
         found = Some(Path::parse_mod_style.parse2(path)?);
-        // The comma after `crate = path` is removed too. If `crate = path` is the last argument, the comma before it is
+        // The comma after `key = path` is removed too. If `key = path` is the last argument, the comma before it is
         // removed instead.
         if tokens.next().is_none() {
             kept.pop_if(|token| is_punct(Some(token), ','));
@@ -324,7 +335,9 @@ fn list_entry(list: &Row, input: ParseStream<'_>) -> Result<Applied> {
             format!("`{name}` is not a macro of hyperlane{hint}"),
         ));
     };
-    if let Role::Register(_) | Role::Declare | Role::Import | Role::Macros(_) = row.role {
+    if let Role::Register(_) | Role::With | Role::Declare | Role::Import | Role::Macros(_) =
+        row.role
+    {
         return Err(Error::new(
             name.span(),
             format!("`{name}` cannot stand in a list; write it as an attribute of its own"),

@@ -77,6 +77,7 @@ impl Emitter<'_> {
             }
             // Other functions write the code of these macros.
             Role::Register(_)
+            | Role::With
             | Role::Declare
             | Role::Import
             | Role::Read(_)

@@ -4,6 +4,7 @@
 mod body;
 mod conflicts;
 mod epilogue;
+pub(crate) mod middleware;
 mod param_names;
 mod read_loop;
 mod route;
@@ -44,6 +45,9 @@ pub(crate) fn expand(
             late.name
         )));
         return TokenStream::new();
+    }
+    if applied.iter().any(middleware::is_middleware) {
+        return middleware::expand(private, &item, &applied, errors);
     }
     let phases = Phases::sort(applied, errors);
     let params = Params::find(&mut item.sig);
@@ -258,6 +262,7 @@ impl Function<'_> {
                 row,
                 name: applied.name.clone(),
                 args: Args::Nothing,
+                scope: None,
             };
             phases.guards.push(guard);
         }

@@ -15,6 +15,7 @@ mod params;
 mod pattern;
 mod phases;
 mod register;
+mod scope;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -353,6 +354,55 @@ declare! {
         /// # fn main() {}
         /// ```
         request_error;
+        /// Registers an async function that wraps routes: `#[middleware]`, or `#[middleware(1)]` with an order.
+        ///
+        /// The function takes the context and `Next`. The routes of the function's scope run inside it, or all routes of
+        /// the server if the function is in no scope. `next.run(ctx)` runs the route, and the function may change or
+        /// replace the response afterwards. A function without `run` answers in place of the route. Functions with
+        /// smaller orders run outside of those with larger ones.
+        ///
+        /// Struct hooks such as `#[request_middleware]` run before and after the whole chain of these functions.
+        ///
+        /// ```
+        /// use std::time::Instant;
+        ///
+        /// use hyperlane::*;
+        ///
+        /// #[middleware]
+        /// async fn timing(ctx: &mut Context, next: Next<'_>) -> Status {
+        ///     let start = Instant::now();
+        ///     let status = next.run(ctx).await;
+        ///     let took = format!("total;dur={}", start.elapsed().as_millis());
+        ///     ctx.get_mut_response().set_header("server-timing", took);
+        ///     status
+        /// }
+        /// # fn main() {}
+        /// ```
+        middleware;
+        /// Wraps one route in middleware functions, outermost first: `#[with(auth)]`. The functions of the route's
+        /// scope run outside of them.
+        ///
+        /// ```
+        /// use hyperlane::*;
+        ///
+        /// async fn auth(
+        ///     ctx: &mut Context,
+        ///     next: Next<'_>,
+        /// ) -> Result<Status, (HttpStatus, &'static str)> {
+        ///     match ctx.get_request().get_headers().get("authorization") {
+        ///         Some("Bearer secret") => Ok(next.run(ctx).await),
+        ///         _ => Err((HttpStatus::Unauthorized, "log in first")),
+        ///     }
+        /// }
+        ///
+        /// #[get("/reports")]
+        /// #[with(auth)]
+        /// async fn reports() -> &'static str {
+        ///     "all good"
+        /// }
+        /// # fn main() {}
+        /// ```
+        with;
     }
     guards "A guard runs before anything is read. On a route, a declined request goes to the next handler of the \
         path. On any other function the guard skips the body." {
@@ -1363,4 +1413,68 @@ declare! {
         /// ```
         epilogue_macros;
     }
+}
+
+/// Declares a scope for the module of a file: `file_scope!("/api", with(auth), max_body = 64 * 1024)`.
+///
+/// Routes, middleware and error hooks that macros register in this module, and in the modules inside it, belong to the
+/// scope. The order of the items does not matter. Scopes of modules inside each other nest: the prefixes are
+/// concatenated, and the middleware of the outer scope runs outside of that of the inner one. A route with `scope =
+/// NAME` belongs to the named scope instead.
+///
+/// The first argument is the prefix of all patterns. It may have parameters, and it may be left out. The pattern `/`
+/// stands for the prefix itself. The options are those of `Scope`:
+///
+/// - `with(auth, log)`: middleware functions, outermost first
+/// - `max_body = 1024`: the maximum length of request bodies, in bytes
+/// - `server = "admin"`: the server to which the scope belongs, by the variable in `#[hyperlane(admin: Server)]`
+/// - `errors = render`: the function that renders errors, `fn(&ErrorInfo, &mut Context) -> impl IntoResponse`
+/// - `inside = API`: a `static` scope around this one, instead of that of the module around
+///
+/// ```
+/// use hyperlane::*;
+///
+/// file_scope!("/api", with(log));
+///
+/// async fn log(ctx: &mut Context, next: Next<'_>) -> Status {
+///     println!("{}", ctx.get_request().get_path());
+///     next.run(ctx).await
+/// }
+///
+/// // Serves /api/users.
+/// #[get("/users")]
+/// async fn users() -> &'static str {
+///     "users"
+/// }
+/// # fn main() {}
+/// ```
+#[proc_macro]
+pub fn file_scope(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    scope::file(input.into()).into()
+}
+
+/// Declares a scope for a module that is written in place: `#[scope("/api")] mod api { .. }`. The arguments are those
+/// of `file_scope!`. Their names are resolved inside the module and around it.
+///
+/// ```
+/// use hyperlane::*;
+///
+/// #[scope("/api")]
+/// mod api {
+///     use hyperlane::*;
+///
+///     // Serves /api/users.
+///     #[get("/users")]
+///     async fn users() -> &'static str {
+///         "users"
+///     }
+/// }
+/// # fn main() {}
+/// ```
+#[proc_macro_attribute]
+pub fn scope(
+    args: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    scope::module(args.into(), item.into()).into()
 }

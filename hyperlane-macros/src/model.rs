@@ -1,7 +1,7 @@
 //! The types that describe a macro: its row in the table of macros, the shape of its arguments, and its use on an item.
 
 use proc_macro2::Ident;
-use syn::{Error, Expr, Token, Type};
+use syn::{Error, Expr, Path, Token, Type};
 
 /// One row of the table of macros (`table::ROWS`): the name of a macro, the shape of its arguments, and its effect.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) enum Role {
     Register(Register),
     /// Declares variables at the top of a function.
     Declare,
+    /// Wraps a route in the middleware functions of the argument.
+    With,
     /// Brings traits into scope.
     Import,
     /// Declines a request that fails the check. Guards run before extractors and reads.
@@ -100,6 +102,8 @@ pub(crate) enum Register {
     Route(&'static [&'static str]),
     /// A hook with an optional order. The string names the variant of the library's `HookKind` for this hook.
     Ordered(&'static str),
+    /// A function that wraps routes, with an optional order.
+    Middleware,
 }
 
 impl Register {
@@ -107,7 +111,7 @@ impl Register {
     pub(crate) const fn methods(self) -> &'static [&'static str] {
         match self {
             Self::Route(methods) => methods,
-            Self::Ordered(_) => &[],
+            Self::Ordered(_) | Self::Middleware => &[],
         }
     }
 }
@@ -233,6 +237,8 @@ pub(crate) struct Applied {
     /// The name as the user wrote it. An error about the whole macro points at the name.
     pub(crate) name: Ident,
     pub(crate) args: Args,
+    /// The scope of a registration: the argument `scope = NAME`.
+    pub(crate) scope: Option<Path>,
 }
 
 impl Applied {

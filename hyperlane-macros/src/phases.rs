@@ -9,6 +9,8 @@ use crate::model::{Applied, Args, BodyRule, Check, Handle, Role, Side};
 #[derive(Default)]
 pub(crate) struct Phases {
     pub(crate) registers: Vec<Applied>,
+    /// Middleware around the route.
+    pub(crate) wraps: Vec<Applied>,
     pub(crate) declarations: Vec<Applied>,
     pub(crate) imports: Vec<Applied>,
     pub(crate) guards: Vec<Applied>,
@@ -57,6 +59,7 @@ impl Phases {
     fn place(&mut self, mut applied: Applied) -> Result<(), Error> {
         match applied.row.role {
             Role::Register(_) => self.registers.push(applied),
+            Role::With => self.wraps.push(applied),
             Role::Declare => self.declarations.push(applied),
             Role::Import => self.imports.push(applied),
             Role::Guard(_) => self.guards.push(applied),

@@ -2,7 +2,9 @@
 //! program.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::quote_spanned;
+use quote::{quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::{Attribute, Error, Generics, Item};
 
 use crate::model::{Applied, Register, Role};
@@ -29,19 +31,38 @@ pub(crate) fn hook_type(
             return TokenStream::new();
         }
     };
+    let is_route =
+        |applied: &Applied| matches!(applied.row.role, Role::Register(Register::Route(_)));
+    let has_route = applied.iter().any(is_route);
+    let wraps: Vec<&Applied> = applied
+        .iter()
+        .filter(|applied| applied.row.role == Role::With)
+        .collect();
     let mut code = TokenStream::new();
     for applied in applied {
         match applied.row.role {
             Role::Register(_) if !generics.params.is_empty() => errors.push(generic_item(applied, generics)),
+            Role::Register(Register::Middleware) => errors.push(applied.error(
+                "`#[middleware]` cannot stand on a type; put it on `async fn name(ctx: &mut Context, next: Next<'_>) -> Status`",
+            )),
+            Role::With => match has_route {
+                true => {}
+                false => errors.push(applied.error(
+                    "`#[with]` wraps a route; add a route attribute such as `#[get(\"/path\")]`",
+                )),
+            },
             Role::Register(register) => {
                 let kind = hook_kind(private, applied, register);
                 let methods = register.methods();
                 code.extend(submit(private, name, attrs, |place| {
                     let span = hygienic(name.span());
                     let text = name.to_string();
-                    quote_spanned! {span=>
+                    let registration = quote_spanned! {span=>
                         #private::Registration::of_hook::<#name>(#kind, #text, #place, &[#(#methods),*])
-                    }
+                    };
+                    let wraps = if is_route(applied) { wrapped(wraps.iter().copied()) } else { TokenStream::new() };
+                    let registration = placed(private, registration, applied, name);
+                    quote_spanned!(span=> #registration.hook_params::<#name>() #wraps)
                 }));
             }
             Role::Import => {
@@ -85,6 +106,55 @@ pub(crate) fn submit(
     quote_spanned!(span=> #(#cfgs)* #private::inventory::submit! {{ #value }})
 }
 
+/// Adds the module of an item, and the scope that its attribute names, to the code of a registration.
+pub(crate) fn placed(
+    private: &TokenStream,
+    registration: TokenStream,
+    applied: &Applied,
+    name: &Ident,
+) -> TokenStream {
+    let span = hygienic(name.span());
+    let scope = applied.scope.as_ref().map(|scope| {
+        let at = hygienic(scope.span());
+        // The type is named, so that the compiler reports another value at the scope.
+        quote_spanned!(at=> .scope({ let scope: &'static #private::Scope = &#scope; scope }))
+    });
+    quote_spanned!(span=> #registration.module(::core::module_path!()) #scope)
+}
+
+/// Writes the call that adds the middleware of a route to its registration.
+pub(crate) fn wrapped<'a>(wraps: impl Iterator<Item = &'a Applied>) -> TokenStream {
+    let functions: Vec<_> = wraps
+        .flat_map(Applied::values)
+        .map(|function| quote_spanned!(hygienic(function.span())=> &#function))
+        .collect();
+    match functions.is_empty() {
+        true => TokenStream::new(),
+        false => quote!(.with(&[#(#functions),*])),
+    }
+}
+
+/// Puts registrations of a function into the array length of a hidden struct.
+///
+/// A struct is used because of one mistake: a registering attribute on a function in an `impl`. Such a function cannot
+/// be registered. For a struct in an `impl`, the compiler reports one clear error: the struct must move out of the
+/// `impl`. For a `const _`, the error would be about the name `_`. A function instead of the struct would compile, and
+/// could register a free function of the same name.
+pub(crate) fn holder(name: &Ident, attrs: &[Attribute], code: &TokenStream) -> TokenStream {
+    if code.is_empty() {
+        return TokenStream::new();
+    }
+    let span = hygienic(name.span());
+    let holder = Ident::new(&format!("__hl_route_{}", name.unraw()), span);
+    let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+    quote_spanned! {span=>
+        #(#cfgs)*
+        #[doc(hidden)]
+        #[allow(dead_code, non_camel_case_types)]
+        struct #holder([(); { #code 0 }]);
+    }
+}
+
 /// Writes the source location of an item. The tokens have the span `here`, so that `line!` returns the line of the
 /// item.
 pub(crate) fn source_place(private: &TokenStream, here: Span) -> TokenStream {
@@ -102,16 +172,22 @@ pub(crate) fn hook_kind(
     let span = hygienic(applied.name.span());
     match (register, applied.values().first()) {
         (Register::Route(_), pattern) => quote_spanned!(span=> #private::HookKind::Route(#pattern)),
-        (Register::Ordered(kind), order) => {
-            let kind = Ident::new(kind, span);
-            match order {
-                Some(order) => quote_spanned! {span=>
-                    #private::HookKind::#kind(::core::option::Option::Some(#order))
-                },
-                None => {
-                    quote_spanned!(span=> #private::HookKind::#kind(::core::option::Option::None))
-                }
-            }
+        (Register::Ordered(kind), _) => {
+            let (kind, order) = (Ident::new(kind, span), order(applied));
+            quote_spanned!(span=> #private::HookKind::#kind(#order))
         }
+        (Register::Middleware, _) => {
+            let order = order(applied);
+            quote_spanned!(span=> #private::HookKind::Middleware(#order))
+        }
+    }
+}
+
+/// Writes the order of a registration, as an `Option`.
+pub(crate) fn order(applied: &Applied) -> TokenStream {
+    let span = hygienic(applied.name.span());
+    match applied.values().first() {
+        Some(order) => quote_spanned!(span=> ::core::option::Option::Some(#order)),
+        None => quote_spanned!(span=> ::core::option::Option::None),
     }
 }

@@ -70,6 +70,12 @@ pub(crate) const ROWS: &[Row] = &[
     ordered("response_middleware", "ResponseMiddleware"),
     ordered("task_panic", "TaskPanic"),
     ordered("request_error", "RequestError"),
+    row(
+        "middleware",
+        Shape::Order,
+        Role::Register(Register::Middleware),
+    ),
+    row("with", Shape::Values, Role::With),
     // Guards.
     method("is_get_method", &["GET"]),
     method("is_post_method", &["POST"]),

@@ -12,7 +12,7 @@ use proc_macro2::TokenStream;
 use syn::visit::{self, Visit};
 
 use crate::expand::expand;
-use crate::model::{Role, Row, Shape};
+use crate::model::{Register, Role, Row, Shape};
 
 /// Parses Rust code into tokens.
 fn tokens(code: &str) -> TokenStream {
@@ -89,7 +89,11 @@ fn good_arguments(shape: Shape) -> &'static str {
 /// Returns an item on which the macro of `row` works.
 fn good_item(row: &Row) -> &'static str {
     match row.role {
+        Role::Register(Register::Middleware) => {
+            "async fn f(ctx: &mut Context, next: Next) -> Status { next.run(ctx).await }"
+        }
         Role::Register(_) => "struct Hook;",
+        Role::With => "#[get(\"/\")] async fn f() -> Status { Status::Continue }",
         _ => HANDLE,
     }
 }

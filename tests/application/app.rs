@@ -162,6 +162,41 @@ async fn several() -> &'static str {
     "several"
 }
 
+/// Middleware of an order, which adds a value to a header on its way in.
+macro_rules! wraps {
+    ($($(#[$attribute:meta])+ $name:ident $header:literal $path:literal $value:literal;)*) => {$(
+        $(#[$attribute])*
+        async fn $name(ctx: &mut Context, next: Next<'_>) -> Status {
+            if ctx.get_request().get_path().starts_with($path) {
+                ctx.get_mut_response().add_header($header, $value);
+            }
+            next.run(ctx).await
+        }
+    )*};
+}
+
+wraps! {
+    #[middleware(ORDER)] wrap_by_constant "x-wrap" "/steps" "ByConstant";
+    #[middleware(1)] wrap_by_number "x-wrap" "/steps" "One";
+    #[middleware("2")] wrap_by_text "x-wrap" "/steps" "Two";
+    #[middleware(-1)] wrap_below "x-wrap" "/steps" "Below";
+    #[middleware] wrap_unnumbered "x-wrap" "/steps" "Unnumbered";
+    #[doc = "For one route."] wrap_one "x-with" "/with" "one";
+    #[doc = "For one route."] wrap_two "x-with" "/with" "two";
+}
+
+#[get("/with/function")]
+#[with(wrap_one, wrap_two)]
+async fn with_function() -> &'static str {
+    "with"
+}
+
+hooks! {
+    #[get("/with/struct")]
+    #[with(wrap_one)]
+    With
+}
+
 steps! {
     #[request_middleware(ORDER)] RequestByConstant "x-request" "/steps";
     #[request_middleware(1)] RequestByNumber "x-request" "/steps";

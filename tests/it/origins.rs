@@ -133,7 +133,13 @@ fn check_readable(what: &str, reply: &Reply) {
         reply.head
     );
     assert_eq!(reply.header(ALLOW_CREDENTIALS), Some("true"), "{what}");
-    assert_eq!(reply.header("vary"), Some("Origin"), "{what}");
+    assert!(varies_by_origin(reply), "{what}: {}", reply.head);
+}
+
+/// Returns whether the answer varies by `Origin`. Errors vary by `Accept`, too.
+fn varies_by_origin(reply: &Reply) -> bool {
+    let fields = reply.all("vary").join(",");
+    fields.split(',').any(|field| field.trim() == "Origin")
 }
 
 /// Checks that no page may read an answer.
@@ -301,10 +307,10 @@ async fn a_page_of_an_allowed_origin_reads_every_answer_of_an_endpoint() {
         check_readable(&what, &reply);
 
         let reply = send(&control, method, target, &[FROM_EVIL, fields].concat()).await;
-        assert_eq!(reply.header("vary"), Some("Origin"), "{what}");
+        assert!(varies_by_origin(&reply), "{what}: {}", reply.head);
         check_unreadable(&what, &reply);
         let reply = send(&control, method, target, fields).await;
-        assert_eq!(reply.header("vary"), Some("Origin"), "{what}");
+        assert!(varies_by_origin(&reply), "{what}: {}", reply.head);
         check_unreadable(&what, &reply);
         let both = [FROM_PAGE, FROM_EVIL, fields].concat();
         check_unreadable(&what, &send(&control, method, target, &both).await);
@@ -335,7 +341,10 @@ async fn a_page_of_an_allowed_origin_reads_every_answer_of_an_endpoint() {
     assert_eq!(misdirected.status, 421);
     check_readable("another host", &misdirected);
     let elsewhere = send(&control, "GET", "/nowhere", FROM_PAGE).await;
-    assert_eq!((elsewhere.status, elsewhere.header("vary")), (404, None));
+    assert_eq!(
+        (elsewhere.status, elsewhere.header("vary")),
+        (404, Some("Accept"))
+    );
     check_unreadable("no endpoint", &elsewhere);
 }
 
@@ -488,7 +497,7 @@ async fn a_preflight_is_answered_whatever_middleware_asks_for() {
     .await;
     assert_eq!(
         (reply.status, reply.header("vary")),
-        (405, None),
+        (405, Some("Accept")),
         "as without any"
     );
     check_unreadable("nothing is allowed", &reply);

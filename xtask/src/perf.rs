@@ -17,7 +17,7 @@
 //! The clock of the server remains: its ticks come with time, not with operations. The column `noise` shows what the
 //! three measurements of one binary differ by (the larger of both binaries).
 //!
-//! The last row, `idle`, is memory: by how many bytes the server grows with an idle WebSocket, without valgrind.
+//! The last rows are memory: by how many bytes the server grows with an idle WebSocket, without valgrind.
 
 pub(crate) mod client;
 mod measure;
@@ -57,11 +57,11 @@ struct Row {
 enum Cost {
     /// Instructions of a scenario, over so many rounds and as many again.
     Instructions(Scenario, u32),
-    /// Bytes of memory of an idle WebSocket.
-    Idle,
+    /// Bytes of memory of an idle WebSocket at this path.
+    Idle(&'static str),
 }
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 10] = [
     Row {
         name: "plaintext",
         per: "request",
@@ -100,7 +100,17 @@ const ROWS: [Row; 8] = [
     Row {
         name: "idle",
         per: "idle WebSocket, in bytes",
-        cost: Cost::Idle,
+        cost: Cost::Idle("/echo"),
+    },
+    Row {
+        name: "in a room",
+        per: "idle WebSocket in a room, in bytes",
+        cost: Cost::Idle("/room"),
+    },
+    Row {
+        name: "session",
+        per: "idle WebSocket with a session and a channel, in bytes",
+        cost: Cost::Idle("/channel"),
     },
 ];
 
@@ -156,7 +166,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 fn cost(tools: &measure::Tools, program: &Path, row: &Row) -> Result<f64, String> {
     match row.cost {
         Cost::Instructions(scenario, rounds) => tools.instructions(program, scenario, rounds),
-        Cost::Idle => measure::idle_bytes(program),
+        Cost::Idle(path) => measure::idle_bytes(program, path),
     }
     .map_err(|problem| format!("{}: {problem}", row.name))
 }

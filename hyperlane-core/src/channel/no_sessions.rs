@@ -24,6 +24,10 @@ impl Channel {
         match *self {}
     }
 
+    pub(crate) fn name(&self) -> Option<&str> {
+        match *self {}
+    }
+
     pub(crate) fn next_offset(&self) -> u64 {
         match *self {}
     }
@@ -52,14 +56,14 @@ impl Channel {
         match *self {}
     }
 
-    pub(crate) async fn recv(&self) -> io::Result<Message> {
+    pub(crate) fn waiter(&self) -> Infallible {
         match *self {}
     }
 
     pub(crate) fn poll_recv(
         &self,
         _: &mut Context<'_>,
-        _: Option<Infallible>,
+        _: Option<&mut Infallible>,
     ) -> Poll<io::Result<Message>> {
         match *self {}
     }

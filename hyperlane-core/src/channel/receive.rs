@@ -1,7 +1,6 @@
 //! Receiving: messages from the clients to the program.
 
 use std::{
-    future::poll_fn,
     io,
     task::{Context, Poll},
 };
@@ -13,12 +12,6 @@ use crate::proto::ws::Message;
 const MAX_INBOX: usize = 64 * 1024;
 
 impl Channel {
-    /// Waits for the next message from a client.
-    pub(crate) async fn recv(&self) -> io::Result<Message> {
-        let mut waiter = self.waiter();
-        poll_fn(|cx| self.poll_recv(cx, Some(&mut waiter))).await
-    }
-
     /// Polls for the next message from a client.
     pub(crate) fn poll_recv(
         &self,

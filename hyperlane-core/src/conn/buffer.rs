@@ -13,6 +13,9 @@ const POOLED: usize = 4;
 /// bytes to the front.
 const LOW_SPACE: usize = 4 * 1024;
 
+/// The size of a word, in bytes. Allocations as large as a buffer begin at a multiple of it.
+const WORD: usize = 8;
+
 /// The free buffers of a thread. They are boxed, so that a connection stores only a pointer.
 type Pool = Vec<Box<Buffer>>;
 
@@ -84,6 +87,12 @@ impl Buffer {
         self.data.get(self.start..self.end).unwrap_or_default()
     }
 
+    fn unread_from_word(&self) -> (&[u8], usize) {
+        let start = self.start & !(WORD - 1);
+        let bytes = self.data.get(start..self.end).unwrap_or_default();
+        (bytes, self.start - start)
+    }
+
     fn is_empty(&self) -> bool {
         self.start == self.end
     }
@@ -106,6 +115,14 @@ impl Buffer {
 impl ReadBuffer {
     pub(crate) fn unread(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |buffer| buffer.unread())
+    }
+
+    /// Returns the unread bytes, behind up to seven bytes that were read before them, and the number of the latter. The
+    /// first byte has the alignment of a word, from which checks of text go on by whole words.
+    pub(crate) fn unread_from_word(&self) -> (&[u8], usize) {
+        self.0
+            .as_ref()
+            .map_or((&[], 0), |buffer| buffer.unread_from_word())
     }
 
     pub(crate) fn len(&self) -> usize {

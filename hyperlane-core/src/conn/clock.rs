@@ -12,7 +12,7 @@ use super::{
     send::{Limit, Order, Payload},
 };
 use crate::{
-    env::timers::Tick,
+    env::timers::{MaybeTick, Tick},
     error::PushError,
     proto::ws::{CloseCode, Message, encode_close},
     wire::WireFormat,
@@ -52,7 +52,7 @@ impl Link {
         let now = self.now();
         let mut input = self.lock_input();
         let mut next = Tick(u32::MAX);
-        if let Some(by) = input.close_by {
+        if let Some(by) = input.close_by.get() {
             if by <= now {
                 self.lane.life.set_transport(Transport::Closed);
                 return;
@@ -137,7 +137,7 @@ impl Input {
         }
         if is_closing {
             let by = now.after(link.env.config.close_timeout);
-            self.close_by = Some(by);
+            self.close_by.set(by);
             *next = (*next).min(by);
         } else if self.close_by.is_none() {
             link.lane.life.set_transport(Transport::Closed);
@@ -157,16 +157,16 @@ impl Input {
         };
         // Any input from the peer ends the wait for the pong. A full inbox also ends the wait: the task then does not
         // read, so it would not see the pong.
-        if websocket.ping_sent.is_some_and(|sent| last > sent) || websocket.is_full(inbox) {
-            websocket.ping_sent = None;
+        if websocket.ping_sent.get().is_some_and(|sent| last > sent) || websocket.is_full(inbox) {
+            websocket.ping_sent = MaybeTick::NONE;
         }
-        if let Some(sent) = websocket.ping_sent
+        if let Some(sent) = websocket.ping_sent.get()
             && let Some(within) = link.env.config.pong_timeout
         {
             if link.lane.has_backlog() {
                 // The ping may still be in the queue. Until the queue is empty, only the limit on stalls applies
                 // (`check_stall`).
-                websocket.ping_sent = Some(now);
+                websocket.ping_sent.set(now);
                 *next = (*next).min(now.after(within));
                 return;
             }
@@ -182,18 +182,23 @@ impl Input {
             return;
         }
         // Without `pong_timeout`, pings continue at their interval even if no pong comes.
-        let due = websocket.ping_sent.unwrap_or(last).max(last).after(every);
+        let due = websocket
+            .ping_sent
+            .get()
+            .unwrap_or(last)
+            .max(last)
+            .after(every);
         if due > now {
             *next = (*next).min(due);
             return;
         }
         let mut wait = every;
         if !websocket.close_sent && !websocket.is_full(inbox) {
-            let ping = websocket.next_ping();
+            let ping = websocket.next_ping(link.env.timers.elapsed());
             // If the outbox is full or closed, the ping was not sent and no pong is due. The time limits on stalls and
             // on closing still apply.
             if send_ping(link, ping).is_ok() {
-                websocket.ping_sent = Some(now);
+                websocket.ping_sent.set(now);
                 wait = link.env.config.pong_timeout.unwrap_or(every);
             }
         }

@@ -15,7 +15,11 @@ use std::{cell::RefCell, sync::Arc};
 use bytes::Bytes;
 
 use super::link::Link;
-use crate::{env::Env, panic::contain};
+use crate::{
+    env::Env,
+    panic::contain,
+    proto::ws::{WebSocketOpcode, frame},
+};
 
 /// Size in bytes at which the cork is written at once. A smaller cork is written when the poll ends.
 pub(crate) const SPILL: usize = 64 * 1024;
@@ -63,16 +67,29 @@ impl Cork {
     }
 
     /// Appends a payload. A large payload is shared, not copied.
+    #[inline]
     pub(crate) fn push(&mut self, payload: &Bytes) {
-        if payload.len() < SHARE_FROM {
-            self.bytes.extend_from_slice(payload);
-        } else {
-            self.shared_len += payload.len();
-            self.shared.push((self.bytes.len(), payload.clone()));
+        match payload.len() < SHARE_FROM {
+            true => self.bytes.extend_from_slice(payload),
+            false => self.share(payload),
         }
     }
 
+    #[inline(never)]
+    fn share(&mut self, payload: &Bytes) {
+        self.shared_len += payload.len();
+        self.shared.push((self.bytes.len(), payload.clone()));
+    }
+
+    /// Appends a WebSocket frame.
+    #[inline]
+    pub(crate) fn push_frame(&mut self, opcode: WebSocketOpcode, payload: &Bytes) {
+        frame::append_header(opcode, payload.len(), &mut self.bytes);
+        self.push(payload);
+    }
+
     /// Returns whether the cork is so large that it should be written now.
+    #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() + self.shared_len >= SPILL
     }
@@ -99,14 +116,36 @@ pub(crate) struct Pieces<'a> {
 
 /// One piece of a cork.
 pub(crate) enum Piece<'a> {
-    Copied(&'a [u8]),
+    Copied {
+        bytes: &'a [u8],
+        /// True if the next piece is shared. The bytes then end with the head of the frame of the next piece.
+        is_continued: bool,
+    },
     Shared(&'a Bytes),
 }
 
 impl<'a> Piece<'a> {
+    /// Wraps bytes that do not belong to a next piece.
+    pub(crate) fn copied(bytes: &'a [u8]) -> Self {
+        Self::Copied {
+            bytes,
+            is_continued: false,
+        }
+    }
+
+    pub(crate) fn is_continued(&self) -> bool {
+        matches!(
+            self,
+            Self::Copied {
+                is_continued: true,
+                ..
+            }
+        )
+    }
+
     pub(crate) fn as_slice(&self) -> &'a [u8] {
         match self {
-            Self::Copied(bytes) => bytes,
+            Self::Copied { bytes, .. } => bytes,
             Self::Shared(bytes) => bytes,
         }
     }
@@ -114,27 +153,34 @@ impl<'a> Piece<'a> {
     /// Returns the piece without its first `skip` bytes, for the connection's queue of unsent bytes.
     pub(crate) fn keep_from(&self, skip: usize) -> Bytes {
         match self {
-            Self::Copied(bytes) => Bytes::copy_from_slice(bytes.get(skip..).unwrap_or_default()),
+            Self::Copied { bytes, .. } => {
+                Bytes::copy_from_slice(bytes.get(skip..).unwrap_or_default())
+            }
             Self::Shared(bytes) => bytes.slice(skip.min(bytes.len())..),
         }
     }
 }
 
 impl<'a> Pieces<'a> {
-    /// Iterates over all pieces that are not empty.
-    pub(crate) fn iter(self) -> impl Iterator<Item = Piece<'a>> {
-        let last = self.shared.last().map_or(0, |(at, _)| *at);
+    /// Passes each piece that is not empty to `visit`. Shared payloads are never empty.
+    #[inline]
+    pub(crate) fn for_each(self, mut visit: impl FnMut(Piece<'a>)) {
         let mut before = 0;
-        let tail = self.bytes.get(last..).unwrap_or_default();
-        self.shared
-            .iter()
-            .flat_map(move |(at, payload)| {
-                let copied = self.bytes.get(before..*at).unwrap_or_default();
-                before = *at;
-                [Piece::Copied(copied), Piece::Shared(payload)]
-            })
-            .chain([Piece::Copied(tail)])
-            .filter(|piece| !piece.as_slice().is_empty())
+        for (at, payload) in self.shared {
+            let copied = self.bytes.get(before..*at).unwrap_or_default();
+            before = *at;
+            if !copied.is_empty() {
+                visit(Piece::Copied {
+                    bytes: copied,
+                    is_continued: true,
+                });
+            }
+            visit(Piece::Shared(payload));
+        }
+        let tail = self.bytes.get(before..).unwrap_or_default();
+        if !tail.is_empty() {
+            visit(Piece::copied(tail));
+        }
     }
 }
 
@@ -165,19 +211,17 @@ fn enter_as(id: u64, connection: Option<&Arc<Link>>) -> Polling {
 impl Drop for Polling {
     fn drop(&mut self) {
         if self.entered {
-            let (left, has_deferred) = CORK.with_borrow_mut(|cork| {
+            let (connection, has_bytes, has_deferred) = CORK.with_borrow_mut(|cork| {
                 cork.owner = 0;
-                // Bytes are left only if a panic ended the poll. The next connection must not send them.
-                let shared = (!cork.is_empty()).then(|| {
-                    cork.bytes.clear();
-                    cork.shared_len = 0;
-                    std::mem::take(&mut cork.shared)
-                });
-                ((cork.connection.take(), shared), !cork.deferred.is_empty())
+                let has_bytes = !cork.is_empty();
+                (cork.connection.take(), has_bytes, !cork.deferred.is_empty())
             });
+            if has_bytes {
+                drop_bytes();
+            }
             // Dropped after the borrow has ended: the destructor of a connection may run code that sends, and sending
             // borrows the cork.
-            drop(left);
+            drop(connection);
             // This destructor runs the deferred work, because a destructor also runs after a panic.
             if has_deferred {
                 run_deferred();
@@ -186,7 +230,20 @@ impl Drop for Polling {
     }
 }
 
+/// Drops the bytes of a poll that a panic has ended. The next connection must not send them.
+#[cold]
+fn drop_bytes() {
+    let shared = CORK.with_borrow_mut(|cork| {
+        cork.bytes.clear();
+        cork.shared_len = 0;
+        std::mem::take(&mut cork.shared)
+    });
+    // Dropped after the borrow has ended: the program may have given the payload a destructor.
+    drop(shared);
+}
+
 /// Returns whether this thread polls the connection `id`.
+#[inline]
 pub(crate) fn is_polling(id: u64) -> bool {
     CORK.with_borrow(|cork| cork.owner == id)
 }
@@ -218,8 +275,37 @@ pub(crate) fn run_end_hooks(env: &Arc<Env>, hooks: impl FnOnce()) {
 }
 
 /// Calls `write` with the cork of the connection `id`. Returns `None` if this thread does not poll the connection.
+#[inline]
 pub(crate) fn with<R>(id: u64, write: impl FnOnce(&mut Cork) -> R) -> Option<R> {
     CORK.with_borrow_mut(|cork| (cork.owner == id).then(|| write(cork)))
+}
+
+/// Where [`with_any`] has written.
+pub(super) enum Written {
+    /// Into the connection's cork.
+    Corked { is_full: bool },
+    /// Into a cork of its own, because this thread does not poll the connection.
+    Apart(Box<Cork>),
+}
+
+/// Calls `write` with the cork of the connection `id`, or with a new cork if this thread does not poll the connection.
+/// `write` must not use the thread's cork in another way.
+// One call of `write`, so that the compiler inlines it.
+#[inline]
+pub(super) fn with_any(id: u64, write: impl FnOnce(&mut Cork)) -> Written {
+    CORK.with_borrow_mut(|own| {
+        let mut apart = None;
+        let cork = match own.owner == id {
+            true => own,
+            false => &mut **apart.insert(Box::new(Cork::new())),
+        };
+        write(cork);
+        let is_full = cork.is_full();
+        match apart {
+            None => Written::Corked { is_full },
+            Some(apart) => Written::Apart(apart),
+        }
+    })
 }
 
 /// Returns the number of bytes in the cork of the connection `id`; 0 if this thread does not poll the connection.
@@ -233,6 +319,33 @@ pub(crate) fn corked_len(id: u64) -> usize {
             .map(|cork| cork.bytes.len() + cork.shared_len)
     });
     length.ok().flatten().unwrap_or_default()
+}
+
+/// Returns whether the cork of the connection `id` has bytes. Returns false if this thread does not poll the connection.
+#[inline]
+pub(crate) fn has_bytes(id: u64) -> bool {
+    CORK.with_borrow(|cork| cork.owner == id && !cork.is_empty())
+}
+
+/// Passes the bytes in the cork of the polled connection to `write`, which must not use the cork. If `write` returns
+/// their number, empties the cork. Returns the number of bytes that `write` has taken if it has not taken all bytes, so
+/// that they are still in the cork. Does not call `write` if the cork has shared payloads, and returns `Some(0)`.
+#[inline]
+pub(crate) fn drain_in_place(write: impl FnOnce(&[u8]) -> usize) -> Option<usize> {
+    CORK.with_borrow_mut(|cork| {
+        if !cork.shared.is_empty() {
+            return Some(0);
+        }
+        let taken = write(&cork.bytes);
+        if taken < cork.bytes.len() {
+            return Some(taken);
+        }
+        cork.bytes.clear();
+        if cork.bytes.capacity() > KEEP {
+            cork.bytes.shrink_to(KEEP);
+        }
+        None
+    })
 }
 
 /// Empties the cork of the connection `id`, and passes the pieces to `write` in order. Does nothing if the cork is
@@ -326,10 +439,9 @@ mod tests {
     use super::*;
 
     fn collected(pieces: Pieces<'_>) -> Vec<u8> {
-        pieces
-            .iter()
-            .flat_map(|piece| piece.as_slice().to_vec())
-            .collect()
+        let mut all = Vec::new();
+        pieces.for_each(|piece| all.extend_from_slice(piece.as_slice()));
+        all
     }
 
     #[test]

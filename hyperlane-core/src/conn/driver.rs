@@ -46,6 +46,8 @@ pub(crate) struct Driver {
     spent: AtomicU32,
     /// True if the last read of this poll found no bytes. The socket then wakes the task when bytes arrive.
     pub(super) read_armed: AtomicBool,
+    /// True if a read of this poll has found fewer bytes than it had space for. The next read probably finds none.
+    pub(super) drained: AtomicBool,
     /// True if the connection may hold a read buffer, which it returns to its thread at the end of a poll.
     pub(super) has_buffer: AtomicBool,
     /// Number of sends by the connection's own hook after the end of the connection, up to 255.
@@ -57,6 +59,7 @@ impl Driver {
     pub(super) fn begin_poll(&self, cx: &Context<'_>) -> u8 {
         let _ = self.waker.get_or_init(|| cx.waker().clone());
         self.read_armed.store(false, Ordering::Relaxed);
+        self.drained.store(false, Ordering::Relaxed);
         self.renew_budget();
         if self.signals.load(Ordering::Acquire) == 0 {
             return 0;

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -15,7 +15,7 @@ use super::{
     transport::Reader,
 };
 use crate::{
-    env::ids::next_id,
+    env::{ids::next_id, timers::MaybeTick},
     panic::contain,
     proto::{http::chunked::LAST_CHUNK, ws::CloseCode},
     wire::WireFormat,
@@ -49,15 +49,23 @@ pub(super) fn run_end_hook(hook: EndHook) {
     contain("in a hook on the end of a connection", hook);
 }
 
-/// The end hooks of a connection, each with the key that cancels it.
+/// The end hooks of a connection, each with the key that cancels it. Most connections have none or one. The hooks are a
+/// linked list, because a list without hooks then takes one word, and a hook one allocation.
 #[derive(Default)]
-pub(crate) struct EndHooks(Mutex<Vec<(u64, EndHook)>>);
+pub(crate) struct EndHooks(Mutex<HookList>);
 
-/// The end hooks of a connection that has ended.
-pub(super) struct LastHooks(Vec<(u64, EndHook)>);
+/// The end hooks of a connection, in the order of their addition.
+#[derive(Default)]
+pub(super) struct HookList(Option<Box<HookNode>>);
+
+struct HookNode {
+    key: u64,
+    hook: EndHook,
+    next: HookList,
+}
 
 impl EndHooks {
-    fn lock(&self) -> MutexGuard<'_, Vec<(u64, EndHook)>> {
+    fn lock(&self) -> MutexGuard<'_, HookList> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -72,21 +80,13 @@ impl EndHooks {
         }
         // A key is unique among the hooks of all connections. An old key thus cancels no other hook.
         let key = next_id();
-        hooks.push((key, hook));
+        hooks.push(key, hook);
         Some(key)
     }
 
     /// Cancels the hook for which [`add`](Self::add) returned `key`.
     pub(super) fn cancel(&self, key: u64) {
-        let hook = {
-            let mut hooks = self.lock();
-            let at = hooks.iter().position(|(known, _)| *known == key);
-            let hook = at.map(|at| hooks.remove(at));
-            if hooks.is_empty() {
-                *hooks = Vec::new();
-            }
-            hook
-        };
+        let hook = self.lock().remove(key);
         // The hook is dropped after the lock is released: a destructor of the program may add or cancel hooks, and
         // would wait for the lock forever.
         contain(
@@ -98,20 +98,53 @@ impl EndHooks {
     }
 
     /// Marks the peer as gone, and removes and returns the hooks. Returns `None` if the peer was marked before.
-    pub(super) fn take_last(&self, life: &Lifecycle) -> Option<LastHooks> {
+    pub(super) fn take_last(&self, life: &Lifecycle) -> Option<HookList> {
         let mut hooks = self.lock();
-        life.set_gone()
-            .then(|| LastHooks(std::mem::take(&mut *hooks)))
+        life.set_gone().then(|| std::mem::take(&mut *hooks))
     }
 }
 
-impl LastHooks {
+impl HookList {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
-    pub(super) fn run(self) {
-        self.0.into_iter().for_each(|(_, hook)| run_end_hook(hook));
+    fn push(&mut self, key: u64, hook: EndHook) {
+        let mut end = &mut self.0;
+        while let Some(node) = end {
+            end = &mut node.next.0;
+        }
+        let next = Self::default();
+        *end = Some(Box::new(HookNode { key, hook, next }));
+    }
+
+    fn pop(&mut self) -> Option<EndHook> {
+        let HookNode { hook, next, .. } = *self.0.take()?;
+        *self = next;
+        Some(hook)
+    }
+
+    fn remove(&mut self, key: u64) -> Option<EndHook> {
+        let mut at = self;
+        while at.0.as_ref()?.key != key {
+            at = &mut at.0.as_mut()?.next;
+        }
+        at.pop()
+    }
+
+    pub(super) fn run(mut self) {
+        while let Some(hook) = self.pop() {
+            run_end_hook(hook);
+        }
+    }
+}
+
+impl Drop for HookList {
+    fn drop(&mut self) {
+        // One after the other: the drop of a node would otherwise drop the next within itself.
+        while let Some(hook) = self.pop() {
+            drop(hook);
+        }
     }
 }
 
@@ -227,8 +260,8 @@ impl Link {
                     // A transport that cannot end its sending direction at once ends it when it is dropped.
                     let _ = input.reader.poll_shutdown_driven(cx);
                     let by = self.now().after(LINGER);
-                    let by = input.close_by.map_or(by, |limit| limit.min(by));
-                    input.close_by = Some(by);
+                    let by = input.close_by.get().map_or(by, |limit| limit.min(by));
+                    input.close_by.set(by);
                     life.set_transport(Transport::Lingering);
                     drop(input);
                     self.arm(by);
@@ -287,7 +320,7 @@ impl Link {
 
     /// Returns whether a WebSocket or an event stream has begun to close. Its peer then counts as gone.
     pub(super) fn is_ending(&self) -> bool {
-        self.lane.format() != WireFormat::Http && !self.lane.life.is_transport_open()
+        !self.lane.life.is_transport_open() && self.lane.format() != WireFormat::Http
     }
 
     /// Closes the socket, even if the program still has handles to the connection.
@@ -300,7 +333,7 @@ impl Link {
             self.lane.life.set_input_ended();
             input.reader = Reader::Closed;
             input.buffer = buffer::ReadBuffer::default();
-            input.close_by = None;
+            input.close_by = MaybeTick::NONE;
             input.wait = Wait::Nothing;
             if let Some(websocket) = input.websocket() {
                 websocket.set_lost();
@@ -317,9 +350,7 @@ impl Link {
         };
         // Wakes the tasks that began to wait while the connection closed.
         waiters.wake();
-        self.lane
-            .backlog
-            .store(false, std::sync::atomic::Ordering::Release);
+        self.lane.backlog.store(false, Ordering::Release);
     }
 }
 

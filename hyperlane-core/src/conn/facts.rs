@@ -1,7 +1,7 @@
 //! Facts about a connection that hold for all of its requests.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, SocketAddrV4, SocketAddrV6},
     sync::{Mutex, OnceLock, PoisonError},
 };
 
@@ -14,12 +14,18 @@ use crate::env::peer::{Peer, Via};
 ///
 /// The checks of hosts, origins and cookies use these facts, and so do log lines.
 pub(crate) struct Facts {
-    /// The other end of the socket.
-    socket_peer: Peer,
-    /// The kind of the server's address at which the connection arrived.
-    pub(crate) via: Via,
+    origin: Origin,
+    /// The other end of a socket with IPv6.
+    socket_v6: Option<Box<SocketAddrV6>>,
     /// Facts that few connections have. They are on the heap, so connections without these facts stay small.
     rare: OnceLock<Box<Rare>>,
+}
+
+/// The kind of the server's address at which a connection arrived, and the address of an IPv4 peer. Together they take
+/// one word.
+enum Origin {
+    V4 { via: Via, peer: SocketAddrV4 },
+    Other { via: Via },
 }
 
 /// Facts that few connections have. Each is set once.
@@ -48,10 +54,31 @@ pub(crate) struct Detached {
 
 impl Facts {
     pub(super) fn new(socket_peer: Peer, via: Via) -> Self {
+        let (origin, socket_v6) = match socket_peer {
+            Peer::Inet(SocketAddr::V4(peer)) => (Origin::V4 { via, peer }, None),
+            Peer::Inet(SocketAddr::V6(peer)) => (Origin::Other { via }, Some(Box::new(peer))),
+            Peer::Local => (Origin::Other { via }, None),
+        };
         Self {
-            socket_peer,
-            via,
+            origin,
+            socket_v6,
             rare: OnceLock::new(),
+        }
+    }
+
+    /// Returns the kind of the server's address at which the connection arrived.
+    pub(crate) fn via(&self) -> Via {
+        match self.origin {
+            Origin::V4 { via, .. } | Origin::Other { via } => via,
+        }
+    }
+
+    /// Returns the other end of the socket.
+    fn socket_peer(&self) -> Peer {
+        match (&self.origin, &self.socket_v6) {
+            (Origin::V4 { peer, .. }, _) => Peer::Inet((*peer).into()),
+            (_, Some(peer)) => Peer::Inet((**peer).into()),
+            (_, None) => Peer::Local,
         }
     }
 
@@ -63,7 +90,7 @@ impl Facts {
     /// the other end of the socket. In both cases, the returned peer may be an HTTP proxy.
     pub(crate) fn peer(&self) -> Peer {
         let source = self.rare.get().and_then(|rare| rare.source.get());
-        *source.unwrap_or(&self.socket_peer)
+        source.copied().unwrap_or_else(|| self.socket_peer())
     }
 
     /// Sets the client that a load balancer named. Called once, before the first request is read.

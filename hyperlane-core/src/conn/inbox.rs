@@ -22,6 +22,11 @@ impl Inbox {
         self.0.as_ref().map_or(0, |waiting| waiting.bytes)
     }
 
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub(crate) fn push(&mut self, message: Message) {
         let waiting = self.0.get_or_insert_default();
         waiting.bytes += weight(&message);

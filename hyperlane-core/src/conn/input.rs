@@ -14,12 +14,17 @@ use super::{
     buffer::ReadBuffer, cork, handshake::Handshake, lifecycle::Transport, link::Link,
     transport::Reader, wakers::Wakers, websocket::WsInput,
 };
-use crate::{env::timers::Tick, wire::WireFormat};
+use crate::{
+    env::timers::{MaybeTick, Tick},
+    proto::http::head::HeadScanner,
+    wire::WireFormat,
+};
 
 /// The protocol of the bytes that come in.
 pub(crate) enum Mode {
-    /// HTTP requests. The connection only buffers the bytes. [`Exchange`](crate::exchange::Exchange) parses them.
-    Http,
+    /// HTTP requests. The connection only buffers the bytes. [`Exchange`](crate::exchange::Exchange) parses them. The
+    /// scanner is the one of a head that arrives in pieces. It is `None` while no piece has arrived.
+    Http(Option<Box<HeadScanner>>),
     /// HTTP, with an accepted WebSocket handshake whose 101 was not sent yet.
     Handshake(Box<Handshake>),
     /// WebSocket frames. The connection decodes them.
@@ -65,8 +70,10 @@ pub(crate) struct Input {
     pub(crate) wait_since: Tick,
     pub(crate) timed_out: bool,
     pub(crate) last_received: Tick,
-    /// Tick at which the task closes the transport at the latest; `None` before the connection begins to close.
-    pub(crate) close_by: Option<Tick>,
+    /// Tick at which the task closes the transport at the latest; none before the connection begins to close.
+    pub(crate) close_by: MaybeTick,
+    /// Tick at which the task drops the handler's side if it still runs then; none until the peer is gone.
+    pub(super) abandon_at: MaybeTick,
     /// The wakers of futures that wait for input. Most of these futures belong to other tasks. A future inside the
     /// connection's task is listed only if it is polled with another waker than the waker of the task.
     pub(super) readers: Wakers,
@@ -77,12 +84,13 @@ impl Input {
         Self {
             reader,
             buffer: ReadBuffer::default(),
-            mode: Mode::Http,
+            mode: Mode::Http(None),
             wait: Wait::Head,
             wait_since: now,
             timed_out: false,
             last_received: now,
-            close_by: None,
+            close_by: MaybeTick::NONE,
+            abandon_at: MaybeTick::NONE,
             readers: Wakers::default(),
         }
     }
@@ -121,6 +129,11 @@ impl Input {
             return Poll::Pending;
         }
         let mut cx = Context::from_waker(waker);
+        if link.driver.drained.load(Ordering::Relaxed)
+            && self.reader.poll_readable(&mut cx).is_pending()
+        {
+            return self.arm_read(link);
+        }
         loop {
             let Self {
                 mode,
@@ -133,28 +146,23 @@ impl Input {
                 _ => None,
             };
             let is_direct = direct.is_some();
-            let read = match direct {
-                Some(mut target) => reader.poll_read_buf(&mut cx, &mut target),
+            let (read, room) = match direct {
+                Some(mut target) => {
+                    let room = target.limit();
+                    (reader.poll_read_buf(&mut cx, &mut target), room)
+                }
                 None => {
                     link.driver.has_buffer.store(true, Ordering::Relaxed);
                     let space = buffer.space(limit);
                     if space.is_empty() {
                         return Poll::Ready(Fill::Full);
                     }
-                    reader.poll_read(&mut cx, space)
+                    let room = space.len();
+                    (reader.poll_read(&mut cx, space), room)
                 }
             };
             match read {
-                Poll::Pending => {
-                    link.driver.read_armed.store(true, Ordering::Relaxed);
-                    if self.buffer.is_empty() {
-                        // The caller holds the lock already, so the buffer settles now. `settle_input` would have to
-                        // take the lock again.
-                        self.buffer.settle();
-                        link.driver.has_buffer.store(false, Ordering::Relaxed);
-                    }
-                    return Poll::Pending;
-                }
+                Poll::Pending => return self.arm_read(link),
                 Poll::Ready(Ok(0)) => {
                     link.lane.life.set_input_ended();
                     return Poll::Ready(Fill::End);
@@ -165,6 +173,7 @@ impl Input {
                         _ => self.buffer.filled(count),
                     }
                     self.last_received = link.now();
+                    link.driver.drained.store(count < room, Ordering::Relaxed);
                     link.driver.charge(count / 4);
                     return Poll::Ready(Fill::Bytes);
                 }
@@ -176,6 +185,18 @@ impl Input {
                 }
             }
         }
+    }
+
+    /// Handles a read that found no bytes. The socket wakes the task when bytes arrive.
+    fn arm_read(&mut self, link: &Link) -> Poll<Fill> {
+        link.driver.read_armed.store(true, Ordering::Relaxed);
+        if self.buffer.is_empty() {
+            // The caller holds the lock already, so the buffer settles now. `settle_input` would have to take the lock
+            // again.
+            self.buffer.settle();
+            link.driver.has_buffer.store(false, Ordering::Relaxed);
+        }
+        Poll::Pending
     }
 
     /// Registers the waker of `cx` for input. The task's own waker needs no registration, because the socket wakes the
@@ -282,12 +303,12 @@ impl Link {
                     }
                 }
                 Mode::Discard => input.buffer.discard(),
-                Mode::Http | Mode::Handshake(_) => {}
+                Mode::Http(_) | Mode::Handshake(_) => {}
             }
             let before = input.buffer.len();
             match input.poll_fill(self, limit) {
                 Poll::Ready(Fill::Bytes) => {
-                    if matches!(input.mode, Mode::Http | Mode::Handshake(_))
+                    if matches!(input.mode, Mode::Http(_) | Mode::Handshake(_))
                         && input.buffer.len() > before
                     {
                         input.wake_readers();

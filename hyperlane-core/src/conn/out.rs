@@ -252,32 +252,48 @@ impl Out {
         }
     }
 
+    /// Tries to write bytes, and returns the number of bytes that the socket has accepted. Leaves an error to the next
+    /// write, which meets it again.
+    #[inline]
+    pub(super) fn try_write(&mut self, lane: LaneRef<'_>, bytes: &[u8]) -> usize {
+        if !self.queue.is_empty() {
+            return 0;
+        }
+        self.last_sent = lane.link.now();
+        let slices = &[IoSlice::new(bytes)];
+        let taken = write_some(&self.writer, &mut self.skips_readiness, slices).unwrap_or(0);
+        self.sent += taken as u64;
+        taken
+    }
+
     /// Writes pieces in one system call; queues the part that the socket does not accept.
     pub(super) fn write_pieces(&mut self, lane: LaneRef<'_>, pieces: Pieces<'_>) {
         if pieces.shared.is_empty() {
-            return self.write(lane, Piece::Copied(pieces.bytes));
+            return self.write(lane, Piece::copied(pieces.bytes));
         }
         let mut slices = [IoSlice::new(&[]); VECTORED];
         let mut count = 0;
-        for (slot, piece) in slices.iter_mut().zip(pieces.iter()) {
-            *slot = IoSlice::new(piece.as_slice());
-            count += 1;
+        pieces.for_each(|piece| {
+            if let Some(slot) = slices.get_mut(count) {
+                *slot = IoSlice::new(piece.as_slice());
+                count += 1;
+            }
+        });
+        let taken = self.write_now(lane, slices.get(..count).unwrap_or_default());
+        if !lane.lane.life.is_lost() {
+            self.keep(lane, pieces, taken);
         }
-        let mut taken = self.write_now(lane, slices.get(..count).unwrap_or_default());
-        if lane.lane.life.is_lost() {
-            return;
-        }
-        let mut pieces = pieces.iter().peekable();
-        while let Some(piece) = pieces.next() {
+    }
+
+    /// Queues the pieces without their first `taken` bytes, which the socket has accepted.
+    pub(super) fn keep(&mut self, lane: LaneRef<'_>, pieces: Pieces<'_>, mut taken: usize) {
+        pieces.for_each(|piece| {
             let length = piece.as_slice().len();
             if taken < length {
-                let next = pieces.peek();
-                let is_continued =
-                    matches!((&piece, next), (Piece::Copied(_), Some(Piece::Shared(_))));
-                self.enqueue(lane, piece.keep_from(taken), is_continued);
+                self.enqueue(lane, piece.keep_from(taken), piece.is_continued());
             }
             taken = taken.saturating_sub(length);
-        }
+        });
         if !self.queue.is_empty() {
             lane.set_backlog();
         }
@@ -463,6 +479,7 @@ impl Link {
 
 /// Writes as much as the socket accepts. If `skips_readiness` is true, calls the system without checking the readiness
 /// that tokio has recorded. A write that fails sets `skips_readiness` to false.
+#[inline(always)]
 fn write_some(
     writer: &Writer,
     skips_readiness: &mut bool,

@@ -2,7 +2,7 @@
 
 use crate::{
     config::ServerConfig,
-    env::timers::{TICK, Tick},
+    env::timers::{MaybeTick, TICK, Tick},
     proto::ws::{Incoming, ProtocolError},
 };
 
@@ -13,28 +13,43 @@ const TICKS: i64 = (1000 / TICK.as_millis()) as i64;
 /// bucket refills at the rate of the limit.
 ///
 /// The bucket measures time in the ticks of the server's clock. Further frames within one tick need no refill.
+///
+/// The number of tokens is an `i64` in two halves, because an `i64` would take the space of the next four bytes as well.
 #[derive(Debug, Default)]
 struct Bucket {
     /// Number of tokens taken, times [`TICKS`]. Negative while the client has a credit for a pause.
-    taken: i64,
+    taken: [u32; 2],
     at: Tick,
 }
 
 impl Bucket {
+    fn taken(&self) -> i64 {
+        let [high, low] = self.taken;
+        (u64::from(high) << 32 | u64::from(low)).cast_signed()
+    }
+
+    fn set_taken(&mut self, taken: i64) {
+        let taken = taken.cast_unsigned();
+        self.taken = [(taken >> 32) as u32, taken as u32];
+    }
+
     /// Takes a token. Returns false if no token was left. `taken` then counts the missing token, too.
+    #[inline]
     fn take(&mut self, now: Tick, per_second: u32) -> bool {
         if now > self.at {
             self.refill(now, per_second, 0);
         }
-        self.taken += TICKS;
-        self.taken <= i64::from(per_second) * TICKS
+        let taken = self.taken() + TICKS;
+        self.set_taken(taken);
+        taken <= i64::from(per_second) * TICKS
     }
 
     /// Adds the tokens for the time since the last call: reduces `taken` by them, but not below `least`. A `taken` that
     /// is already below `least` stays as it is.
     fn refill(&mut self, now: Tick, per_second: u32, least: i64) {
         let ticks = i64::from(now.0.saturating_sub(self.at.0));
-        self.taken = (self.taken - ticks * i64::from(per_second)).max(least.min(self.taken));
+        let taken = self.taken();
+        self.set_taken((taken - ticks * i64::from(per_second)).max(least.min(taken)));
         self.at = now;
     }
 }
@@ -46,13 +61,20 @@ pub(super) struct Rates {
     controls: Bucket,
     /// The tick since which reading is paused. Frames that the client sends during the pause arrive all at once when
     /// reading continues.
-    paused: Option<Tick>,
+    paused: MaybeTick,
 }
 
 impl Rates {
     /// Records that reading pauses. The client gets a credit for the time of the pause.
     pub(super) fn pause(&mut self, now: Tick) {
-        self.paused.get_or_insert(now);
+        self.paused.set_first(now);
+    }
+
+    /// Counts a message that came in, unless reading was paused before. Returns false if the message was not counted, or
+    /// is one too many. The caller then calls [`count`](Self::count), which finds the same.
+    #[inline]
+    pub(super) fn count_message(&mut self, now: Tick, per_second: u32) -> bool {
+        self.paused.is_none() && self.messages.take(now, per_second)
     }
 
     /// Counts a control frame or message that came in. A solicited pong, which answers a ping of the server, does not
@@ -102,7 +124,7 @@ mod tests {
             count += 1;
         }
         // The last call took a token that did not exist. This line puts the token back.
-        bucket.taken -= TICKS;
+        bucket.set_taken(bucket.taken() - TICKS);
         count
     }
 
@@ -152,7 +174,7 @@ mod tests {
             while rates.count(&event, false, Tick(now), &config).is_ok() {
                 count += 1;
             }
-            rates.messages.taken -= TICKS;
+            rates.messages.set_taken(rates.messages.taken() - TICKS);
             count
         };
         assert_eq!(count(&mut rates, 1000), 10);

@@ -15,14 +15,14 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    cork::{self, Cork, Piece},
+    cork::{self, Cork, Piece, Written},
     lane::LaneRef,
     lifecycle::Sending,
     out::{BODY_MARK, Out},
 };
 use crate::{
     error::PushError,
-    proto::ws::{Message, encode_message, encode_to_bytes, frame_head},
+    proto::ws::{Message, WebSocketOpcode, encode_message, encode_to_bytes},
     wire::WireFormat,
 };
 
@@ -85,9 +85,9 @@ impl LaneRef<'_> {
             (Payload::Copied(bytes), Order::Own) if bytes.len() < cork::SPILL => self
                 // The function that sends raw bytes has charged them to the budget of the poll already.
                 .cork(0, |cork| cork.bytes().extend_from_slice(bytes))
-                .unwrap_or_else(|| self.send_now(Piece::Copied(bytes), limit)),
+                .unwrap_or_else(|| self.send_now(Piece::copied(bytes), limit)),
             (Payload::Shared(bytes), Order::Now) => self.send_now(Piece::Shared(bytes), limit),
-            (Payload::Copied(bytes), _) => self.send_now(Piece::Copied(bytes), limit),
+            (Payload::Copied(bytes), _) => self.send_now(Piece::copied(bytes), limit),
         }
     }
 
@@ -133,6 +133,37 @@ impl LaneRef<'_> {
         Ok(())
     }
 
+    /// Sends a data message into the cork, in the usual case: the lane's own hook sends, the lane is open, its queue is
+    /// empty, its format has no compression, and the budget of the poll is not spent. Returns false in any other case,
+    /// and does nothing then.
+    #[inline]
+    pub(crate) fn cork_message(self, message: &Message) -> bool {
+        let (opcode, payload) = match message {
+            Message::Text(text) => (WebSocketOpcode::Text, text.as_shared()),
+            Message::Binary(bytes) => (WebSocketOpcode::Binary, bytes),
+            _ => return false,
+        };
+        let driver = &self.link.driver;
+        let is_usual = self.lane.sends_plain_frames()
+            && self.lane.is_open()
+            && !self.lane.has_backlog()
+            && !driver.is_budget_spent();
+        if !is_usual {
+            return false;
+        }
+        let is_full = cork::with(self.lane.id, |cork| {
+            cork.push_frame(opcode, payload);
+            cork.is_full()
+        });
+        match is_full {
+            None => return false,
+            Some(true) => self.flush(),
+            Some(false) => {}
+        }
+        driver.charge(32 + payload.len() / 4);
+        true
+    }
+
     /// Sends a ping. The limit on the peer's control frames does not count the pong that answers this ping.
     #[cold]
     fn send_ping(self, ping: &Message, order: Order, limit: Limit) -> Result<(), PushError> {
@@ -160,15 +191,10 @@ impl LaneRef<'_> {
             _ => {}
         }
         if order == Order::Own {
-            let corked = self.cork(32 + message.len() / 4, |cork| {
-                let payload = match message {
-                    Message::Text(text) => text.as_shared(),
-                    Message::Binary(bytes) => bytes,
-                    control => return encode_message(control, cork.bytes()),
-                };
-                let head = frame_head(message.opcode(), payload.len());
-                cork.bytes().extend_from_slice(&head);
-                cork.push(payload);
+            let corked = self.cork(32 + message.len() / 4, |cork| match message {
+                Message::Text(text) => cork.push_frame(message.opcode(), text.as_shared()),
+                Message::Binary(bytes) => cork.push_frame(message.opcode(), bytes),
+                control => encode_message(control, cork.bytes()),
             });
             if let Some(sent) = corked {
                 return sent;
@@ -208,26 +234,23 @@ impl LaneRef<'_> {
     /// Sends the pieces that `write` appends to the cork. They are sent with [`Order::Own`] and [`Limit::None`].
     #[inline]
     pub(crate) fn compose(self, write: impl FnOnce(&mut Cork)) -> Result<(), PushError> {
-        let mut write = Some(write);
-        let is_full = cork::with(self.lane.id, |cork| {
-            if let Some(write) = write.take() {
-                write(cork);
+        match cork::with_any(self.lane.id, write) {
+            Written::Corked { is_full: false } => Ok(()),
+            Written::Corked { is_full: true } => {
+                self.flush();
+                Ok(())
             }
-            cork.is_full()
-        });
-        match (is_full, write) {
-            (Some(true), _) => self.flush(),
-            (Some(false), _) | (None, None) => {}
-            (None, Some(write)) => {
-                let mut pieces = Cork::new();
-                write(&mut pieces);
-                let mut out = self.lane.lock_out();
-                if !self.lane.life.takes_bytes() {
-                    return Err(PushError::Closed);
-                }
-                out.write_pieces(self, pieces.pieces());
-            }
+            Written::Apart(pieces) => self.send_pieces(&pieces),
         }
+    }
+
+    #[cold]
+    fn send_pieces(self, pieces: &Cork) -> Result<(), PushError> {
+        let mut out = self.lane.lock_out();
+        if !self.lane.life.takes_bytes() {
+            return Err(PushError::Closed);
+        }
+        out.write_pieces(self, pieces.pieces());
         Ok(())
     }
 
@@ -243,19 +266,32 @@ impl LaneRef<'_> {
         if drop_unsent {
             out.drop_unsent(&self.link.env.metrics);
         }
-        out.write(self, Piece::Copied(bytes));
+        out.write(self, Piece::copied(bytes));
         self.lane.life.advance(Sending::LastWord);
         Ok(())
     }
 
     /// Writes the cork: the bytes that the lane's own hook has sent in the current poll.
+    #[inline]
     pub(crate) fn flush(self) {
-        cork::drain(self.lane.id, |pieces| {
-            let mut out = self.lane.lock_out();
-            if self.lane.life.takes_bytes() {
-                out.write_pieces(self, pieces);
-            }
-        });
+        if cork::has_bytes(self.lane.id) {
+            self.write_cork();
+        }
+    }
+
+    #[inline(never)]
+    fn write_cork(self) {
+        let mut out = self.lane.lock_out();
+        if !self.lane.life.takes_bytes() {
+            return cork::drain(self.lane.id, |_| {});
+        }
+        // Usually the socket accepts all bytes at once. They then stay where they are.
+        let left = cork::drain_in_place(|bytes| out.try_write(self, bytes));
+        match left {
+            None => {}
+            Some(0) => cork::drain(self.lane.id, |pieces| out.write_pieces(self, pieces)),
+            Some(taken) => cork::drain(self.lane.id, |pieces| out.keep(self, pieces, taken)),
+        }
     }
 
     /// Returns the number of bytes that the socket has accepted, plus the bytes in the queue and in the cork. If the
@@ -301,6 +337,12 @@ impl LaneRef<'_> {
                 self.link.driver.wake();
             }
         }
+    }
+
+    /// Returns whether an open lane has room for sure: [`poll_room`](Self::poll_room) would not wait.
+    #[inline]
+    pub(crate) fn has_room(self) -> bool {
+        !self.link.driver.is_budget_spent() && !self.lane.has_backlog()
     }
 
     /// Waits until the size of the queue is at most the high-water mark.

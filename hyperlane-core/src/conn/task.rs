@@ -13,7 +13,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -21,34 +21,34 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 
 use super::{cork, driver::signals, end::Ending, lifecycle::Transport, link::Link};
-use crate::{env::timers::Tick, observe::connection_span};
+use crate::observe::connection_span;
 
 pin_project_lite::pin_project! {
     /// Drives one connection. `F` is the future of the handler's side.
+    ///
+    /// The allocation of a task has a multiple of 128 bytes. So a few bytes more may cost 128 bytes per connection.
     pub(crate) struct ConnectionTask<F> {
         #[pin]
-        inner: Option<F>,
+        inner: F,
         guard: ConnectionGuard,
-        // Tick at which the task drops the handler's side if it still runs then; `None` until the peer is gone.
-        abandon_at: Option<Tick>,
     }
 }
 
 /// A guard that releases the resources of a live connection on drop.
 pub(crate) struct ConnectionGuard {
     connection: Arc<Link>,
-    _permit: Option<OwnedSemaphorePermit>,
     /// The tracing span of the connection; `None` without a subscriber.
     span: Option<Box<Span>>,
 }
 
 impl ConnectionGuard {
-    pub(crate) fn new(connection: Arc<Link>, permit: Option<OwnedSemaphorePermit>) -> Self {
+    pub(crate) fn new(connection: Arc<Link>, permit: OwnedSemaphorePermit) -> Self {
         connection.env.metrics.connection_began();
+        // The guard itself gives the permit back, and needs no reference to the semaphore for that.
+        permit.forget();
         Self {
             span: connection_span(connection.id(), connection.peer()),
             connection,
-            _permit: permit,
         }
     }
 }
@@ -60,20 +60,16 @@ impl Drop for ConnectionGuard {
         self.connection.set_gone();
         let Link { env, slot, .. } = &*self.connection;
         env.forget(*slot, self.connection.peer());
+        env.permits.add_permits(1);
         env.metrics.connection_ended(self.connection.lane.format());
     }
 }
 
 impl<F> ConnectionTask<F> {
-    pub(crate) fn new(
-        connection: Arc<Link>,
-        permit: Option<OwnedSemaphorePermit>,
-        inner: F,
-    ) -> Self {
+    pub(crate) fn new(connection: Arc<Link>, permit: OwnedSemaphorePermit, inner: F) -> Self {
         Self {
-            inner: Some(inner),
+            inner,
             guard: ConnectionGuard::new(connection, permit),
-            abandon_at: None,
         }
     }
 }
@@ -82,8 +78,9 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
+        let this = self.project();
         let connection = &this.guard.connection;
+        let is_done = || connection.lane.is_handler_done.load(Ordering::Relaxed);
         let _entered = this.guard.span.as_deref().map(Span::enter);
         let signals = connection.driver.begin_poll(cx);
         let polling = cork::enter(connection);
@@ -93,10 +90,13 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
         if connection.lane.has_backlog() {
             let _ = connection.poll_flush(cx);
         }
-        if let Some(inner) = this.inner.as_mut().as_pin_mut()
-            && let Poll::Ready(ending) = inner.poll(cx)
+        if !is_done()
+            && let Poll::Ready(ending) = this.inner.poll(cx)
         {
-            this.inner.set(None);
+            connection
+                .lane
+                .is_handler_done
+                .store(true, Ordering::Relaxed);
             connection.lane().flush();
             connection.finish(ending);
         }
@@ -109,9 +109,14 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
             // can close in spite of this hook.
             connection.driver.renew_budget();
         }
-        let closed = connection.poll_transport(cx).is_ready();
-        // Reading ahead may have written replies, such as pongs.
-        connection.lane().flush();
+        let mut closed = false;
+        // Usually the handler has read all bytes that have arrived, and `poll_transport` has nothing to do.
+        let is_read_out = connection.driver.read_armed.load(Ordering::Relaxed);
+        if !is_read_out || !connection.lane.life.is_transport_open() {
+            closed = connection.poll_transport(cx).is_ready();
+            // Reading ahead may have written replies, such as pongs.
+            connection.lane().flush();
+        }
         if connection.lane.has_backlog() {
             let _ = connection.poll_flush(cx);
         }
@@ -124,34 +129,30 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
             return Poll::Pending;
         }
         connection.set_gone();
-        if this.inner.is_none() {
+        if is_done() {
             return Poll::Ready(());
         }
         // The peer is gone. The handler has `handler_linger` to clean up.
         let now = connection.now();
-        match *this.abandon_at {
-            None => {
-                let at = now.after(connection.env.config.handler_linger);
-                *this.abandon_at = Some(at);
-                connection.arm(at);
-                // The handler may wait for the end of the connection, which has just been reached. One more poll lets
-                // it notice.
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Some(at)
-                if now >= at
-                    || connection.env.is_shutting_down() && connection.driver.is_end_ignored() =>
-            {
-                tracing::debug!(peer = %connection.peer(), "handler dropped: its client had disconnected");
-                this.inner.set(None);
-                Poll::Ready(())
-            }
-            Some(at) => {
-                connection.arm(at);
-                Poll::Pending
-            }
+        let abandon_at = connection.lock_input().abandon_at.get();
+        let Some(abandon_at) = abandon_at else {
+            let at = now.after(connection.env.config.handler_linger);
+            connection.lock_input().abandon_at.set(at);
+            connection.arm(at);
+            // The handler may wait for the end of the connection, which has just been reached. One more poll lets it
+            // notice.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        let is_late = now >= abandon_at
+            || connection.env.is_shutting_down() && connection.driver.is_end_ignored();
+        if is_late {
+            // The end of the task drops `inner`.
+            tracing::debug!(peer = %connection.peer(), "handler dropped: its client had disconnected");
+            return Poll::Ready(());
         }
+        connection.arm(abandon_at);
+        Poll::Pending
     }
 }
 

@@ -10,11 +10,10 @@ use std::{
 };
 
 use bytes::{Bytes, buf::Limit};
-use tokio::time::Instant;
 
 use super::{
     acks::Acks,
-    buffer::READ_BUFFER,
+    buffer::{READ_BUFFER, ReadBuffer},
     cork,
     driver::signals,
     extensions::Extensions,
@@ -27,7 +26,7 @@ use super::{
     rates::Rates,
 };
 use crate::{
-    env::timers::Tick,
+    env::timers::{MaybeTick, Tick},
     error::PushError,
     proto::ws::{
         CloseCode, CloseFrame, Compressed, Decoder, Incoming, Limits, Message, ProtocolError, Role,
@@ -64,8 +63,8 @@ pub(crate) struct WsInput {
     pub(super) end: Option<Box<WsEnd>>,
     /// True if the peer sent its Close before the server did.
     closed_by_peer: bool,
-    /// Tick at which the heartbeat sent its last ping; `None` if the connection does not wait for a pong.
-    pub(super) ping_sent: Option<Tick>,
+    /// Tick at which the heartbeat sent its last ping; none if the connection does not wait for a pong.
+    pub(super) ping_sent: MaybeTick,
     heartbeat: Heartbeat,
     rates: Rates,
     #[cfg(feature = "deflate")]
@@ -82,7 +81,7 @@ impl WsInput {
             close_sent: false,
             end: None,
             closed_by_peer: false,
-            ping_sent: None,
+            ping_sent: MaybeTick::NONE,
             heartbeat: Heartbeat::default(),
             rates: Rates::default(),
             #[cfg(feature = "deflate")]
@@ -110,8 +109,8 @@ impl WsInput {
     }
 
     /// Returns the payload of the next ping of the heartbeat.
-    pub(super) fn next_ping(&mut self) -> Bytes {
-        self.heartbeat.ping(Instant::now())
+    pub(super) fn next_ping(&mut self, now: Duration) -> Bytes {
+        self.heartbeat.ping(now)
     }
 
     /// Frees the decompressor. The program may keep handles long after the connection has ended, and each handle keeps
@@ -125,7 +124,7 @@ impl WsInput {
 
     /// Returns the round-trip time of the heartbeat's last answered ping.
     pub(crate) fn latency(&self) -> Option<Duration> {
-        self.heartbeat.latency
+        self.heartbeat.latency()
     }
 
     /// Returns the decoder's buffer for the rest of a large frame; `None` if the next read should use the thread's read
@@ -184,6 +183,37 @@ impl WsInput {
         self.end.get_or_insert_with(|| Box::new(WsEnd::Lost));
     }
 
+    /// Takes a message from the buffer if it is whole, in one frame and not compressed. Returns `None` if
+    /// [`Input::decode`] has to decode the bytes.
+    #[inline(always)]
+    fn whole_message(&mut self, buffer: &mut ReadBuffer, link: &Link) -> Option<Message> {
+        let per_second = link.env.config.max_messages_per_second;
+        let Self { decoder, rates, .. } = self;
+        let (message, consumed) = decoder.whole_message(buffer.unread(), || {
+            rates.count_message(link.now(), per_second)
+        })?;
+        buffer.consume(consumed);
+        Some(message)
+    }
+
+    /// Takes a message from the inbox. Reading continues if the inbox was full.
+    fn take_waiting(&mut self, link: &Link, polled: bool) -> Option<Message> {
+        let limit = link.env.config.inbox_bytes;
+        let was_full = self.is_full(limit);
+        let message = self.inbox.pop()?;
+        if was_full
+            && !self.is_full(limit)
+            && let Some(acks) = &self.heartbeat.acks
+        {
+            acks.resume();
+        }
+        if was_full && !polled {
+            // The inbox has room again, so the task continues to read.
+            link.driver.signal(signals::RECHECK);
+        }
+        Some(message)
+    }
+
     /// Returns whether the inbox is full. Reading then pauses.
     pub(super) fn is_full(&self, limit: usize) -> bool {
         self.inbox.bytes() >= limit
@@ -239,30 +269,21 @@ impl Link {
     }
 
     /// Waits for the next data message.
-    pub(crate) fn poll_message(&self, cx: &mut Context<'_>) -> Poll<Result<Message, WsEnd>> {
+    pub(crate) fn poll_message(&self, cx: &mut Context<'_>) -> Poll<Result<Message, Box<WsEnd>>> {
         let mut input = self.lock_input();
         let polled = cork::is_polling(self.id());
         loop {
-            let limit = self.env.config.inbox_bytes;
-            let Some(websocket) = input.websocket() else {
-                return Poll::Ready(Err(WsEnd::Lost));
+            let Input { mode, buffer, .. } = &mut *input;
+            let Mode::WebSocket(websocket) = mode else {
+                return Poll::Ready(Err(Box::new(WsEnd::Lost)));
             };
-            let was_full = websocket.is_full(limit);
-            if let Some(message) = websocket.inbox.pop() {
-                if was_full
-                    && !websocket.is_full(limit)
-                    && let Some(acks) = &websocket.heartbeat.acks
-                {
-                    acks.resume();
-                }
-                if was_full && !polled {
-                    // The inbox has room again, so the task continues to read.
-                    self.driver.signal(signals::RECHECK);
-                }
+            if !websocket.inbox.is_empty()
+                && let Some(message) = websocket.take_waiting(self, polled)
+            {
                 return Poll::Ready(Ok(message));
             }
             if let Some(end) = &websocket.end {
-                return Poll::Ready(Err(WsEnd::clone(end)));
+                return Poll::Ready(Err(end.clone()));
             }
             if !polled {
                 break;
@@ -271,14 +292,19 @@ impl Link {
                 self.driver.wake();
                 break;
             }
-            match input.decode(self) {
-                Next::Message(message) => {
-                    self.env.metrics.message_received();
-                    self.driver.charge(64 + message.len());
+            if !buffer.is_empty() || websocket.filled {
+                if let Some(message) = websocket.whole_message(buffer, self) {
+                    count_received(self, message.len());
                     return Poll::Ready(Ok(message));
                 }
-                Next::Ended => continue,
-                Next::More => {}
+                match input.decode(self) {
+                    Next::Message(message) => {
+                        count_received(self, message.len());
+                        return Poll::Ready(Ok(message));
+                    }
+                    Next::Ended => continue,
+                    Next::More => {}
+                }
             }
             match input.poll_fill(self, READ_BUFFER) {
                 Poll::Ready(Fill::Bytes) => {}
@@ -310,7 +336,7 @@ impl Link {
         encode_close(code, reason, &mut bytes);
         let sent = self.lane().send_last(&bytes, drop_unsent);
         let by = now.after(self.env.config.close_timeout);
-        input.close_by = Some(by);
+        input.close_by.set(by);
         drop(input);
         self.arm(by);
         self.driver.signal(signals::RECHECK);
@@ -416,8 +442,11 @@ impl Input {
                 }
                 Some(Incoming::Pong(payload)) => {
                     link.driver.charge(64);
-                    websocket.ping_sent = None;
-                    if websocket.heartbeat.pong(&payload, Instant::now) {
+                    websocket.ping_sent = MaybeTick::NONE;
+                    if websocket
+                        .heartbeat
+                        .pong(&payload, || link.env.timers.elapsed())
+                    {
                         // The handler reports the acknowledgement to the channel, outside this lock.
                         link.driver.wake();
                     }
@@ -476,9 +505,16 @@ impl Input {
     /// connection open.
     fn limit_close(&mut self, link: &Link) {
         let by = link.now().after(link.env.config.close_timeout);
-        self.close_by.get_or_insert(by);
+        self.close_by.set_first(by);
         link.arm(by);
     }
+}
+
+/// Counts a message that goes to the handler straight from the read buffer.
+#[inline]
+fn count_received(link: &Link, length: usize) {
+    link.env.metrics.message_received();
+    link.driver.charge(64 + length);
 }
 
 /// Answers a ping. Drops the ping if the outbox is full: the peer may be sending pings without reading the pongs, and

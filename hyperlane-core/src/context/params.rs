@@ -1,49 +1,66 @@
 //! The parameters of a route, with their values.
 
+use std::fmt;
+
 /// The values of a route's parameters, in the order of its pattern.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
+#[expect(
+    clippy::box_collection,
+    reason = "every connection has one of these, most are empty, and a `Vec` takes three words"
+)]
 pub struct RouteParams {
-    values: Vec<(String, String)>,
+    values: Option<Box<Vec<(String, String)>>>,
 }
 
 impl RouteParams {
     /// Returns the decoded value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.values
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
     }
 
     /// Iterates over all names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.values
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        let values = self.values.iter().flat_map(|values| values.iter());
+        values.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Returns the number of parameters.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.values.as_ref().map_or(0, |values| values.len())
     }
 
     /// Returns whether the route has no parameters.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.len() == 0
+    }
+
+    /// Decodes the parameters of a route from a path.
+    pub(crate) fn decoded<'a>(params: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut values = Self::default();
+        for (name, value) in params {
+            values.push(name, crate::http::decode_param(value));
+        }
+        values
     }
 
     pub(crate) fn clear(&mut self) {
-        self.values.clear();
+        if let Some(values) = &mut self.values {
+            values.clear();
+        }
     }
 
     /// Sets the value of a parameter and returns its previous value. Adds the parameter if it is absent.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) -> Option<String> {
         let (name, value) = (name.into(), value.into());
-        let mut values = self.values.iter_mut();
-        match values.find(|(known, _)| *known == name) {
+        let values = self.values.get_or_insert_default();
+        let mut known = values.iter_mut().filter(|(known, _)| *known == name);
+        match known.next() {
             Some((_, known)) => Some(std::mem::replace(known, value)),
             None => {
-                self.values.push((name, value));
+                drop(known);
+                values.push((name, value));
                 None
             }
         }
@@ -51,7 +68,22 @@ impl RouteParams {
 
     /// Adds a parameter.
     pub fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.values.push((name.into(), value.into()));
+        let values = self.values.get_or_insert_default();
+        values.push((name.into(), value.into()));
+    }
+}
+
+impl PartialEq for RouteParams {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for RouteParams {}
+
+impl fmt::Debug for RouteParams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    channel::settings::{Direction, Settings},
+    channel::{
+        name::NamePattern,
+        settings::{Direction, Settings},
+    },
     context::{Context, cors::RouteCors},
     hook::{HookFuture, ServerHookHandler},
     stream::Stream,
@@ -18,6 +21,8 @@ pub struct PlannedEndpoint {
     pub(crate) settings: Arc<Settings>,
     /// The CORS policy of all routes: what pages of other origins may do.
     pub(crate) cors: Arc<RouteCors>,
+    /// The names of the channels. `None` for the channels without a name.
+    pub(crate) names: Option<Arc<NamePattern>>,
 }
 
 /// One route of an endpoint.

@@ -1,42 +1,52 @@
 //! The `Date` header of responses.
 
-use std::{cell::Cell, time::SystemTime};
+use std::{cell::RefCell, time::SystemTime};
 
 use super::timers::Tick;
-use crate::proto::http::write::{self, DATE_LINE};
+use crate::proto::http::write::DateLine;
 
 thread_local! {
     /// The id of the server, the period and the line of the last `Date` that this thread formatted.
-    static DATE: Cell<(u32, u32, [u8; DATE_LINE])> = const { Cell::new((0, 0, [0; DATE_LINE])) };
+    static DATE: RefCell<(u32, u32, DateLine)> = const { RefCell::new((0, 0, DateLine::blank())) };
 }
 
-/// Returns the value of a `Date` header (RFC 9110 §6.6.1). Each thread caches the value, and formats it at most twice a
-/// second. The cache key contains the id `server`, because ticks of different servers are not comparable.
-pub(super) fn date_line(server: u32, now: Tick) -> [u8; DATE_LINE] {
-    let (made_for, made, date) = DATE.get();
+/// Calls `read` with the line of a `Date` header (RFC 9110 §6.6.1). Each thread caches the line, and formats it at most
+/// twice a second. The cache key contains the id `server`, because ticks of different servers are not comparable.
+#[inline]
+pub(super) fn with_line<R>(server: u32, now: Tick, read: impl FnOnce(&DateLine) -> R) -> R {
     // A period is 5 ticks, half a second. So the line is at most half a second old.
     let period = now.0 / 5;
-    if (made_for, made) == (server, period) {
-        return date;
-    }
-    let date = write::date_line(&httpdate::fmt_http_date(SystemTime::now()));
-    DATE.set((server, period, date));
-    date
+    DATE.with_borrow_mut(|(made_for, made, date)| {
+        if (*made_for, *made) != (server, period) {
+            (*made_for, *made, *date) = (server, period, format());
+        }
+        read(date)
+    })
+}
+
+#[cold]
+fn format() -> DateLine {
+    DateLine::of(&httpdate::fmt_http_date(SystemTime::now()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn the_date_of_one_server_is_not_that_of_another() {
-        let now = Tick(1);
-        let first = date_line(1, now);
-        let value = write::date_value(&first).unwrap();
-        assert!(httpdate::parse_http_date(value).is_ok());
-        let (id, period, _) = DATE.get();
-        DATE.set((id, period, [b'x'; DATE_LINE]));
-        assert_eq!(date_line(1, now), [b'x'; DATE_LINE], "made once a period");
-        assert_ne!(date_line(2, now), [b'x'; DATE_LINE]);
+        let date = |server| {
+            with_line(server, Tick(1), |line| {
+                let value = line.value().unwrap();
+                httpdate::parse_http_date(value).unwrap()
+            })
+        };
+        let first = date(1);
+        let old = first - Duration::from_secs(60);
+        DATE.with_borrow_mut(|kept| kept.2 = DateLine::of(&httpdate::fmt_http_date(old)));
+        assert_eq!(date(1), old, "made once a period");
+        assert!(date(2) >= first);
     }
 }

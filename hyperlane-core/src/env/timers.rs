@@ -17,6 +17,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 /// A moment in ticks since the server started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tick(pub(crate) u32);
@@ -41,6 +43,43 @@ impl Tick {
     }
 }
 
+/// A tick, or none, in the space of a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MaybeTick(Tick);
+
+impl MaybeTick {
+    pub(crate) const NONE: Self = Self(Tick(u32::MAX));
+
+    pub(crate) fn get(self) -> Option<Tick> {
+        (self != Self::NONE).then_some(self.0)
+    }
+
+    pub(crate) fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+
+    pub(crate) fn set(&mut self, tick: Tick) {
+        self.0 = tick;
+    }
+
+    /// Sets the tick if there is none.
+    pub(crate) fn set_first(&mut self, tick: Tick) {
+        if self.is_none() {
+            self.set(tick);
+        }
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Tick> {
+        std::mem::replace(self, Self::NONE).get()
+    }
+}
+
+impl Default for MaybeTick {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 /// The key of a connection in the wheel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimerKey {
@@ -53,6 +92,8 @@ pub(crate) struct TimerKey {
 
 /// The clock and the wheel.
 pub(crate) struct Timers {
+    /// The time at which the server started.
+    started: Instant,
     now: AtomicU32,
     slots: Mutex<Vec<Vec<TimerKey>>>,
 }
@@ -60,9 +101,15 @@ pub(crate) struct Timers {
 impl Timers {
     pub(crate) fn new() -> Self {
         Self {
+            started: Instant::now(),
             now: AtomicU32::new(1),
             slots: Mutex::new(vec![Vec::new(); SLOTS]),
         }
+    }
+
+    /// Returns the exact time since the server started.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Returns the current tick.

@@ -40,6 +40,9 @@ pub enum ServerError {
         /// The fault of the origin.
         source: OriginError,
     },
+    /// The server has more than 65 535 scopes and routes with middleware of their own.
+    #[error("a server can have at most 65535 scopes and routes with `with`")]
+    TooManyChains,
     /// A path has two handlers, and no guard decides between them.
     #[error(
         "the route {pattern:?} has two handlers that no guard tells apart: {first} and {second}; \

@@ -31,8 +31,9 @@ pub(crate) enum Answer {
     Accepted,
     /// Response middleware works on the head of an event stream.
     Opening,
-    /// The program writes the response as raw bytes, and the tracker parses them.
-    Raw(ResponseTracker),
+    /// The program writes the response as raw bytes, and the tracker parses them. Boxed, because every idle connection
+    /// has an `Answer`.
+    Raw(Box<ResponseTracker>),
     /// A response was sent completely.
     Typed { closes: bool },
     /// The head of a response was sent, and its body is incomplete.
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     fn raw(bytes: &[u8]) -> Answer {
-        let mut tracker = ResponseTracker::default();
+        let mut tracker = Box::<ResponseTracker>::default();
         tracker.track(bytes);
         Answer::Raw(tracker)
     }

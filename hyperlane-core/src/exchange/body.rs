@@ -375,7 +375,7 @@ impl Exchange {
         if let (BodyFraming::Length(length), Some(limit)) = (head.framing, limit)
             && length > limit as u64
         {
-            self.closes = true;
+            self.wire.closes = true;
             return Err(RequestError::BodyTooLarge { limit });
         }
         let mut state = State::new(head, limit);
@@ -413,7 +413,7 @@ impl Exchange {
                 Ok(body)
             }
             Err(error) => {
-                self.closes = true;
+                self.wire.closes = true;
                 Err(error)
             }
         }
@@ -445,7 +445,7 @@ impl Exchange {
             input.wake_readers();
         }
         if !self.keeps_alive() || !incoming.drain().await {
-            self.closes = true;
+            self.wire.closes = true;
         }
         self.body = None;
         let now = self.connection().now();

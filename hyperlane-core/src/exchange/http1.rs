@@ -28,24 +28,44 @@ use super::body::BodyHead;
 use crate::{
     conn::{
         handshake::Handshake,
-        input::{Fill, Input, Wait},
+        input::{Fill, Input, Mode, Wait},
+        lane::Awaited,
         link::Link,
         send::{Limit, Order, Payload},
     },
-    env::ids::next_id,
+    env::{ids::next_id, peer::Via},
     error::{RequestError, ResponseError},
-    http::{Added, Framing, Head, Headers, HttpVersion, Request},
+    http::{Added, Framing, Head, Headers, HttpVersion, Method, Request},
     proto::http::{
         chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
-        head::{self, HeadScanner, HeadStorage},
+        head::{self, HeadError, HeadLimits, HeadScanner, HeadStorage},
         write::LINE_END,
     },
     wire::WireFormat,
 };
 
 thread_local! {
-    /// The memory for parsing heads, which all connections of the thread use in turn.
-    static STORAGE: RefCell<HeadStorage> = const { RefCell::new(HeadStorage::new()) };
+    /// The parser that all connections of the thread use in turn.
+    static PARSER: RefCell<Parser> = const { RefCell::new(Parser::new()) };
+}
+
+/// The memory for parsing heads.
+struct Parser {
+    storage: HeadStorage,
+    /// A host that a server answers to. Nearly all requests have the same host, which is checked once.
+    allowed: Option<AllowedHost>,
+}
+
+/// A server, the kind of one of its addresses, and the number of a host in the [`HeadStorage`].
+type AllowedHost = (u32, Via, u64);
+
+impl Parser {
+    const fn new() -> Self {
+        Self {
+            storage: HeadStorage::new(),
+            allowed: None,
+        }
+    }
 }
 
 /// Facts in the head of a request that decide the form of its answer.
@@ -57,6 +77,8 @@ pub(crate) struct Facts {
     pub(crate) is_1_0: bool,
     /// The client allows another request on this connection, and the method is not CONNECT.
     keeps_alive: bool,
+    /// The server answers to the host of the request, whoever the peer is. If false, the peer decides.
+    pub(super) is_host_allowed: bool,
 }
 
 impl Default for Facts {
@@ -65,42 +87,73 @@ impl Default for Facts {
             is_head: false,
             is_1_0: false,
             keeps_alive: true,
+            is_host_allowed: false,
         }
     }
 }
 
-/// The result of reading a head.
+/// The result of reading a head. Errors are boxed, because a request without an error moves through many functions.
 pub(super) enum HeadRead {
     /// A request was read. `Err` means that the server refuses the request with this error.
-    Request(Result<BodyHead, RequestError>),
+    Request(Result<BodyHead, Box<RequestError>>),
     /// No request was read. The server answers with this error.
-    Refused(RequestError),
+    Refused(Box<RequestError>),
     /// No request was read. The connection ends for this reason, without an answer.
-    End(RequestError),
+    End(RequestEnd),
+}
+
+/// The reason why a connection ends while it waits for a request.
+#[derive(Clone, Copy)]
+pub(super) enum RequestEnd {
+    /// No request has begun.
+    Closed,
+    /// A part of a request has arrived.
+    Disconnected,
+}
+
+impl RequestEnd {
+    #[cold]
+    pub(super) fn into_error(self) -> Box<RequestError> {
+        Box::new(match self {
+            Self::Closed => RequestError::ConnectionClosed,
+            Self::Disconnected => RequestError::ClientDisconnected,
+        })
+    }
 }
 
 pub(crate) struct Http1 {
     connection: Arc<Link>,
-    scanner: HeadScanner,
     pub(crate) facts: Facts,
+    /// The connection closes after this request.
+    pub(crate) closes: bool,
     /// Number of requests so far. The count stops at 2.
     request_count: u8,
     /// A request was read before the previous one was answered, so the client cannot tell which request an answer is
     /// for.
     has_skipped_answer: bool,
-    /// A wait for a request has begun and has not ended. Stays true if a hook drops the future of the wait.
-    is_reading: bool,
+    reading: Reading,
+}
+
+/// The state of the wait for a request. It stays if a hook drops the future of the wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// No wait has begun since the last request.
+    No,
+    /// The wait has begun.
+    Begun,
+    /// The wait has cleared the previous request.
+    Cleared,
 }
 
 impl Http1 {
     pub(super) fn new(connection: Arc<Link>) -> Self {
         Self {
             connection,
-            scanner: HeadScanner::default(),
             facts: Facts::default(),
+            closes: false,
             request_count: 0,
             has_skipped_answer: false,
-            is_reading: false,
+            reading: Reading::No,
         }
     }
 
@@ -122,8 +175,7 @@ impl Http1 {
 
     /// Prepares to read the next head.
     pub(super) fn begin_reading(&mut self) {
-        self.is_reading = true;
-        self.scanner.reset();
+        self.reading = Reading::Begun;
     }
 
     /// Waits for the head of the next request.
@@ -132,18 +184,18 @@ impl Http1 {
         request: &mut Request,
         cx: &mut TaskContext<'_>,
     ) -> Poll<HeadRead> {
-        let Self {
-            connection,
-            scanner,
-            ..
-        } = self;
-        let link = &**connection;
+        let link = &*self.connection;
         let is_first = self.request_count == 0;
         // One lock for the whole poll: a lock per step would cost more than the steps.
         let mut input = link.lock_input();
         let read = loop {
-            let taken = STORAGE
-                .with_borrow_mut(|storage| take_head(link, scanner, &mut input, request, storage));
+            let taken =
+                PARSER.with_borrow_mut(|parser| take_head(link, &mut input, request, parser));
+            if !matches!(taken, Ok(Some(_))) && self.reading != Reading::Cleared {
+                // A connection that waits needs no memory of its previous request, and a refused head leaves none.
+                request.reset();
+                self.reading = Reading::Cleared;
+            }
             match taken {
                 Ok(Some(taken)) => {
                     self.facts = taken.facts;
@@ -163,22 +215,22 @@ impl Http1 {
             let most = link.env.head_space();
             break match ready!(input.poll_more(link, cx, wait, most)) {
                 Fill::Bytes => continue,
-                Fill::End if !has_begun(&input) => HeadRead::End(RequestError::ConnectionClosed),
-                Fill::End => HeadRead::End(RequestError::ClientDisconnected),
+                Fill::End if !has_begun(&input) => HeadRead::End(RequestEnd::Closed),
+                Fill::End => HeadRead::End(RequestEnd::Disconnected),
                 Fill::TimedOut(Wait::Head) if has_begun(&input) => {
                     self.facts.is_head = false;
-                    HeadRead::Refused(match link.env.is_shutting_down() {
+                    HeadRead::Refused(Box::new(match link.env.is_shutting_down() {
                         true => RequestError::ShuttingDown,
                         false => RequestError::HeadTimeout,
-                    })
+                    }))
                 }
                 // The buffer never becomes full here, because the scanner refuses a head that is too long before it
                 // fills the buffer.
-                Fill::TimedOut(_) | Fill::Full => HeadRead::End(RequestError::ConnectionClosed),
+                Fill::TimedOut(_) | Fill::Full => HeadRead::End(RequestEnd::Closed),
             };
         };
         drop(input);
-        self.is_reading = false;
+        self.reading = Reading::No;
         Poll::Ready(read)
     }
 
@@ -191,7 +243,7 @@ impl Http1 {
     /// Ends a wait for a request. The next wait starts a new timer. The time in between, in which a hook (a function of
     /// the program) works, therefore does not count against the client.
     pub(super) fn stop_reading(&mut self) {
-        if std::mem::take(&mut self.is_reading) {
+        if std::mem::replace(&mut self.reading, Reading::No) != Reading::No {
             let now = self.connection.now();
             self.connection.lock_input().wait_for(Wait::Nothing, now);
         }
@@ -201,6 +253,7 @@ impl Http1 {
 
     /// Sends the head of an answer. `body` is the whole body if it is known already. Also sends `body` if the framing
     /// is a length above 0 and the method is not HEAD.
+    #[inline]
     pub(super) fn send_head(
         &self,
         head: Head<'_>,
@@ -225,6 +278,7 @@ impl Http1 {
     }
 
     /// Encodes the head of an answer.
+    #[inline(always)]
     fn write_head(
         &self,
         out: &mut Vec<u8>,
@@ -233,13 +287,15 @@ impl Http1 {
         connection: Option<&'static str>,
     ) {
         let server = &self.connection.env;
-        let added = Added {
-            framing,
-            date: &server.date_line(),
-            connection,
-            title_case: server.config.title_case_headers,
-        };
-        head.write(out, added);
+        server.with_date(|date| {
+            let added = Added {
+                framing,
+                date: Some(date),
+                connection,
+                title_case: server.config.title_case_headers,
+            };
+            head.write(out, added);
+        });
     }
 
     /// Encodes the head of an event stream whose events the program sends as raw bytes. The stream ends with the
@@ -254,11 +310,11 @@ impl Http1 {
     pub(super) fn write_switching(&self, out: &mut Vec<u8>, head: Head<'_>) {
         let added = Added {
             framing: Framing::None,
-            date: &[],
+            date: None,
             connection: None,
             title_case: self.connection.env.config.title_case_headers,
         };
-        head.write(out, added);
+        head.write_apart(out, added);
     }
 
     /// Sends a piece of the body.
@@ -290,7 +346,7 @@ impl Http1 {
     /// Sends bytes in order: after the earlier sends of the connection's own hook, and before its later ones. An error
     /// is ignored here. The next read or send reports it.
     pub(super) fn write(&self, bytes: &[u8]) {
-        self.connection.lane.set_handshake(false);
+        self.connection.lane.set_awaited(Awaited::Nothing);
         let _ = self
             .connection
             .lane()
@@ -319,7 +375,16 @@ impl Http1 {
             false => (WireFormat::EventStream, Framing::UntilClose),
         };
         let mut bytes = Vec::with_capacity(256);
-        self.write_head(&mut bytes, head, framing, Some("close"));
+        let server = &self.connection.env;
+        server.with_date(|date| {
+            let added = Added {
+                framing,
+                date: Some(date),
+                connection: Some("close"),
+                title_case: server.config.title_case_headers,
+            };
+            head.write_apart(&mut bytes, added);
+        });
         self.write(&bytes);
         if self.facts.is_head {
             self.connection.signal_close();
@@ -358,58 +423,115 @@ fn has_begun(input: &Input) -> bool {
     !matches!(input.buffer.unread(), [] | [b'\r'])
 }
 
+/// Returns whether the server answers to a host, whoever the peer is. `number` is 0 for a host that is not known.
+#[inline]
+fn is_host_allowed(
+    link: &Link,
+    host: &str,
+    number: u64,
+    allowed: &mut Option<AllowedHost>,
+) -> bool {
+    let known = (link.env.id(), link.facts.via(), number);
+    if number != 0 && *allowed == Some(known) {
+        return true;
+    }
+    let is_allowed = link.env.allows_host(link.facts.via(), host);
+    if is_allowed && number != 0 {
+        *allowed = Some(known);
+    }
+    is_allowed
+}
+
 /// A request whose head was removed from the buffer.
 struct Taken {
     facts: Facts,
     /// What the head says about the body. An error refuses the request.
-    body: Result<BodyHead, RequestError>,
+    body: Result<BodyHead, Box<RequestError>>,
 }
 
-/// Removes a complete head from the buffer and fills `request`. Returns `None` if the head is incomplete. The outer
+/// Removes a complete head from the buffer and replaces `request`. Returns `None` if the head is incomplete. The outer
 /// error means that the bytes are no request. The inner error refuses a request that was read.
 fn take_head(
     link: &Link,
-    scanner: &mut HeadScanner,
     input: &mut Input,
     request: &mut Request,
-    storage: &mut HeadStorage,
-) -> Result<Option<Taken>, RequestError> {
+    parser: &mut Parser,
+) -> Result<Option<Taken>, Box<RequestError>> {
+    let Parser { storage, allowed } = parser;
     let limits = &link.env.head_limits;
     // Skips empty lines, which old clients send after a body (RFC 9112 §2.2). A head never begins with an empty
     // line.
     while input.buffer.unread().starts_with(LINE_END.as_bytes()) {
         input.buffer.consume(LINE_END.len());
     }
-    let bytes = input.buffer.unread();
+    let has_none = input.buffer.unread().is_empty();
+    if has_none {
+        return Ok(None);
+    }
+    let (unread, before) = input.buffer.unread_from_word();
+    let mut unused = None;
+    let scanner = match &mut input.mode {
+        Mode::Http(scanner) => scanner,
+        _ => &mut unused,
+    };
     // Nearly every head arrives whole, and one pass reads it. The scanner keeps its place in a head that arrives in
     // pieces.
-    let whole = match scanner.is_fresh() {
-        true => head::parse_first(bytes, limits, storage)?,
-        false => None,
+    let is_whole = scanner.is_none();
+    if let Some(pending) = scanner {
+        let scanned = pending.scan(unread.get(before..).unwrap_or_default(), limits);
+        if scanned == Ok(None) {
+            return Ok(None);
+        }
+        *scanner = None;
+        scanned.map_err(refused)?;
+    }
+    let read = |head| fill(link, request, head, allowed);
+    let parsed = head::parse_at(unread, before, limits, storage, read).map_err(refused)?;
+    let Some((taken, length, is_handshake)) = parsed else {
+        let bytes = unread.get(before..).unwrap_or_default();
+        return match is_whole {
+            true => scan_first(scanner, bytes, limits),
+            false => Err(refused(head::refuse(bytes, limits))),
+        };
     };
-    let head = match whole {
-        Some(head) => head,
-        None => match scanner.scan(bytes, limits)? {
-            Some(length) => head::parse(bytes.get(..length).unwrap_or_default(), limits, storage)?,
-            None => return Ok(None),
-        },
-    };
+    input.buffer.consume(length);
+    link.lane.set_awaited(match is_handshake {
+        true => Awaited::Handshake,
+        false => Awaited::Answer,
+    });
+    link.driver.charge(512 + length);
+    Ok(Some(taken))
+}
+
+/// Replaces `request` by a parsed head. Also returns the length of the head, and whether it is a WebSocket handshake.
+#[inline(always)]
+fn fill(
+    link: &Link,
+    request: &mut Request,
+    head: head::Head<'_, '_>,
+    allowed: &mut Option<AllowedHost>,
+) -> (Taken, usize, bool) {
     let length = head.length;
+    let method = match head.is_get {
+        true => Method::Get,
+        false => Method::from(head.method),
+    };
     let facts = Facts {
-        is_head: head.method == "HEAD",
+        is_head: method.is_head(),
         is_1_0: head.version == head::Version::Http10,
         // Bytes after a CONNECT are for the other end of the tunnel, even if the client sends them before the
         // tunnel exists (RFC 9110 §9.3.6). The server must not read these bytes as a request.
-        keeps_alive: head.keep_alive && head.method != "CONNECT",
+        keeps_alive: head.keep_alive && !method.is_connect(),
+        is_host_allowed: is_host_allowed(link, head.host, head.host_number, allowed),
     };
     let version = match facts.is_1_0 {
         true => HttpVersion::Http1_0,
         false => HttpVersion::Http1_1,
     };
-    let assigned = request.assign_head(head.method, &head.target, head.may_have_escapes, version);
+    let assigned = request.assign_head(method, &head.target, head.may_have_escapes, version);
     if assigned.is_ok() {
         let headers = request.get_mut_headers();
-        headers.append_head(&head.fields);
+        headers.append_head(head.fields);
         // Replaces a repeated `Content-Length` by a single field. Hooks then see one length, and so do servers to which
         // hooks forward the fields (RFC 9110 §8.6).
         if let (true, head::BodyFraming::Length(length)) = (head.length_repeated, head.framing) {
@@ -421,16 +543,35 @@ fn take_head(
         framing: head.framing,
         expects_continue: head.expect_continue,
     };
-    let asks_upgrade = head.upgrade;
-    input.buffer.consume(length);
-    let is_handshake = asks_upgrade && request.get_headers().has_token("upgrade", "websocket");
-    link.lane.set_handshake(is_handshake);
-    link.driver.charge(512 + length);
-    Ok(Some(Taken {
+    let is_handshake = head.upgrade && request.get_headers().has_token("upgrade", "websocket");
+    let taken = Taken {
         facts,
         body: match assigned {
             Ok(_) => Ok(body),
-            Err(_) => Err(RequestError::InvalidPath),
+            Err(_) => Err(Box::new(RequestError::InvalidPath)),
         },
-    }))
+    };
+    (taken, length, is_handshake)
+}
+
+/// Scans a head that is incomplete or invalid for the first time.
+#[cold]
+fn scan_first(
+    scanner: &mut Option<Box<HeadScanner>>,
+    bytes: &[u8],
+    limits: &HeadLimits,
+) -> Result<Option<Taken>, Box<RequestError>> {
+    let mut pending = Box::<HeadScanner>::default();
+    match pending.scan(bytes, limits).map_err(refused)? {
+        Some(_) => Err(refused(head::refuse(bytes, limits))),
+        None => {
+            *scanner = Some(pending);
+            Ok(None)
+        }
+    }
+}
+
+#[cold]
+fn refused(error: HeadError) -> Box<RequestError> {
+    Box::new(error.into())
 }

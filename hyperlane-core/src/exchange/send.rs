@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Answer, Exchange};
 use crate::{
+    conn::lane::Awaited,
     error::ResponseError,
     http::{Framing, Head},
     wire::WireFormat,
@@ -25,6 +26,7 @@ impl Exchange {
 
     /// Sends the head of a response whose body follows by [`send_data`](Self::send_data) and
     /// [`end_body`](Self::end_body). Returns false if no body follows.
+    #[inline(never)]
     pub(crate) fn begin_body(
         &mut self,
         head: Head<'_>,
@@ -70,6 +72,7 @@ impl Exchange {
 
     /// Sends a head, and `body` if the body is complete. Returns whether the connection closes after the answer.
     /// `may_read` is true if the program may still read the body of the request to produce the rest of the answer.
+    #[inline(always)]
     fn send_head(
         &mut self,
         head: Head<'_>,
@@ -84,11 +87,11 @@ impl Exchange {
         if !connection.lane.is_open() {
             return Err(ResponseError::ConnectionClosed);
         }
-        let closes = self.closes
+        let closes = self.wire.closes
             || self.wire.closes_after(head, framing)
             || self.body_requires_close(may_read);
         self.end_expectation();
-        connection.lane.set_handshake(false);
+        connection.lane.set_awaited(Awaited::Nothing);
         self.wire.send_head(head, framing, body, closes)?;
         self.record.set_status(head.response.get_status_code());
         Ok(closes)

@@ -134,7 +134,7 @@ impl Exchange {
         self.answer = Answer::Events { chunked };
         // The answer to HEAD has no body, so no event may follow. Nor can another request follow, because a connection
         // stays an event stream. So the connection closes.
-        self.closes |= self.wire.facts.is_head;
+        self.wire.closes |= self.wire.facts.is_head;
         Ok(())
     }
 

@@ -11,14 +11,14 @@
     reason = "evaluated by the compiler only, which reports them as errors"
 )]
 
-use super::{Guard, GuardKind};
+use super::{Guard, GuardKind, Scope};
 
 /// Panics if a hook uses a parameter that the pattern of its route lacks.
 #[track_caller]
-pub(super) const fn params(pattern: &str, names: &[&str]) {
+pub(super) const fn params(pattern: &str, scope: Option<&Scope>, names: &[&str]) {
     let mut at = 0;
     while at < names.len() {
-        if !has_param(pattern.as_bytes(), names[at].as_bytes()) {
+        if !has_param(pattern.as_bytes(), names[at].as_bytes()) && !is_in_prefix(scope, names[at]) {
             let text = Text::new()
                 .push("the route `")
                 .push(pattern)
@@ -31,6 +31,17 @@ pub(super) const fn params(pattern: &str, names: &[&str]) {
         }
         at += 1;
     }
+}
+
+/// Returns whether the prefix of a scope, or of a scope around it, has a parameter.
+const fn is_in_prefix(mut scope: Option<&Scope>, name: &str) -> bool {
+    while let Some(within) = scope {
+        if has_param(within.prefix.as_bytes(), name.as_bytes()) {
+            return true;
+        }
+        scope = within.outer;
+    }
+    false
 }
 
 /// Panics if no request can reach a hook. Either its guards decline every method of its route, or the hook serves a
@@ -236,6 +247,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "the route `/a/{b}` has no parameter `c`")]
     fn a_missing_parameter_is_named_with_its_route() {
-        params("/a/{b}", &["b", "c"]);
+        params("/a/{b}", None, &["b", "c"]);
     }
 }

@@ -46,6 +46,11 @@ impl RequestBody {
         }
     }
 
+    /// Returns whether this is the value of [`new`](Self::new).
+    pub(super) fn is_unset(&self) -> bool {
+        self.bytes.is_empty() && !self.binary
+    }
+
     /// Creates a body from a WebSocket message.
     pub(crate) fn from_message(message: Message) -> Self {
         Self {

@@ -12,8 +12,9 @@ mod accessors;
 
 pub(crate) use self::accessors::{header_accessors, header_spellings};
 use crate::proto::http::{
-    head::Fields,
+    head::{FieldRange, Fields},
     is_token_byte,
+    marks::Marks,
     write::{FieldLine, HeadWriter, LINE_END, SEPARATOR},
 };
 
@@ -76,7 +77,9 @@ pub struct Headers {
     /// The positions of the lines whose fields were not removed, in the order of `lines`.
     entries: Vec<Entry>,
     /// The number of bytes in `lines` that belong to removed fields.
-    dead: usize,
+    dead: u32,
+    /// The marks of the fields.
+    marks: Marks,
 }
 
 impl Headers {
@@ -86,6 +89,7 @@ impl Headers {
             lines: String::new(),
             entries: Vec::new(),
             dead: 0,
+            marks: Marks::none(),
         }
     }
 
@@ -182,10 +186,13 @@ impl Headers {
     /// Sets a field that the server itself adds, and removes earlier fields of its name. A field beyond 4 GiB is
     /// dropped.
     pub(crate) fn set_line(&mut self, line: &'static FieldLine) {
-        self.remove(line.name());
+        if !self.is_empty() {
+            self.remove(line.name());
+        }
         if let Some(entry) = Entry::new(self.lines.len(), line.name().len(), line.value().len()) {
             self.lines.push_str(line.text());
             self.entries.push(entry);
+            self.marks.add(line.marks());
         }
     }
 
@@ -204,6 +211,7 @@ impl Headers {
         self.lines.clear();
         self.entries.clear();
         self.dead = 0;
+        self.marks = Marks::none();
     }
 
     /// Releases the memory that the current fields do not need.
@@ -233,6 +241,22 @@ impl Headers {
             .map(move |entry| (get(entry.name_range()), get(entry.value_range())))
     }
 
+    /// Returns the marks of all fields.
+    #[inline]
+    pub(crate) fn marks(&self) -> Marks {
+        match self.marks.has(Marks::UNREAD) {
+            true => self.read_marks(),
+            false => self.marks,
+        }
+    }
+
+    #[cold]
+    fn read_marks(&self) -> Marks {
+        self.bytes()
+            .map(|(name, value)| Marks::of(name, value))
+            .fold(Marks::none(), Marks::with)
+    }
+
     /// Adds a field whose name and value a parser has validated.
     ///
     /// A value that is not UTF-8 is decoded as Latin-1, in which every byte is valid. A field beyond 4 GiB is dropped,
@@ -249,36 +273,60 @@ impl Headers {
     }
 
     /// Adds the fields of a parsed head. Fields beyond 4 GiB are dropped, and the drop is logged.
-    pub(crate) fn append_head(&mut self, fields: &Fields<'_, '_>) {
+    #[inline]
+    pub(crate) fn append_head(&mut self, fields: Fields<'_, '_>) {
         let Some((block, lengths)) = fields.block() else {
-            for field in fields.iter() {
-                self.append_parsed(field.name, field.value);
-            }
-            return;
+            let (bytes, ranges) = fields.parts();
+            return self.append_each(bytes, ranges);
         };
-        let mut start = self.lines.len();
-        self.lines.push_str(block);
-        self.entries.reserve(fields.len());
-        for (name_len, value_len) in lengths {
-            let Some(entry) = Entry::new(start, name_len, value_len) else {
-                self.lines.truncate(start);
-                tracing::warn!(error = %HeaderError::TooLarge, "header fields dropped");
-                break;
+        let start = self.lines.len();
+        if u32::try_from(start + block.known_host.len() + block.others.len()).is_err() {
+            tracing::warn!(error = %HeaderError::TooLarge, "header fields dropped");
+            return;
+        }
+        self.lines.push_str(block.known_host);
+        self.lines.push_str(block.others);
+        self.marks.add(Marks::UNREAD);
+        // The check above makes all positions fit into 32 bits.
+        let mut start = start as u32;
+        let lower = start + block.known_host.len() as u32;
+        let lines = &mut self.lines;
+        self.entries.extend(lengths.map(|(name_len, value_len)| {
+            let entry = Entry {
+                start,
+                name_len: name_len as u32,
+                value_len: value_len as u32,
             };
-            if let Some(name) = self.lines.get_mut(entry.name_range()) {
+            if start >= lower
+                && let Some(name) = lines.get_mut(entry.name_range())
+            {
                 name.make_ascii_lowercase();
             }
-            start = entry.line_range().end;
-            self.entries.push(entry);
+            start += entry.name_len + entry.value_len + LINE_EXTRA as u32;
+            entry
+        }));
+    }
+
+    // The arguments are not a reference to `Fields`: the caller's parts of a head then need not be in memory.
+    #[inline(never)]
+    fn append_each(&mut self, bytes: &[u8], ranges: &[FieldRange]) {
+        for field in Fields::of(bytes, ranges).iter() {
+            self.append_parsed(field.name, field.value);
         }
     }
 
     /// Writes all fields into a head.
+    #[inline(always)]
     pub(crate) fn write_lines(&self, head: &mut HeadWriter<'_>) {
         match self.dead {
             0 => head.lines(&self.lines),
-            _ => self.write_where(head, |_, _| true),
+            _ => self.write_living(head),
         }
+    }
+
+    #[cold]
+    fn write_living(&self, head: &mut HeadWriter<'_>) {
+        self.write_where(head, |_, _| true);
     }
 
     /// Writes into a head those fields for which `keep` returns true. `keep` receives the lower-case name and the
@@ -293,7 +341,7 @@ impl Headers {
 
     /// Returns the number of bytes that all fields take in a head.
     pub(crate) fn wire_len(&self) -> usize {
-        self.lines.len() - self.dead
+        self.lines.len() - self.dead as usize
     }
 
     /// Returns the number of distinct names.
@@ -330,6 +378,8 @@ impl Headers {
         self.lines.push_str(value);
         self.lines.push_str(LINE_END);
         self.entries.push(entry);
+        let name = entry.name(&self.lines).as_bytes();
+        self.marks.add(Marks::of(name, value.as_bytes()));
         Ok(())
     }
 
@@ -351,10 +401,13 @@ impl Headers {
             .entries
             .last()
             .map_or(0, |entry| entry.line_range().end);
-        self.dead += freed;
-        self.dead -= self.lines.len() - end;
+        // Both numbers are at most the length of the buffer, whose positions fit into 32 bits.
+        self.dead += freed as u32;
+        self.dead -= (self.lines.len() - end) as u32;
         self.lines.truncate(end);
-        if self.dead > COMPACT_ABOVE && self.dead > self.wire_len() {
+        self.marks = self.read_marks();
+        let dead = self.dead as usize;
+        if dead > COMPACT_ABOVE && dead > self.wire_len() {
             self.compact();
         }
         true

@@ -131,6 +131,50 @@ impl Method {
     }
 }
 
+/// The methods that this module knows by name, in the order of [`KnownMethod`].
+static KNOWN: [Method; 10] = [
+    Method::Get,
+    Method::Post,
+    Method::Put,
+    Method::Delete,
+    Method::Patch,
+    Method::Head,
+    Method::Options,
+    Method::Connect,
+    Method::Trace,
+    Method::Query,
+];
+
+/// A method in one byte: the position of a method with a name in `KNOWN`, or [`OTHER`](Self::OTHER).
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct KnownMethod(u8);
+
+impl KnownMethod {
+    /// The value of a method that is stored elsewhere.
+    pub(super) const OTHER: Self = Self(u8::MAX);
+
+    pub(super) fn of(method: &Method) -> Self {
+        Self(match method {
+            Method::Get => 0,
+            Method::Post => 1,
+            Method::Put => 2,
+            Method::Delete => 3,
+            Method::Patch => 4,
+            Method::Head => 5,
+            Method::Options => 6,
+            Method::Connect => 7,
+            Method::Trace => 8,
+            Method::Query => 9,
+            Method::Unknown(_) => return Self::OTHER,
+        })
+    }
+
+    /// Returns the method; `None` for [`OTHER`](Self::OTHER).
+    pub(super) fn get(self) -> Option<&'static Method> {
+        KNOWN.get(usize::from(self.0))
+    }
+}
+
 impl From<&str> for Method {
     fn from(name: &str) -> Self {
         match name {
@@ -166,6 +210,15 @@ impl fmt::Display for Method {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_known_method_takes_a_byte() {
+        for method in &KNOWN {
+            assert_eq!(KnownMethod::of(method).get(), Some(method));
+        }
+        assert_eq!(KnownMethod::of(&Method::from("PURGE")).get(), None);
+        assert_eq!(KnownMethod::default().get(), Some(&Method::default()));
+    }
 
     #[test]
     fn every_method_comes_back_from_its_name() {

@@ -10,8 +10,10 @@ use serde::de::DeserializeOwned;
 use super::{
     HttpVersion, Method, Querys, RequestBody, UpgradeType,
     headers::{Headers, header_accessors, header_spellings},
+    method::KnownMethod,
     path::{DecodedPath, InvalidPath, encode_path},
     upgrade::Asked,
+    version::KnownVersion,
 };
 use crate::proto::http::head::Target;
 
@@ -36,48 +38,71 @@ pub type RequestPath = String;
 /// assert_eq!(request.try_get_header_back("accept"), None);
 /// assert!(request.is_enable_keep_alive());
 /// ```
+// Every idle WebSocket holds a request. So the parts that few requests have are in boxes.
 #[derive(Clone, Default)]
 pub struct Request {
+    /// The raw path, followed by `?` and the query if there is one.
+    target: String,
+    /// The length of the raw path; `u32::MAX` if it is longer.
+    path_len: u32,
+    method: KnownMethod,
+    version: KnownVersion,
+    /// True if the path contains escapes and `rare` holds its decoded forms.
+    escaped: bool,
+    /// `reset` keeps the box for a later request.
+    rare: OnceLock<Box<Rare>>,
+    headers: Headers,
+}
+
+/// The parts of a request that few requests have.
+#[derive(Clone, Default)]
+struct Rare {
+    /// The method of a request whose method is [`KnownMethod::OTHER`].
     method: Method,
+    /// The version of a request whose version is [`KnownVersion::OTHER`].
     version: HttpVersion,
     /// The host that takes precedence over the `Host` field: the one in the request target, or the one of `set_host`.
     host: Option<Box<str>>,
-    /// The raw path, followed by `?` and the query if there is one.
-    target: String,
-    path_len: usize,
-    /// True if the path contains escapes and `decoded` holds its decoded forms.
-    escaped: bool,
-    /// The decoded forms of a path with escapes. Boxed, because few paths contain escapes. `reset` keeps the box for a
-    /// later path.
-    decoded: Option<Box<DecodedPath>>,
-    /// Parts that few requests need, in the forms that hooks read. Each is made on its first use.
-    made: OnceLock<Box<Made>>,
-    headers: Headers,
+    /// The decoded forms of a path with escapes.
+    decoded: DecodedPath,
+    /// The query parameters; empty until the first use.
+    querys: OnceLock<Querys>,
+    /// The path as a `String`, for a request whose other fields contain the path only as a part of a text; empty until the
+    /// first use.
+    path: OnceLock<String>,
     body: RequestBody,
 }
 
-/// Parts of a request, made on their first use.
-#[derive(Clone, Default)]
-struct Made {
-    querys: OnceLock<Querys>,
-    /// The path as a `String`, for a request whose other fields contain the path only as a part of a text.
-    path: OnceLock<String>,
-}
+/// The parameters of a request without a query.
+static NO_QUERYS: Querys = Querys::new();
+
+/// The body of a request without a body.
+static NO_BODY: RequestBody = RequestBody::new();
 
 impl Request {
     /// Borrows the method.
     pub fn get_method(&self) -> &Method {
-        &self.method
+        match self.method.get() {
+            Some(known) => known,
+            None => self.rare.get().map_or(&Method::Get, |rare| &rare.method),
+        }
     }
 
     /// Borrows the method mutably.
     pub fn get_mut_method(&mut self) -> &mut Method {
-        &mut self.method
+        let method = self.get_method().clone();
+        self.method = KnownMethod::OTHER;
+        let rare = self.get_mut_rare();
+        rare.method = method;
+        &mut rare.method
     }
 
     /// Replaces the method.
     pub fn set_method(&mut self, method: Method) -> &mut Self {
-        self.method = method;
+        self.method = KnownMethod::of(&method);
+        if self.method == KnownMethod::OTHER {
+            self.get_mut_rare().method = method;
+        }
         self
     }
 
@@ -86,7 +111,7 @@ impl Request {
     ///
     /// A host in the target takes precedence over the `Host` field (RFC 9112 §3.2.2).
     pub fn get_host(&self) -> &str {
-        match &self.host {
+        match self.rare.get().and_then(|rare| rare.host.as_deref()) {
             Some(host) => host,
             None => self.headers.get("host").unwrap_or_default(),
         }
@@ -94,23 +119,36 @@ impl Request {
 
     /// Replaces the host; the `Host` field stays.
     pub fn set_host(&mut self, host: impl Into<String>) -> &mut Self {
-        self.host = Some(host.into().into_boxed_str());
+        self.get_mut_rare().host = Some(host.into().into_boxed_str());
         self
     }
 
     /// Borrows the version.
     pub fn get_version(&self) -> &HttpVersion {
-        &self.version
+        match self.version.get() {
+            Some(known) => known,
+            None => self
+                .rare
+                .get()
+                .map_or(&HttpVersion::Http1_1, |rare| &rare.version),
+        }
     }
 
     /// Borrows the version mutably.
     pub fn get_mut_version(&mut self) -> &mut HttpVersion {
-        &mut self.version
+        let version = self.get_version().clone();
+        self.version = KnownVersion::OTHER;
+        let rare = self.get_mut_rare();
+        rare.version = version;
+        &mut rare.version
     }
 
     /// Replaces the version.
     pub fn set_version(&mut self, version: HttpVersion) -> &mut Self {
-        self.version = version;
+        self.version = KnownVersion::of(&version);
+        if self.version == KnownVersion::OTHER {
+            self.get_mut_rare().version = version;
+        }
         self
     }
 
@@ -123,7 +161,7 @@ impl Request {
 
     /// Borrows the path as sent; `/` if the client sent no path.
     pub fn get_raw_path(&self) -> &str {
-        match self.target.get(..self.path_len) {
+        match self.target.get(..self.path_end()) {
             None | Some("") => "/",
             Some(path) => path,
         }
@@ -131,7 +169,8 @@ impl Request {
 
     /// Borrows the query as sent, without the `?`; empty if there is no query.
     pub fn get_raw_query(&self) -> &str {
-        self.target.get(self.path_len + 1..).unwrap_or_default()
+        let query = self.target.get(self.path_end()..).unwrap_or_default();
+        query.get(1..).unwrap_or_default()
     }
 
     /// Borrows path and query as sent, except that a `?` without a query is removed.
@@ -147,8 +186,8 @@ impl Request {
     pub fn set_path(&mut self, path: impl AsRef<str>) -> &mut Self {
         let path = path.as_ref();
         let query = self.get_raw_query().to_owned();
-        if let Some(made) = self.made.get_mut() {
-            made.path.take();
+        if let Some(rare) = self.rare.get_mut() {
+            rare.path.take();
         }
         self.target.clear();
         encode_path(path, &mut self.target);
@@ -159,7 +198,7 @@ impl Request {
         // decode it again could fail.
         self.escaped = self.target.contains('%');
         if self.escaped {
-            self.decoded.get_or_insert_default().assign_decoded(path);
+            self.get_mut_rare().decoded.assign_decoded(path);
         }
         self.end_path(&query);
         self
@@ -167,27 +206,37 @@ impl Request {
 
     /// Borrows the decoded query parameters; parses them on first use.
     pub fn get_querys(&self) -> &Querys {
-        self.made()
-            .querys
+        // A target without a query has no parameters, unless the program has set some.
+        let are_set = || {
+            self.rare
+                .get()
+                .is_some_and(|rare| rare.querys.get().is_some())
+        };
+        if self.get_raw_query().is_empty() && !are_set() {
+            return &NO_QUERYS;
+        }
+        self.parsed_querys()
+    }
+
+    fn parsed_querys(&self) -> &Querys {
+        let rare = self.rare.get_or_init(Box::default);
+        rare.querys
             .get_or_init(|| Querys::parse(self.get_raw_query()))
     }
 
     /// Borrows the query parameters mutably. A change does not alter the raw query.
     pub fn get_mut_querys(&mut self) -> &mut Querys {
-        self.get_querys();
+        self.parsed_querys();
         #[allow(
             clippy::expect_used,
             reason = "the line above fills the cell, and this borrow is exclusive"
         )]
-        self.made
-            .get_mut()
-            .and_then(|made| made.querys.get_mut())
-            .expect("filled above")
+        self.get_mut_rare().querys.get_mut().expect("filled above")
     }
 
     /// Replaces the query parameters; the raw query stays.
     pub fn set_querys(&mut self, querys: Querys) -> &mut Self {
-        *self.get_mut_querys() = querys;
+        self.get_mut_rare().querys = OnceLock::from(querys);
         self
     }
 
@@ -205,17 +254,20 @@ impl Request {
 
     /// Borrows the body.
     pub fn get_body(&self) -> &RequestBody {
-        &self.body
+        self.rare.get().map_or(&NO_BODY, |rare| &rare.body)
     }
 
     /// Borrows the body mutably.
     pub fn get_mut_body(&mut self) -> &mut RequestBody {
-        &mut self.body
+        &mut self.get_mut_rare().body
     }
 
     /// Replaces the body.
     pub fn set_body(&mut self, body: impl Into<RequestBody>) -> &mut Self {
-        self.body = body.into();
+        let body = body.into();
+        if !body.is_unset() || self.rare.get().is_some() {
+            *self.get_mut_body() = body;
+        }
         self
     }
 
@@ -235,7 +287,7 @@ impl Request {
         if self.headers.has_token("connection", "close") {
             return false;
         }
-        match self.version {
+        match self.get_version() {
             HttpVersion::Http1_1 | HttpVersion::Http2 | HttpVersion::Http3 => true,
             HttpVersion::Http1_0 => self.headers.has_token("connection", "keep-alive"),
             HttpVersion::Http0_9 | HttpVersion::Unknown(_) => false,
@@ -244,44 +296,60 @@ impl Request {
 
     /// Clears the request and keeps its memory for the next request.
     pub(crate) fn reset(&mut self) {
-        self.method = Method::default();
-        self.version = HttpVersion::default();
-        self.host = None;
+        self.method = KnownMethod::default();
+        self.version = KnownVersion::default();
+        self.reset_rest();
+    }
+
+    /// Resets all but the method and the version.
+    #[inline(always)]
+    fn reset_rest(&mut self) {
         self.target.clear();
         self.path_len = 0;
         self.escaped = false;
-        self.made.take();
+        if let Some(rare) = self.rare.get_mut() {
+            rare.reset();
+        }
         self.headers.clear();
-        self.body = RequestBody::new();
     }
 
     /// Releases the memory that the request does not need. A request may live as long as the WebSocket that it opened.
     pub(crate) fn shrink(&mut self) {
         self.target.shrink_to_fit();
         self.headers.shrink_to_fit();
-        match &mut self.decoded {
-            Some(decoded) if self.escaped => decoded.shrink_to_fit(),
-            unused => *unused = None,
+        let is_used = |rare: &Rare| {
+            rare.host.is_some()
+                || !rare.body.is_unset()
+                || rare.querys.get().is_some()
+                || self.method == KnownMethod::OTHER
+                || self.version == KnownVersion::OTHER
+        };
+        if self.escaped {
+            self.get_mut_rare().decoded.shrink_to_fit();
+        } else if !self.rare.get().is_some_and(|rare| is_used(rare)) {
+            self.rare.take();
         }
     }
 
-    /// Stores the parts of the request line; headers and body are set separately.
+    /// Resets the request and stores the parts of the request line. The caller sets headers and body.
     ///
     /// Allocates only for an unknown method, for a target with a host, for the first path with escapes, and while
     /// buffers grow. After an error the caller must refuse the request.
+    #[inline]
     pub(crate) fn assign_head(
         &mut self,
-        method: &str,
+        method: Method,
         target: &Target<'_>,
         may_have_escapes: bool,
         version: HttpVersion,
     ) -> Result<(), InvalidPath> {
+        self.reset_rest();
         let target_path = target.path();
-        self.method = Method::from(method);
-        self.version = version;
-        self.host = target.authority().map(Box::from);
-        self.made.take();
-        self.target.clear();
+        self.set_method(method);
+        self.set_version(version);
+        if let Some(host) = target.authority() {
+            self.get_mut_rare().host = Some(Box::from(host));
+        }
         // A target in absolute form may have no path (RFC 9112 §3.2.2).
         self.target.push_str(if target_path.is_empty() {
             "/"
@@ -289,7 +357,6 @@ impl Request {
             target_path
         });
         self.end_path(target.query().unwrap_or_default());
-        self.escaped = false;
         if !may_have_escapes {
             return Ok(());
         }
@@ -297,7 +364,7 @@ impl Request {
             None => Ok(()),
             Some(_) if target_path.contains('\0') => Err(InvalidPath::Nul),
             Some(_) => {
-                self.decoded.get_or_insert_default().assign(target_path)?;
+                self.get_mut_rare().decoded.assign(target_path)?;
                 self.escaped = true;
                 Ok(())
             }
@@ -311,17 +378,34 @@ impl Request {
             .map_or(self.get_raw_path(), |decoded| &decoded.routing)
     }
 
-    fn made(&self) -> &Made {
-        self.made.get_or_init(Box::default)
+    fn decoded_path(&self) -> Option<&DecodedPath> {
+        match self.escaped {
+            true => self.rare.get().map(|rare| &rare.decoded),
+            false => None,
+        }
     }
 
-    fn decoded_path(&self) -> Option<&DecodedPath> {
-        self.decoded.as_deref().filter(|_| self.escaped)
+    fn get_mut_rare(&mut self) -> &mut Rare {
+        self.rare.get_or_init(Box::default);
+        #[allow(
+            clippy::expect_used,
+            reason = "the line above fills the cell, and this borrow is exclusive"
+        )]
+        self.rare.get_mut().expect("filled above")
+    }
+
+    /// Returns the length of the raw path.
+    fn path_end(&self) -> usize {
+        match self.path_len {
+            // A raw path contains no `?`.
+            u32::MAX => self.target.find('?').unwrap_or(self.target.len()),
+            len => len as usize,
+        }
     }
 
     /// Records the end of the path and appends the query.
     fn end_path(&mut self, query: &str) {
-        self.path_len = self.target.len();
+        self.path_len = u32::try_from(self.target.len()).unwrap_or(u32::MAX);
         if !query.is_empty() {
             self.target.push('?');
             self.target.push_str(query);
@@ -329,11 +413,23 @@ impl Request {
     }
 
     fn asked_upgrade(&self) -> Asked<'_> {
-        if self.version.is_http1_1_or_higher() {
+        if self.get_version().is_http1_1_or_higher() {
             Asked::of(self.headers.get_all("upgrade"))
         } else {
             Asked::Other("")
         }
+    }
+}
+
+impl Rare {
+    /// Clears what a later request must not see, and keeps the memory of the decoded path.
+    fn reset(&mut self) {
+        self.method = Method::default();
+        self.version = HttpVersion::default();
+        self.host = None;
+        self.querys.take();
+        self.path.take();
+        self.body = RequestBody::new();
     }
 }
 
@@ -344,10 +440,10 @@ impl Request {
     pub fn get_path(&self) -> &RequestPath {
         match self.decoded_path() {
             Some(decoded) => &decoded.path,
-            None if self.path_len == self.target.len() && self.path_len > 0 => &self.target,
+            None if !self.target.is_empty() && self.path_end() == self.target.len() => &self.target,
             None => {
-                let path = &self.made().path;
-                path.get_or_init(|| self.get_raw_path().to_owned())
+                let rare = self.rare.get_or_init(Box::default);
+                rare.path.get_or_init(|| self.get_raw_path().to_owned())
             }
         }
     }
@@ -401,7 +497,7 @@ impl Request {
 
     /// Copies the body as text; invalid UTF-8 becomes U+FFFD.
     pub fn get_body_string(&self) -> String {
-        self.body.to_string_lossy().into_owned()
+        self.get_body().to_string_lossy().into_owned()
     }
 
     /// Same as [`RequestBody::json`](RequestBody::json).
@@ -409,7 +505,7 @@ impl Request {
     /// # Errors
     /// Returns the error of `serde_json` if the body is not JSON or does not fit `T`.
     pub fn try_get_body_json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        self.body.json()
+        self.get_body().json()
     }
 
     /// Deserializes the body as JSON, or returns the default of `T` on an error.
@@ -445,13 +541,13 @@ impl Request {
 
 impl PartialEq for Request {
     fn eq(&self, other: &Self) -> bool {
-        self.method == other.method
-            && self.version == other.version
+        self.get_method() == other.get_method()
+            && self.get_version() == other.get_version()
             && self.get_host() == other.get_host()
             && self.get_target() == other.get_target()
             && self.get_querys() == other.get_querys()
             && self.headers == other.headers
-            && self.body == other.body
+            && self.get_body() == other.get_body()
     }
 }
 
@@ -460,12 +556,12 @@ impl Eq for Request {}
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
-            .field("method", &self.method)
-            .field("version", &self.version)
+            .field("method", self.get_method())
+            .field("version", self.get_version())
             .field("host", &self.get_host())
             .field("target", &self.get_target())
             .field("headers", &self.headers)
-            .field("body", &self.body)
+            .field("body", self.get_body())
             .finish()
     }
 }

@@ -1,5 +1,6 @@
 //! The response to a request. The submodule `head` writes its status line and header fields.
 
+mod described;
 mod failure;
 pub(crate) mod head;
 mod with;
@@ -16,10 +17,8 @@ use super::{
     content::Content,
     headers::{HeaderError, Headers, header_accessors, header_spellings, is_field_text},
 };
-use crate::{
-    http::{into_response::TEXT, session::SessionFields},
-    proto::http::write::FieldLine,
-};
+use crate::{http::session::SessionFields, proto::http::write::FieldLine};
+pub(crate) use described::{Described, describe, explain};
 pub(crate) use failure::Failure;
 use head::{Added, Framing, Head};
 
@@ -58,6 +57,8 @@ pub struct Response {
     /// The error that caused the response. The server reads this error when the hook (the program's function that
     /// handles the request) has ended.
     failure: Option<Box<Failure>>,
+    /// Whether the body is the server's text about a status.
+    described: Described,
 }
 
 /// A form of the body other than shared bytes. Boxed, because few responses have one.
@@ -245,8 +246,23 @@ impl Response {
     /// Replaces the body by bytes, without copying them.
     pub fn set_body_bytes(&mut self, body: impl Into<Bytes>) -> &mut Self {
         self.body = body.into();
-        self.form.take();
+        if self.form.get().is_some() {
+            self.form.take();
+        }
+        self.forget_description();
         self
+    }
+
+    #[inline]
+    fn forget_description(&mut self) {
+        if self.described != Described::No {
+            self.described = Described::No;
+        }
+    }
+
+    /// Returns whether the body is the server's text about a status.
+    pub(crate) fn described(&self) -> &Described {
+        &self.described
     }
 
     /// Returns whether the body is a file or a stream, which [`body`](Self::body) does not show.
@@ -326,7 +342,10 @@ impl Response {
         self.reason = Box::default();
         self.headers.clear();
         self.set_body_bytes(Bytes::new());
-        self.failure = None;
+        // The rare part is dropped out of line.
+        if self.failure.is_some() {
+            self.failure = None;
+        }
         self
     }
 
@@ -358,11 +377,11 @@ impl Response {
         );
         let added = Added {
             framing,
-            date: &[],
+            date: None,
             connection: None,
             title_case: false,
         };
-        head.write(&mut out, added);
+        head.write_apart(&mut out, added);
         out.extend_from_slice(body);
         out
     }
@@ -380,7 +399,7 @@ impl Response {
     /// Returns whether a response of this status can have a body (RFC 9112 §6.3). Also true for a 205: its head states
     /// a length, which is always 0.
     pub(crate) fn allows_body(&self) -> bool {
-        !matches!(self.status, 100..=199 | 204 | 304)
+        self.status == 200 || !matches!(self.status, 100..=199 | 204 | 304)
     }
 
     /// Returns whether a response of this status has no content, whatever body is set (RFC 9110 §15.3.6 for 205).
@@ -392,10 +411,7 @@ impl Response {
     pub(crate) fn begins_events(&self) -> bool {
         self.body.is_empty()
             && !self.is_body_streamed()
-            && !self.is_empty_by_status()
-            && self
-                .header("content-type")
-                .is_some_and(|kind| is_event_stream(kind.as_bytes()))
+            && Head::new(self).framing() == Framing::UntilClose
     }
 
     /// Borrows the body as shared bytes.
@@ -449,29 +465,9 @@ impl Default for Response {
             form: OnceLock::new(),
             session: None,
             failure: None,
+            described: Described::No,
         }
     }
-}
-
-/// Answers with a status and its reason phrase as text. Removes the same header fields as [`explain`].
-pub(crate) fn describe(response: &mut Response, status: ResponseStatusCode) {
-    let text = format!("{status} {}\n", HttpStatus::phrase(status));
-    explain(response, status, text);
-}
-
-/// Answers with a status, and with a text that replaces the body. Removes the header fields that describe the replaced
-/// body ([`Response::forget_content`]), and `location` unless the status is a 3xx.
-pub(crate) fn explain(response: &mut Response, status: ResponseStatusCode, text: String) {
-    response.forget_content();
-    if !(300..400).contains(&status) {
-        // `location` belonged to the response that the text replaces.
-        response.remove_header("location");
-    }
-    response
-        .set_status_code(status)
-        .set_reason_phrase("")
-        .set_line(&TEXT)
-        .set_body_bytes(text);
 }
 
 /// Fields that describe the body and would be wrong for another body (RFC 9110 §8, §14.4; RFC 9111 §5.3).
@@ -490,20 +486,6 @@ const CONTENT_FIELDS: [&str; 10] = [
 
 /// Number of bytes to reserve for the status line and for the fields that the server adds.
 const HEAD_ROOM: usize = 256;
-
-/// Returns whether the media type is `text/event-stream`. Parameters and case do not matter (RFC 9110 §8.3.1).
-fn is_event_stream(content_type: &[u8]) -> bool {
-    const NAME: &[u8] = b"text/event-stream";
-    content_type
-        .trim_ascii_start()
-        .split_at_checked(NAME.len())
-        // This comparison of one letter, the last of the name, rules out nearly all other types.
-        .filter(|(name, _)| name.last().is_some_and(|last| last | 0x20 == b'm'))
-        .is_some_and(|(name, rest)| {
-            name.eq_ignore_ascii_case(NAME)
-                && matches!(rest.trim_ascii_start().first(), None | Some(b';'))
-        })
-}
 
 fn is_framing(name: &str) -> bool {
     name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding")

@@ -79,6 +79,40 @@ impl HttpVersion {
     }
 }
 
+/// The versions that this module knows by name, in the order of [`KnownVersion`]. The first is the default.
+static KNOWN: [HttpVersion; 5] = [
+    HttpVersion::Http1_1,
+    HttpVersion::Http1_0,
+    HttpVersion::Http0_9,
+    HttpVersion::Http2,
+    HttpVersion::Http3,
+];
+
+/// A version in one byte: the position of a version with a name in `KNOWN`, or [`OTHER`](Self::OTHER).
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct KnownVersion(u8);
+
+impl KnownVersion {
+    /// The value of a version that is stored elsewhere.
+    pub(super) const OTHER: Self = Self(u8::MAX);
+
+    pub(super) fn of(version: &HttpVersion) -> Self {
+        Self(match version {
+            HttpVersion::Http1_1 => 0,
+            HttpVersion::Http1_0 => 1,
+            HttpVersion::Http0_9 => 2,
+            HttpVersion::Http2 => 3,
+            HttpVersion::Http3 => 4,
+            HttpVersion::Unknown(_) => return Self::OTHER,
+        })
+    }
+
+    /// Returns the version; `None` for [`OTHER`](Self::OTHER).
+    pub(super) fn get(self) -> Option<&'static HttpVersion> {
+        KNOWN.get(usize::from(self.0))
+    }
+}
+
 impl From<&str> for HttpVersion {
     fn from(text: &str) -> Self {
         match text {
@@ -109,6 +143,15 @@ impl fmt::Display for HttpVersion {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_known_version_takes_a_byte() {
+        for version in &KNOWN {
+            assert_eq!(KnownVersion::of(version).get(), Some(version));
+        }
+        assert_eq!(KnownVersion::of(&HttpVersion::from("X")).get(), None);
+        assert_eq!(KnownVersion::default().get(), Some(&HttpVersion::default()));
+    }
 
     #[test]
     fn every_version_comes_back_from_its_text() {

@@ -3,19 +3,22 @@
 
 use std::{any::Any, collections::BTreeSet, sync::Arc};
 
+use super::chain::{
+    Chains, Lists, Planned, PlannedKind, PlannedScope, ScopeId, in_scope, in_sequence,
+};
 use crate::{
-    Context, Method, Stream,
-    context::{Program, Stage, cors::RouteCors, params::RouteParams, states::States},
+    Context, Method, Status, Stream,
+    context::{Program, cors::RouteCors, params::RouteParams, states::States},
     error::{Place, ServerError},
     exchange::body::{BodyMode, BodyPlan},
     hook::{
-        Guard, GuardKind, HookFuture, HookKind, Registration, Run, needs_nothing,
-        setup::{RouteSetup, SetupCheck},
+        Guard, GuardKind, HookFn, HookFuture, Registration, Run, needs_nothing,
+        setup::{Check, RouteSetup, SetupCheck},
+        wrap::{Last, Next, Wrap},
     },
     observe::RouteLabel,
     route::{Route, RouteTable},
     session::Sessions,
-    stream::Middleware,
 };
 
 /// A registered hook.
@@ -26,7 +29,7 @@ pub(crate) struct Hook {
     pub(crate) place: Place,
     pub(crate) body: BodyPlan,
     /// Checks, when the server starts, that the route and the server have every value that the hook needs.
-    check: SetupCheck,
+    pub(crate) check: Check,
     /// The label of the hook's route in spans and metrics. The label is empty for a hook that is not a route.
     pub(crate) label: Arc<RouteLabel>,
     /// True for the additional routes of a mount ([`PlannedKind`] explains them). [`App::all`] skips these routes.
@@ -35,9 +38,19 @@ pub(crate) struct Hook {
     /// The known methods that all method guards accept, as bits of [`bit`]. (A guard is a check that a request must
     /// pass before the hook runs.)
     methods: u16,
+    /// True if all guards are method guards.
+    has_only_methods: bool,
     /// The CORS policy of the endpoint (a path at which clients connect to the channels of their session). `None` if
     /// the hook does not belong to an endpoint.
     pub(crate) cors: Option<Arc<RouteCors>>,
+    /// The middleware of this route alone, outermost first; or the one function of a hook of the kind `Middleware`.
+    pub(crate) wraps: Vec<Wrap>,
+    /// The index of the chain of the route's requests.
+    pub(crate) chain: u16,
+    /// The index of the chain of the scope, without the route's own middleware.
+    scope: u16,
+    /// True for the hook that stands for requests without a route.
+    is_placeholder: bool,
 }
 
 impl Hook {
@@ -58,12 +71,17 @@ impl Hook {
             name,
             place,
             body,
-            check: needs_nothing,
+            check: Check::Fn(needs_nothing),
             label: Arc::default(),
             is_part: false,
             guards,
             methods: u16::MAX,
+            has_only_methods: true,
             cors: None,
+            wraps: Vec::new(),
+            chain: 0,
+            scope: 0,
+            is_placeholder: false,
         };
         if !methods.is_empty() {
             // The check of this guard accepts every request: a function pointer cannot hold the names of the methods.
@@ -77,13 +95,15 @@ impl Hook {
         for guard in &hook.guards {
             if let GuardKind::Method(names) = guard.kind {
                 hook.methods &= methods_of(names);
+            } else {
+                hook.has_only_methods = false;
             }
         }
         hook
     }
 
     pub(crate) fn from_registration(registration: &Registration) -> Self {
-        Self::new(
+        let mut hook = Self::new(
             Run::Fn(registration.run),
             registration.name,
             registration.place,
@@ -91,25 +111,66 @@ impl Hook {
             registration.methods,
             registration.body,
         )
-        .checked_by(registration.check)
+        .checked_by(registration.check);
+        let wraps = registration.wrap.iter().chain(registration.with);
+        hook.wraps = wraps.copied().map(Wrap::Static).collect();
+        hook
     }
 
     /// Sets the check that runs when a server with this hook starts.
     pub(crate) fn checked_by(mut self, check: SetupCheck) -> Self {
-        self.check = check;
+        self.check = Check::Fn(check);
         self
     }
 
     /// Creates the future that runs the hook for a request.
     pub(crate) fn start<'a>(&self, stream: &'a mut Stream, ctx: &'a mut Context) -> HookFuture<'a> {
-        match &self.run {
-            Run::Fn(run) => run(stream, ctx),
-            Run::Shared(run) => run(stream, ctx),
-        }
+        self.run.start(stream, ctx)
+    }
+
+    /// Creates the future that runs the hook, the handler of a route, inside the middleware of its chain.
+    pub(crate) fn start_in<'a>(
+        &'a self,
+        wraps: &'a [Wrap],
+        stream: &'a mut Stream,
+        ctx: &'a mut Context,
+    ) -> HookFuture<'a> {
+        let Some((first, rest)) = wraps.split_first() else {
+            return self.start(stream, ctx);
+        };
+        let last = Last {
+            run: &self.run,
+            name: self.name,
+            place: self.place,
+        };
+        let last = (!self.is_placeholder).then_some(last);
+        first.get().handle(ctx, Next::new(stream, rest, last))
+    }
+
+    /// Creates the hook that stands for requests without a route, so that the middleware of their chain can run.
+    fn placeholder() -> Self {
+        let place = Place {
+            file: "",
+            line: 0,
+            column: 0,
+        };
+        let run: HookFn = |_, _| Box::pin(std::future::ready(Status::Continue));
+        let mut hook = Self::new(Run::Fn(run), "(none)", place, &[], &[], BodyPlan::default());
+        hook.is_placeholder = true;
+        hook
     }
 
     /// Returns the first guard that declines this request. Returns `None` if all guards accept it.
+    #[inline]
     pub(crate) fn declined(&self, ctx: &Context) -> Option<GuardKind> {
+        let method = bit(ctx.get_request().get_method());
+        match self.has_only_methods && self.methods & method != 0 {
+            true => None,
+            false => self.declining_guard(ctx),
+        }
+    }
+
+    fn declining_guard(&self, ctx: &Context) -> Option<GuardKind> {
         self.guards
             .iter()
             .find(|guard| {
@@ -215,13 +276,9 @@ pub(crate) fn allow(methods: BTreeSet<&'static str>) -> String {
 }
 
 /// All hooks of a server.
-#[derive(Default)]
 pub(crate) struct App {
     routes: RouteTable<Hook>,
-    pub(crate) request_middleware: Vec<Hook>,
-    pub(crate) response_middleware: Arc<[Hook]>,
-    pub(crate) task_panic: Vec<Hook>,
-    pub(crate) request_error: Vec<Hook>,
+    pub(crate) chains: Chains,
     pub(crate) program: Arc<Program>,
     /// The methods of all routes, as the value of an `Allow` field.
     pub(crate) methods: String,
@@ -229,6 +286,8 @@ pub(crate) struct App {
     fallback: Option<Hook>,
     /// The label, in spans and metrics, of requests that match no route.
     pub(crate) unrouted: Arc<RouteLabel>,
+    /// The hook at the end of the chain of a request that no handler accepts.
+    pub(crate) no_route: Hook,
 }
 
 /// The result of routing a request.
@@ -242,118 +301,108 @@ pub(crate) enum Routed<'a> {
     Declined(GuardKind, BTreeSet<&'static str>),
 }
 
-/// A registered hook and its kind, before sorting.
-pub(crate) struct Planned {
-    pub(crate) kind: PlannedKind,
-    pub(crate) hook: Hook,
-}
-
-/// Hooks with their order numbers.
-type Ordered = Vec<(Option<isize>, Hook)>;
-
-/// The kind of a [`Planned`] hook: like [`HookKind`], but with owned patterns, because a program may compute a pattern
-/// at run time.
-#[derive(Clone)]
-pub(crate) enum PlannedKind {
-    Route(String),
-    RequestMiddleware(Option<isize>),
-    ResponseMiddleware(Option<isize>),
-    TaskPanic(Option<isize>),
-    RequestError(Option<isize>),
-    /// A mount: a service that answers all paths under a prefix. The mount has three routes: the prefix, the prefix
-    /// with a slash, and the pattern `prefix/{*rest}` for all longer paths. (An empty prefix has no route of its own.)
-    /// Only the pattern `prefix/{*rest}` appears in [`App::all`] and as the label of the mount.
-    #[cfg(feature = "tower")]
-    Mount(String),
-    /// The hook for requests that match no route.
-    #[cfg(feature = "tower")]
-    Fallback,
-}
-
-impl From<HookKind> for PlannedKind {
-    fn from(kind: HookKind) -> Self {
-        match kind {
-            HookKind::Route(pattern) => Self::Route(pattern.to_owned()),
-            HookKind::RequestMiddleware(order) => Self::RequestMiddleware(order),
-            HookKind::ResponseMiddleware(order) => Self::ResponseMiddleware(order),
-            HookKind::TaskPanic(order) => Self::TaskPanic(order),
-            HookKind::RequestError(order) => Self::RequestError(order),
-        }
-    }
-}
-
 impl App {
     /// Sorts and checks the hooks.
-    pub(crate) fn build(planned: Vec<Planned>, states: States) -> Result<Self, ServerError> {
-        let mut app = Self::default();
-        let mut routes: Vec<(String, Hook)> = Vec::new();
-        let mut lists: [(&str, Ordered); 4] = [
-            ("request_middleware", Vec::new()),
-            ("response_middleware", Vec::new()),
-            ("task_panic", Vec::new()),
-            ("request_error", Vec::new()),
-        ];
-        let [request, response, panic, error] = &mut lists;
-        for Planned { kind, mut hook } in planned {
+    pub(crate) fn build(
+        planned: Vec<Planned>,
+        scopes: &[PlannedScope],
+        states: States,
+    ) -> Result<Self, ServerError> {
+        let mut app = Self {
+            routes: RouteTable::new(),
+            chains: Chains::default(),
+            program: Arc::default(),
+            methods: String::new(),
+            fallback: None,
+            unrouted: Arc::default(),
+            no_route: Hook::placeholder(),
+        };
+        let mut routes: Vec<(String, ScopeId, Hook)> = Vec::new();
+        let mut lists = vec![Lists::default(); scopes.len()];
+        for Planned {
+            kind,
+            mut hook,
+            scope,
+            ..
+        } in planned
+        {
+            let within = scopes.get(scope);
+            let prefix = within.map_or("", |scope| &scope.prefix);
             match kind {
                 PlannedKind::Route(pattern) => {
+                    let pattern = in_scope(prefix, &pattern);
                     hook.label = Arc::new(RouteLabel::new(&pattern));
-                    routes.push((pattern, hook));
+                    hook.body.max = hook.body.max.or(within.and_then(|scope| scope.max_body));
+                    routes.push((pattern, scope, hook));
                 }
                 #[cfg(feature = "tower")]
-                PlannedKind::Mount(prefix) => {
-                    let below = format!("{prefix}/{{*rest}}");
+                PlannedKind::Mount(mounted) => {
+                    let mounted = format!("{prefix}{mounted}");
+                    let below = format!("{mounted}/{{*rest}}");
                     hook.label = Arc::new(RouteLabel::new(&below));
                     let part = Hook {
                         is_part: true,
                         ..hook.clone()
                     };
-                    if !prefix.is_empty() {
-                        routes.push((prefix.clone(), part.clone()));
+                    if !mounted.is_empty() {
+                        routes.push((mounted.clone(), scope, part.clone()));
                     }
-                    routes.push((prefix + "/", part));
-                    routes.push((below, hook));
+                    routes.push((mounted + "/", scope, part));
+                    routes.push((below, scope, hook));
                 }
-                PlannedKind::RequestMiddleware(order) => request.1.push((order, hook)),
-                PlannedKind::ResponseMiddleware(order) => response.1.push((order, hook)),
-                PlannedKind::TaskPanic(order) => panic.1.push((order, hook)),
-                PlannedKind::RequestError(order) => error.1.push((order, hook)),
                 #[cfg(feature = "tower")]
                 PlannedKind::Fallback => app.fallback = Some(hook),
+                kind => {
+                    if let Some(list) = lists.get_mut(scope) {
+                        list.add(&kind, hook);
+                    }
+                }
             }
         }
-        let [request, response, panic, error] = lists.map(|(kind, hooks)| in_order(kind, hooks));
-        app.request_middleware = request;
-        app.response_middleware = response.into();
-        app.program = Arc::new(Program {
-            states,
-            sessions: None,
-            early_middleware: in_sequence(&app.response_middleware)
-                .map(|middleware| Arc::new(middleware) as Arc<dyn Any + Send + Sync>),
-        });
-        app.task_panic = panic;
-        app.request_error = error;
+        app.chains = Chains::new(scopes, lists)?;
 
-        for (pattern, hook) in routes {
-            let place = hook.place;
-            if let Some(source) = hook.cors.as_ref().and_then(|cors| cors.origins.refused()) {
-                return Err(ServerError::Origin {
-                    pattern,
-                    place,
-                    source: source.clone(),
-                });
-            }
-            if let Err(source) = app.routes.insert(&pattern, hook) {
-                return Err(ServerError::Route {
-                    pattern,
-                    place,
-                    source,
-                });
-            }
+        for (pattern, scope, hook) in routes {
+            app.add_route(pattern, scope, hook)?;
         }
         app.check_places()?;
         app.methods = app.all_methods();
+        let early = app.chains.iter().map(|chain| {
+            in_sequence(&chain.response_middleware)
+                .map(|middleware| Arc::new(middleware) as Arc<dyn Any + Send + Sync>)
+        });
+        app.program = Arc::new(Program {
+            states,
+            sessions: None,
+            early_middleware: early.collect(),
+        });
         Ok(app)
+    }
+
+    /// Adds a route. `pattern` has the prefix of the scope.
+    fn add_route(
+        &mut self,
+        pattern: String,
+        scope: ScopeId,
+        mut hook: Hook,
+    ) -> Result<(), ServerError> {
+        hook.scope = self.chains.of_route(scope, &[])?;
+        hook.chain = self.chains.of_route(scope, &hook.wraps)?;
+        let place = hook.place;
+        if let Some(source) = hook.cors.as_ref().and_then(|cors| cors.origins.refused()) {
+            return Err(ServerError::Origin {
+                pattern,
+                place,
+                source: source.clone(),
+            });
+        }
+        if let Err(source) = self.routes.insert(&pattern, hook) {
+            return Err(ServerError::Route {
+                pattern,
+                place,
+                source,
+            });
+        }
+        Ok(())
     }
 
     /// Stores the sessions of the server. The server calls this function each time it starts.
@@ -384,8 +433,8 @@ impl App {
     pub(crate) fn check_setup(&self) -> Result<(), ServerError> {
         let lacking = self.routes.iter().filter_map(|route| {
             let (pattern, hook) = (route.pattern(), route.value());
-            let lack =
-                (hook.check)(&RouteSetup::new(pattern.params(), &self.program.states)).err()?;
+            let setup = RouteSetup::new(pattern.params(), &self.program.states);
+            let lack = hook.check.run(&setup).err()?;
             Some((pattern.to_string(), hook, lack))
         });
         let mut first = None;
@@ -421,8 +470,11 @@ impl App {
 
     /// Returns how the server reads the body of a request that no handler accepts. Only middleware may need this body,
     /// so the server reads the whole body first only if there is middleware.
-    pub(crate) fn unrouted_body(&self) -> BodyPlan {
-        let is_wanted = !self.request_middleware.is_empty() || !self.response_middleware.is_empty();
+    pub(crate) fn unrouted_body(&self, chain: u16) -> BodyPlan {
+        let chain = self.chains.get(chain);
+        let is_wanted = !chain.request_middleware.is_empty()
+            || !chain.response_middleware.is_empty()
+            || !chain.wraps.is_empty();
         BodyPlan {
             mode: if is_wanted {
                 BodyMode::Whole
@@ -456,19 +508,43 @@ impl App {
 
     /// Finds the handler of a request. Sets the parameters and the CORS fields in the context.
     pub(crate) fn route(&self, ctx: &mut Context) -> Routed<'_> {
-        match self.find(ctx) {
-            Ok((hook, params)) => {
-                ctx.set_route_params(params);
-                if let Some(cors) = &hook.cors {
-                    ctx.decide_cors(cors);
-                }
-                Routed::To(hook)
+        let found = self.routes.find(ctx.get_request().routing_path());
+        let accepted = found.as_ref().and_then(|found| {
+            let mut routes = found.routes().iter();
+            let route = routes.find(|route| route.value().declined(ctx).is_none())?;
+            let params = found.params(route);
+            Some((
+                route.value(),
+                (!params.is_empty()).then(|| RouteParams::decoded(params.iter())),
+            ))
+        });
+        let Some((hook, params)) = accepted else {
+            return self.unrouted(ctx);
+        };
+        drop(found);
+        ctx.chain = hook.chain;
+        if let Some(params) = params {
+            ctx.set_route_params(params);
+        }
+        if let Some(cors) = &hook.cors {
+            ctx.decide_cors(cors);
+        }
+        Routed::To(hook)
+    }
+
+    /// Decides about a request that no handler has accepted.
+    #[inline(never)]
+    fn unrouted(&self, ctx: &mut Context) -> Routed<'_> {
+        match (self.decline(ctx), &self.fallback) {
+            (Routed::NotFound, Some(hook)) => Routed::To(hook),
+            (Routed::NotFound, None) => {
+                ctx.chain = self.chains.of_path(ctx.get_request().routing_path());
+                Routed::NotFound
             }
-            Err(Routed::NotFound) => match &self.fallback {
-                Some(hook) => Routed::To(hook),
-                None => Routed::NotFound,
-            },
-            Err(routed) => {
+            (routed, _) => {
+                let found = self.routes.find(ctx.get_request().routing_path());
+                let first = found.and_then(|found| found.routes().first());
+                ctx.chain = first.map_or(0, |route| route.value().scope);
                 if let Some(cors) = self.cors(ctx) {
                     ctx.decide_cors(cors);
                 }
@@ -486,89 +562,27 @@ impl App {
             .find_map(|(route, _)| route.value().cors.as_deref())
     }
 
-    fn find(&self, ctx: &Context) -> Result<(&Hook, RouteParams), Routed<'_>> {
+    /// Returns why no handler has accepted a request.
+    fn decline(&self, ctx: &Context) -> Routed<'_> {
         let Some(found) = self.routes.find(ctx.get_request().routing_path()) else {
-            return Err(Routed::NotFound);
+            return Routed::NotFound;
         };
         let mut furthest: Option<GuardKind> = None;
-        // `None` until a handler declines the method: nearly no request needs the set, and dropping even an empty set
-        // takes some steps.
-        let mut allowed: Option<BTreeSet<&'static str>> = None;
-        for (route, params) in found.iter() {
-            let hook = route.value();
+        let mut allowed = BTreeSet::new();
+        for hook in found.routes().iter().map(Route::value) {
             let Some(kind) = hook.declined(ctx) else {
-                let mut values = RouteParams::default();
-                for (name, value) in params.iter() {
-                    values.push(name, crate::http::decode_param(value));
-                }
-                return Ok((hook, values));
+                continue;
             };
             if let GuardKind::Method(_) = kind {
-                let methods = hook.methods().unwrap_or_default();
-                allowed.get_or_insert_default().extend(methods);
+                allowed.extend(hook.methods().unwrap_or_default());
             }
             if furthest.is_none_or(|known| known.rank() < kind.rank()) {
                 furthest = Some(kind);
             }
         }
-        Err(match furthest {
-            Some(kind) => Routed::Declined(kind, allowed.unwrap_or_default()),
+        match furthest {
+            Some(kind) => Routed::Declined(kind, allowed),
             None => Routed::NotFound,
-        })
+        }
     }
-}
-
-/// Combines all response middleware into one function. The function runs the middleware that has not run yet, in order,
-/// until one of these hooks rejects.
-fn in_sequence(hooks: &Arc<[Hook]>) -> Option<Middleware> {
-    if hooks.is_empty() {
-        return None;
-    }
-    let hooks = hooks.clone();
-    Some(Arc::new(move |stream, ctx| {
-        let hooks = hooks.clone();
-        Box::pin(async move {
-            let stage = std::mem::replace(&mut ctx.stage, Stage::Middleware);
-            while let Some(hook) = hooks.get(usize::from(ctx.response_middleware_at)) {
-                ctx.response_middleware_at = ctx.response_middleware_at.saturating_add(1);
-                if hook.declined(ctx).is_none() && hook.start(stream, ctx).await.is_reject() {
-                    ctx.response_middleware_at = u16::MAX;
-                }
-            }
-            ctx.stage = stage;
-        })
-    }))
-}
-
-/// Sorts hooks. Hooks without a number come first, sorted by file and line. Hooks with a number follow, sorted by
-/// number. Hooks with the same number are sorted by file and line, too.
-fn in_order(kind: &str, mut hooks: Ordered) -> Vec<Hook> {
-    hooks.sort_by_key(|(order, hook)| match order {
-        None => (
-            false,
-            0,
-            hook.place.file,
-            hook.place.line,
-            hook.place.column,
-        ),
-        Some(order) => (
-            true,
-            *order,
-            hook.place.file,
-            hook.place.line,
-            hook.place.column,
-        ),
-    });
-    let files: BTreeSet<_> = hooks
-        .iter()
-        .filter(|(order, _)| order.is_none())
-        .map(|(_, hook)| hook.place.file)
-        .collect();
-    if files.len() > 1 {
-        tracing::warn!(
-            "{kind} without a number in several files ({}): number them, or their order depends on the file names",
-            files.into_iter().collect::<Vec<_>>().join(", ")
-        );
-    }
-    hooks.into_iter().map(|(_, hook)| hook).collect()
 }

@@ -7,7 +7,7 @@ use super::{
     serve::observe,
 };
 use crate::{
-    Context, IntoResponse, Stream,
+    Context, Stream,
     error::RequestError,
     exchange::body::{BodyHead, BodyMode, BodyPlan},
     hook::GuardKind,
@@ -99,11 +99,4 @@ pub(crate) fn describe_declined(ctx: &mut Context, kind: GuardKind) {
         }
         _ => {}
     }
-}
-
-/// Sets the response to a request that failed with `error`, and stores the error for the error hooks.
-pub(super) fn refuse(ctx: &mut Context, error: RequestError) {
-    ctx.roll_back();
-    error.clone().into_response(ctx.get_mut_response());
-    ctx.set_request_error(error);
 }

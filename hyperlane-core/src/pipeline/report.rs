@@ -27,6 +27,9 @@ pub(super) fn report(
     route: Option<&Hook>,
     hook: Option<&str>,
 ) -> Option<(Cow<'static, str>, Option<RequestError>)> {
+    if !ctx.has_failure() {
+        return None;
+    }
     ctx.take_failure()
         .map(|failure| report_failure(stream, ctx, route, hook, *failure))
 }

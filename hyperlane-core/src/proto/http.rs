@@ -3,12 +3,14 @@
 //! [`head`] and [`chunked`] parse requests strictly. [`track`] tolerates errors: it reads the raw response bytes that
 //! the program writes, only to find the end of the response.
 
+pub(crate) mod accept;
 pub mod chunked;
 pub(crate) mod cors;
 pub(crate) mod fetch;
 pub mod forwarded;
 pub mod head;
 pub mod host;
+pub(crate) mod marks;
 pub mod origin;
 pub(crate) mod status;
 pub(crate) mod title_case;

@@ -48,6 +48,7 @@ pub(crate) mod opcode;
 mod partial;
 pub(crate) mod utf8;
 pub(crate) mod websocket_frame;
+mod whole;
 
 pub use decoder::{Decoder, Limits, Role};
 pub use encoder::{

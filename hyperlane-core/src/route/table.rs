@@ -156,6 +156,11 @@ impl<T> RouteTable<T> {
         if let Some(place) = self.fixed.get(path) {
             return self.found(*place, None);
         }
+        self.find_with_params(path)
+    }
+
+    #[inline(never)]
+    fn find_with_params<'t, 'p>(&'t self, path: &'p str) -> Option<Match<'t, 'p, T>> {
         let rest = path.strip_prefix('/')?;
         let mut captures = Captures::default();
         let place = self.root.find(rest, &mut captures)?;

@@ -46,10 +46,12 @@ impl Connections {
         let accepts = Pace::new(config.max_accepts_per_second);
         let live = Arc::new(Registry::default());
         let registry = live.clone();
+        let permits = permits(&config);
         Arc::new(Self {
             env: Arc::new(Env::new(
                 config,
                 hosts,
+                permits,
                 Box::new(move |slot| registry.remove(slot)),
             )),
             live,
@@ -124,7 +126,7 @@ impl Connections {
 }
 
 /// Creates the semaphore for connections, with one permit for each connection that may live at the same time.
-pub(crate) fn permits(config: &ServerConfig) -> Arc<Semaphore> {
+fn permits(config: &ServerConfig) -> Arc<Semaphore> {
     let most = config.max_connections.unwrap_or_else(default_connections);
     Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)))
 }

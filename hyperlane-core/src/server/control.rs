@@ -177,8 +177,10 @@ impl ServerControlHook {
     {
         let Some(running) = &self.running else { return };
         let peer = peer.map_or(Peer::Local, Peer::Inet);
-        // The semaphore is never closed.
-        let permit = running.permits.clone().acquire_owned().await.ok();
+        let Ok(permit) = running.permits.clone().acquire_owned().await else {
+            // Not reached: the semaphore is never closed.
+            return;
+        };
         if *running.stop.borrow() {
             return;
         }

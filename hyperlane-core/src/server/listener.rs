@@ -229,11 +229,13 @@ impl Listener {
                     // The loop takes a permit for the connection. The loop waits here only if other listeners have
                     // taken all free permits in the meantime.
                     let permit = match permits.clone().try_acquire_owned() {
-                        Ok(permit) => Some(permit),
+                        Ok(permit) => permit,
                         Err(_) => tokio::select! {
                             biased;
                             _ = stop.wait_for(|stop| *stop) => return,
-                            permit = permits.clone().acquire_owned() => permit.ok(),
+                            // The semaphore is never closed.
+                            Ok(permit) = permits.clone().acquire_owned() => permit,
+                            else => return,
                         },
                     };
                     if connections.env.admit(accepted.peer) {

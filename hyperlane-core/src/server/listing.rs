@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Server;
-use crate::pipeline::app::PlannedKind;
+use crate::pipeline::chain::{Planned, PlannedKind, in_scope};
 use crate::{
     error::Place,
     route::{Pattern, Segment},
@@ -71,12 +71,19 @@ pub struct HookInfo {
 impl RouteMatcher {
     pub(super) fn of(server: &Server) -> Self {
         let mut matcher = Self::default();
-        for (kind, hook) in &server.hooks {
+        let (hooks, scopes) = server.planned();
+        for Planned {
+            kind, hook, scope, ..
+        } in hooks
+        {
+            let prefix = scopes.get(scope).map_or("", |scope| &scope.prefix);
             match kind {
-                PlannedKind::Route(pattern) => matcher.add(pattern, hook.place),
+                PlannedKind::Route(pattern) => {
+                    matcher.add(&in_scope(prefix, &pattern), hook.place);
+                }
                 #[cfg(feature = "tower")]
-                PlannedKind::Mount(prefix) => {
-                    matcher.add(&format!("{prefix}/{{*rest}}"), hook.place);
+                PlannedKind::Mount(mounted) => {
+                    matcher.add(&format!("{prefix}{mounted}/{{*rest}}"), hook.place);
                 }
                 _ => {}
             }
@@ -88,10 +95,11 @@ impl RouteMatcher {
 impl Server {
     /// Returns the hooks of the kinds that `is_asked` accepts, in the order of registration.
     pub(super) fn hooks_of(&self, is_asked: impl Fn(&PlannedKind) -> bool) -> Vec<HookInfo> {
-        let hooks = self.hooks.iter().filter(|(kind, _)| is_asked(kind));
-        let infos = hooks.map(|(_, hook)| HookInfo {
-            name: hook.name,
-            place: hook.place,
+        let (hooks, _) = self.planned();
+        let hooks = hooks.into_iter().filter(|planned| is_asked(&planned.kind));
+        let infos = hooks.map(|planned| HookInfo {
+            name: planned.hook.name,
+            place: planned.hook.place,
         });
         infos.collect()
     }

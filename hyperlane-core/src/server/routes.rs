@@ -19,18 +19,22 @@ pub struct RouteInfo {
     pub methods: Vec<&'static str>,
     /// The protocol to which the client must upgrade, such as `websocket`. `None` if the route requires no upgrade.
     pub upgrade: Option<&'static str>,
-    /// The names of the hooks (functions) that run for the route, in order: request middleware, the handler, response
-    /// middleware.
+    /// The names of the hooks (functions) that run for the route, in order: request middleware, middleware that wraps,
+    /// the handler, response middleware.
     pub hooks: Vec<&'static str>,
+    /// The prefix of the route's scope; empty for the server itself.
+    pub scope: String,
     /// The place in the program where the handler is registered.
     pub place: Place,
 }
 
 impl RouteInfo {
     fn new(app: &App, pattern: String, handler: &Hook) -> Self {
-        let before = app.request_middleware.iter();
-        let after = app.response_middleware.iter();
-        let hooks = before.chain([handler]).chain(after);
+        let chain = app.chains.get(handler.chain);
+        let before = chain.request_middleware.iter().map(|hook| hook.name);
+        let around = chain.wraps.iter().map(|wrap| wrap.get().name());
+        let after = chain.response_middleware.iter().map(|hook| hook.name);
+        let hooks = before.chain(around).chain([handler.name]).chain(after);
         Self {
             pattern,
             methods: handler.methods().into_iter().flatten().collect(),
@@ -38,12 +42,13 @@ impl RouteInfo {
                 GuardKind::Upgrade(protocol) => Some(protocol),
                 _ => None,
             }),
-            hooks: hooks.map(|hook| hook.name).collect(),
+            hooks: hooks.collect(),
+            scope: chain.scope.to_string(),
             place: handler.place,
         }
     }
 
-    fn cells(&self) -> [String; 4] {
+    fn cells(&self) -> [String; 5] {
         let mut takes = match self.methods.as_slice() {
             [] => "any".to_owned(),
             methods => methods.join(", "),
@@ -55,6 +60,7 @@ impl RouteInfo {
         [
             self.pattern.clone(),
             takes,
+            self.scope.clone(),
             self.hooks.join(" > "),
             self.place.to_string(),
         ]
@@ -63,7 +69,10 @@ impl RouteInfo {
 
 impl fmt::Display for RouteInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.cells().join("  "))
+        let cells = self.cells();
+        let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
+        let cells: Vec<&str> = cells.into_iter().filter(|cell| !cell.is_empty()).collect();
+        f.write_str(&cells.join("  "))
     }
 }
 
@@ -107,22 +116,27 @@ impl Server {
     }
 }
 
-/// Formats a table. Each column is as wide as its widest cell.
+/// Formats a table. Each column is as wide as its widest cell. A column without values is left out.
 fn table(routes: &[RouteInfo]) -> String {
-    let head = ["ROUTE", "TAKES", "HOOKS", "PLACE"].map(str::to_owned);
+    let head = ["ROUTE", "TAKES", "SCOPE", "HOOKS", "PLACE"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(head)
         .chain(routes.iter().map(RouteInfo::cells))
         .collect();
-    let mut widths = [0; 4];
-    for row in &rows {
+    let mut widths = [0; 5];
+    for row in rows.iter().skip(1) {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
+        }
+    }
+    for (width, title) in widths.iter_mut().zip(rows.first().into_iter().flatten()) {
+        if *width > 0 {
+            *width = (*width).max(title.len());
         }
     }
     let mut table = String::new();
     for row in &rows {
         let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
+        for (cell, width) in row.iter().zip(widths).filter(|(_, width)| *width > 0) {
             line.push_str(&format!("{cell:width$}  "));
         }
         table.push_str(line.trim_end());
@@ -147,6 +161,7 @@ mod tests {
             methods: vec!["GET"],
             upgrade: Some("websocket"),
             hooks: vec!["Log", "room"],
+            scope: String::new(),
             place,
         };
         let any = RouteInfo {
@@ -154,11 +169,12 @@ mod tests {
             methods: Vec::new(),
             upgrade: None,
             hooks: vec!["index"],
+            scope: String::new(),
             place,
         };
         assert_eq!(any.to_string(), "/  any  index  src/main.rs:7");
         assert_eq!(
-            table(&[route, any]),
+            table(&[route, any.clone()]),
             "ROUTE          TAKES          HOOKS       PLACE\n\
              /rooms/{room}  GET websocket  Log > room  src/main.rs:7\n\
              /              any            index       src/main.rs:7\n"

@@ -1,17 +1,18 @@
 //! Sessions of a server: their store, their channels (messages that are kept across lost connections), and their
 //! endpoints (the paths at which clients connect to the channels).
 
+use std::sync::Arc;
+
 use super::Server;
 use crate::{
     endpoint::{
-        Endpoint,
         directory::Channels,
         plan::{PlannedEndpoint, PlannedRoute},
     },
     error::Place,
     exchange::body::BodyPlan,
-    hook::Run,
-    pipeline::app::{Hook, PlannedKind},
+    hook::{Run, setup::Check},
+    pipeline::app::Hook,
     session::SessionStore,
 };
 
@@ -23,58 +24,32 @@ impl Server {
         self
     }
 
-    /// Begins the registration of an endpoint at a path: `server.at("/ws").get(ws())`. The syntax of patterns is the
-    /// same as in [`route`](Self::route).
-    pub fn at(&mut self, pattern: impl AsRef<str>) -> At<'_> {
-        At::new(self, pattern.as_ref().to_owned())
-    }
-
     /// Returns the channels of all sessions, for tasks outside of requests. Works before and after [`run`](Self::run).
     pub fn channels(&self) -> Channels {
         Channels::new(&self.sessions.table)
     }
 
-    /// Adds the routes of an endpoint.
-    fn add_endpoint(
-        &mut self,
-        pattern: &str,
-        endpoint: PlannedEndpoint,
-        place: Place,
-    ) -> &mut Self {
+    /// Returns the handlers of an endpoint.
+    pub(super) fn endpoint_hooks(&mut self, endpoint: PlannedEndpoint, place: Place) -> Vec<Hook> {
         let PlannedEndpoint {
             routes,
             direction,
             settings,
             cors,
+            names,
         } = endpoint;
-        self.channels().suggest(direction, &settings);
-        for PlannedRoute { name, methods, run } in routes {
+        self.channels()
+            .suggest(direction, names.as_ref(), &settings);
+        let hooks = routes.into_iter().map(|route| {
+            let PlannedRoute { name, methods, run } = route;
             let run = Run::Shared(run);
             let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
             hook.cors = Some(cors.clone());
-            self.push(PlannedKind::Route(pattern.to_owned()), hook);
-        }
-        self
-    }
-}
-
-/// A path of a server, returned by [`Server::at`]. [`get`](Self::get) adds an endpoint at this path.
-#[must_use]
-#[derive(Debug)]
-pub struct At<'a> {
-    server: &'a mut Server,
-    pattern: String,
-}
-
-impl<'a> At<'a> {
-    fn new(server: &'a mut Server, pattern: String) -> Self {
-        Self { server, pattern }
-    }
-
-    /// Adds the endpoint at this path.
-    #[track_caller]
-    pub fn get(self, endpoint: impl Endpoint) -> &'a mut Server {
-        self.server
-            .add_endpoint(&self.pattern, endpoint.plan(), Place::caller())
+            if let Some(names) = names.clone() {
+                hook.check = Check::Shared(Arc::new(move |setup| names.check(setup.params())));
+            }
+            hook
+        });
+        hooks.collect()
     }
 }

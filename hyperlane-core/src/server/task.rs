@@ -15,7 +15,7 @@ pub(crate) fn task(
     connections: &Arc<Connections>,
     app: &Arc<App>,
     accepted: Accepted,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: OwnedSemaphorePermit,
 ) -> impl Future<Output = ()> + Send + 'static {
     task_of(connections, app, accepted, permit, |_| {})
 }
@@ -25,7 +25,7 @@ pub(crate) fn task_of(
     connections: &Arc<Connections>,
     app: &Arc<App>,
     accepted: Accepted,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: OwnedSemaphorePermit,
     prepare: impl FnOnce(&Link),
 ) -> impl Future<Output = ()> + Send + 'static {
     let connection = connections.live.insert(|key| {

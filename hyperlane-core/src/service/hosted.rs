@@ -32,12 +32,7 @@ use crate::{
     http::list_items,
     pipeline::app::App,
     proto::http::write::HeadWriter,
-    server::{
-        connections::{self, Connections},
-        control::end_connections,
-        listener::Accepted,
-        task,
-    },
+    server::{connections::Connections, control::end_connections, listener::Accepted, task},
 };
 
 impl Server {
@@ -81,8 +76,8 @@ impl Server {
         let app = self.check_start()?;
         let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let config = self.get_server_config().clone();
-        let permits = connections::permits(&config);
         let connections = Connections::new(config, Hosts::default());
+        let permits = connections.env.permits.clone();
         let clock = runtime
             .spawn(connections.clone().keep_time())
             .abort_handle();
@@ -331,8 +326,10 @@ impl Hosted {
                 "WebSockets cannot be served here\n",
             ));
         }
-        // The semaphore is never closed.
-        let permit = self.permits.clone().acquire_owned().await.ok();
+        let Ok(permit) = self.permits.clone().acquire_owned().await else {
+            // Not reached: the semaphore is never closed.
+            return Err((StatusCode::SERVICE_UNAVAILABLE, "503 Service Unavailable\n"));
+        };
         let peer = match parts.extensions.get::<PeerAddr>() {
             Some(PeerAddr(address)) => Peer::Inet(*address),
             None => Peer::Local,

@@ -16,7 +16,7 @@ use crate::{
     Body, BodyStream, Context, HttpVersion, Server, Status, Stream,
     hook::{HookFuture, Run},
     http::describe,
-    pipeline::app::PlannedKind,
+    pipeline::chain::PlannedKind,
 };
 
 impl Server {

@@ -20,7 +20,7 @@ use crate::{
         Content, EntityTag, Failed, FileBody, Framing, Part, Pieces, Precondition, StreamBody,
         Validators, describe,
     },
-    proto::{http::write::date_value, ws::Message},
+    proto::ws::Message,
 };
 
 /// Maximum size of a read from a file, in bytes.
@@ -241,9 +241,11 @@ impl Stream {
             }
             response.set_header("accept-ranges", "bytes");
             let now = || {
-                let own = self.connection().env.date_line();
-                let date = response.header("date").or(date_value(&own))?;
-                httpdate::parse_http_date(date).ok()
+                let env = &self.connection().env;
+                env.with_date(|own| {
+                    let date = response.header("date").or(own.value())?;
+                    httpdate::parse_http_date(date).ok()
+                })
             };
             match validators.part(request.get_method(), headers, opened.length, now) {
                 Part::Whole => {}

@@ -38,7 +38,8 @@ impl Context {
         stream.exchange.open_events(self.get_response())?;
         set_type(self);
         let opening = Opening(stream);
-        let early_middleware = self.program.early_middleware.clone();
+        let early_middleware = self.program.early_middleware.get(usize::from(self.chain));
+        let early_middleware = early_middleware.cloned().flatten();
         if let Some(middleware) = early_middleware
             .as_ref()
             .and_then(|early| early.downcast_ref())

@@ -2,6 +2,7 @@
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Error, Result};
 
@@ -90,6 +91,7 @@ impl Function<'_> {
                     let mut #name: #ty = <#ty as ::core::default::Default>::default();
                 });
                 if last_segment(ty).is_some_and(|ident| ident == "Server") {
+                    let text = name.unraw().to_string();
                     let (private, place) = (
                         self.private,
                         register::source_place(self.private, ty.span()),
@@ -97,8 +99,8 @@ impl Function<'_> {
                     // The `Taker` records that a server of the program takes all registered hooks, the functions that
                     // handle requests. Another server without routes then starts with a warning instead of an error.
                     code.extend(quote_spanned! {span=>
-                        #name.__register_all();
-                        #private::inventory::submit! {{ #private::Taker { place: #place } }}
+                        #name.name(#text).__register_all();
+                        #private::inventory::submit! {{ #private::Taker { place: #place, name: #text } }}
                     });
                 }
             }

@@ -15,8 +15,12 @@ impl Function<'_> {
     /// are string literals.
     pub(super) fn unknown_params(&self, errors: &mut Vec<Error>) {
         let registers = &self.phases.registers;
-        let patterns: Vec<_> = registers.iter().map(literals::string_argument).collect();
-        let patterns: Vec<String> = patterns.iter().flatten().map(|text| text.value()).collect();
+        // The prefix of a scope that the attribute names may have the parameter.
+        let pattern = |applied: &Applied| match applied.scope {
+            None => literals::string_argument(applied).map(LitStr::value),
+            Some(_) => None,
+        };
+        let patterns: Vec<String> = registers.iter().filter_map(pattern).collect();
         let lacks = |pattern: &&String, name: &str| {
             pattern::names(pattern).is_ok_and(|names| !names.contains(&name))
         };

@@ -1,8 +1,7 @@
 //! Makes a plain function a route: adds the parameters that its macros need, and registers the function.
 
-use proc_macro2::{Ident, TokenStream};
-use quote::{ToTokens, quote_spanned};
-use syn::ext::IdentExt;
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{FnArg, PatType, parse_quote_spanned};
 
@@ -49,13 +48,6 @@ impl Function<'_> {
     /// Writes one registration per route attribute.
     pub(super) fn registrations(&self, guards: &[TokenStream], converts: bool) -> TokenStream {
         let (private, name) = (self.private, &self.item.sig.ident);
-        let span = hygienic(name.span());
-        // The code of the registrations stands in the array length of a hidden struct. A struct is used because of one
-        // mistake: a route attribute on a function in an `impl`. Such a function cannot be a route. For a struct in an
-        // `impl`, the compiler reports one clear error: the struct must move out of the `impl`. For a `const _`, the
-        // error would be about the name `_`. A function instead of the struct would compile, and could register a free
-        // function of the same name.
-        let holder = Ident::new(&format!("__hl_route_{}", name.unraw()), span);
         let mut code = TokenStream::new();
         for applied in &self.phases.registers {
             let Role::Register(role) = applied.row.role else {
@@ -80,32 +72,25 @@ impl Function<'_> {
                 quote_spanned!(hygienic(applied.name.span())=> .max_body(#limit))
             });
             // `unknown_params` has already compared the names of the path parameters with literal patterns. If the
-            // pattern is a constant, the registration compares the names with the constant at compile time.
+            // pattern is a constant, or if the attribute names a scope, the registration compares the names at compile
+            // time.
             let names = self.required_params();
-            let params = (literals::string_argument(applied).is_none() && !names.is_empty())
+            let is_checked =
+                literals::string_argument(applied).is_some() && applied.scope.is_none();
+            let params = (!is_checked && !names.is_empty())
                 .then(|| quote_spanned!(hygienic(applied.name.span())=> .params(&[#(#names),*])));
             let arguments = self.argument_rules();
+            let wraps = register::wrapped(self.phases.wraps.iter());
             code.extend(register::submit(private, name, &[], |place| {
                 let (span, text) = (hygienic(name.span()), name.to_string());
-                quote_spanned! {span=>
-                    #private::Registration::of_function(#kind, #text, #place, &[#method #(#guards),*], #run) #params #stream #max #arguments
-                }
+                let registration = quote_spanned! {span=>
+                    #private::Registration::of_function(#kind, #text, #place, &[#method #(#guards),*], #run)
+                };
+                let registration = register::placed(private, registration, applied, name);
+                quote!(#registration #params #stream #max #arguments #wraps)
             }));
         }
-        if code.is_empty() {
-            return code;
-        }
-        let cfgs = self
-            .item
-            .attrs
-            .iter()
-            .filter(|attr| attr.path().is_ident("cfg"));
-        quote_spanned! {span=>
-            #(#cfgs)*
-            #[doc(hidden)]
-            #[allow(dead_code, non_camel_case_types)]
-            struct #holder([(); { #code 0 }]);
-        }
+        register::holder(name, &self.item.attrs, &code)
     }
 
     /// Writes the function pointer that the server calls for a request.

@@ -62,6 +62,13 @@ impl Function<'_> {
     /// without type and const parameters.
     fn validate_registrations(&self, errors: &mut Vec<Error>) {
         let signature = &self.item.sig;
+        if self.phases.registers.is_empty() {
+            errors.extend(self.phases.wraps.iter().map(|applied| {
+                applied.error(
+                    "`#[with]` wraps a route; add a route attribute such as `#[get(\"/path\")]`",
+                )
+            }));
+        }
         for applied in &self.phases.registers {
             if let Some(receiver) = signature.receiver() {
                 errors.push(Error::new_spanned(receiver, not_in_impl(applied)));
@@ -172,7 +179,7 @@ fn find_self_type(item: &ItemFn) -> Option<Span> {
 }
 
 /// Returns the span of the first reference whose lifetime is not `'static`.
-fn first_borrow(tokens: TokenStream) -> Option<Span> {
+pub(super) fn first_borrow(tokens: TokenStream) -> Option<Span> {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
         match token {

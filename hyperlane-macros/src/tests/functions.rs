@@ -249,7 +249,7 @@ fn a_server_takes_the_registered_hooks() {
         &code,
         &[
             "let mut server: hyperlane::Server",
-            "server.__register_all();",
+            "server.name(\"server\").__register_all();",
             "let mut list",
             "run()",
         ],

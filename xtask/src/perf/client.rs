@@ -3,11 +3,19 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
+    thread,
     time::Duration,
 };
 
 /// The endpoints of the measured program.
-pub(super) const PATHS: [&str; 5] = ["/plaintext", "/echo", "/room", "/sse", "/publish"];
+pub(super) const PATHS: [&str; 6] = [
+    "/plaintext",
+    "/echo",
+    "/room",
+    "/channel",
+    "/sse",
+    "/publish",
+];
 
 /// The longest wait for an answer; valgrind makes a program some fifty times slower.
 const WAIT: Duration = Duration::from_secs(30);
@@ -145,16 +153,26 @@ fn connect(server: SocketAddr, rounds: u32) -> io::Result<Vec<Connection>> {
     Ok(Vec::new())
 }
 
-/// Opens WebSockets, each of which has echoed a message.
-pub(super) fn idle(server: SocketAddr, count: usize) -> io::Result<Vec<Connection>> {
-    let frame = text();
-    let open = |_| {
-        let mut socket = Connection::upgraded(server, "/echo")?;
-        socket.send(&frame)?;
-        socket.skip_past(MESSAGE)?;
-        Ok(socket)
+/// Opens WebSockets at a path. At `/echo`, each has echoed a message. At `/room`, each has received the last message.
+pub(super) fn idle(server: SocketAddr, path: &str, count: usize) -> io::Result<Vec<Connection>> {
+    let open = |_| Connection::upgraded(server, path);
+    let mut sockets: Vec<Connection> = (0..count).map(open).collect::<io::Result<_>>()?;
+    let talking = match path {
+        "/echo" => sockets.len(),
+        "/room" => 1,
+        _ => 0,
     };
-    (0..count).map(open).collect()
+    let hearing = if talking == 0 { 0 } else { sockets.len() };
+    // A WebSocket joins its room after its 101.
+    thread::sleep(Duration::from_millis(200));
+    let last = sockets.len() - talking;
+    for socket in sockets.iter_mut().skip(last) {
+        socket.send(&text())?;
+    }
+    for socket in sockets.iter_mut().take(hearing) {
+        socket.skip_past(MESSAGE)?;
+    }
+    Ok(sockets)
 }
 
 /// Returns [`MESSAGE`] as the text frame of a client.

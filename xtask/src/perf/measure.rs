@@ -130,8 +130,8 @@ fn install_valgrind() -> Outcome {
     apt(&["install", "-y", "--no-install-recommends", "valgrind"])
 }
 
-/// Measures by how many bytes the server grows with an idle WebSocket.
-pub(super) fn idle_bytes(program: &Path) -> Result<f64, String> {
+/// Measures by how many bytes the server grows with an idle WebSocket at `path`.
+pub(super) fn idle_bytes(program: &Path, path: &str) -> Result<f64, String> {
     process::raise_descriptor_limit();
     let failed = |error| format!("the client: {error}");
     let server = process::Server::start_command(
@@ -141,9 +141,10 @@ pub(super) fn idle_bytes(program: &Path) -> Result<f64, String> {
             .env("TOKIO_WORKER_THREADS", "1"),
     )?;
     let address = address(&server)?;
-    let earlier = client::idle(address, IDLE_BEFORE).map_err(failed)?;
+    let open = |count| client::idle(address, path, count);
+    let earlier = open(IDLE_BEFORE).map_err(failed)?;
     let before = settled_memory(&server)?;
-    let sockets = client::idle(address, IDLE).map_err(failed)?;
+    let sockets = open(IDLE).map_err(failed)?;
     let after = settled_memory(&server)?;
     server.terminate()?;
     drop((earlier, sockets));

@@ -71,6 +71,11 @@ impl Response {
         failure.is_some_and(|failure| failure.keeps_status)
     }
 
+    /// Returns whether an error was recorded.
+    pub(crate) fn has_failure(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// Takes the recorded error.
     pub(crate) fn take_failure(&mut self) -> Option<Box<Failure>> {
         self.failure.take()

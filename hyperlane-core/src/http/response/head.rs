@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{HttpStatus, Response, is_event_stream, is_framing};
+use super::{HttpStatus, Response, is_framing};
 use crate::{
     http::{
         Headers,
@@ -10,7 +10,10 @@ use crate::{
         session::{SessionFields, private_cache_control},
         upgrade::is_handshake_field,
     },
-    proto::http::write::HeadWriter,
+    proto::http::{
+        marks::Marks,
+        write::{DateLine, HeadWriter},
+    },
 };
 
 /// The way in which the receiver finds the end of the body (RFC 9112 §6.3).
@@ -34,15 +37,16 @@ pub(crate) enum Framing {
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub(crate) response: &'a Response,
-    set: SetFields,
+    /// The marks of the fields that the program has set.
+    set: Marks,
 }
 
 /// Fields that the server adds to those of the program.
 #[derive(Clone, Copy)]
 pub(crate) struct Added<'a> {
     pub(crate) framing: Framing,
-    /// The line of the field `date`; empty to omit the field.
-    pub(crate) date: &'a [u8],
+    /// The line of the field `date`; `None` to omit the field.
+    pub(crate) date: Option<&'a DateLine>,
     pub(crate) connection: Option<&'static str>,
     pub(crate) title_case: bool,
 }
@@ -51,7 +55,7 @@ impl<'a> Head<'a> {
     pub(crate) fn new(response: &'a Response) -> Self {
         Self {
             response,
-            set: SetFields::of(&response.headers),
+            set: response.headers.marks(),
         }
     }
 
@@ -63,7 +67,7 @@ impl<'a> Head<'a> {
         } else if response.status == HttpStatus::ResetContent.code() {
             // RFC 9110 §15.3.6: a 205 has no content, but it states the length 0.
             Framing::Length(0)
-        } else if self.set.event_stream {
+        } else if self.set.has(Marks::EVENT_STREAM) {
             Framing::UntilClose
         } else {
             Framing::Length(response.body.len() as u64)
@@ -72,7 +76,7 @@ impl<'a> Head<'a> {
 
     /// Returns whether the program has set `connection: close`.
     pub(crate) fn closes(&self) -> bool {
-        self.set.connection && self.response.headers.has_token("connection", "close")
+        self.set.has(Marks::CONNECTION) && self.response.headers.has_token("connection", "close")
     }
 
     /// Writes the head. Allocates only if `out` must grow.
@@ -84,19 +88,23 @@ impl<'a> Head<'a> {
     ///   only by [`get_mut_headers`](Response::get_mut_headers).
     /// - If the connection closes, the head has `connection: close` in any case.
     /// - If the head sets a session's cookie, its `cache-control` is private.
+    // Inlined for the one hot caller. The other callers use `write_apart`.
+    #[inline(always)]
     pub(crate) fn write(self, out: &mut Vec<u8>, added: Added<'_>) {
         let Self { response, set } = self;
-        let (headers, session) = (&response.headers, response.session.as_ref());
         let framing = match response.allows_body() {
             true => added.framing,
             false => Framing::None,
         };
         // An unknown version is written as HTTP/1.1, because its text was not validated.
         let is_1_0 = response.version.is_http1_0();
-        let mut head = HeadWriter::response(out, is_1_0, response.status, &response.reason);
-        if !added.date.is_empty() && !set.date {
-            head.bytes(added.date);
-        }
+        let (status, reason) = (response.status, &*response.reason);
+        let mut head = match added.date {
+            Some(date) if !set.has(Marks::DATE) => {
+                HeadWriter::dated(out, is_1_0, status, reason, date)
+            }
+            _ => HeadWriter::response(out, is_1_0, status, reason),
+        };
         match framing {
             Framing::Length(length) => head.content_length(length),
             Framing::Chunked => head.field("transfer-encoding", b"chunked"),
@@ -104,7 +112,7 @@ impl<'a> Head<'a> {
         }
         // For a file or a stream, the server has already decided about a default content type. Only a body in memory
         // needs one here.
-        if !set.content_type
+        if !set.has(Marks::CONTENT_TYPE)
             && !response.body.is_empty()
             && !matches!(framing, Framing::None | Framing::Length(0))
         {
@@ -114,36 +122,54 @@ impl<'a> Head<'a> {
             Framing::UntilClose => Some("close"),
             _ => added.connection,
         };
+        if connection.is_none()
+            && response.session.is_none()
+            && !set.has(Marks::EVENT_STREAM.with(Marks::FRAMING))
+        {
+            response.headers.write_lines(&mut head);
+        } else {
+            self.write_fields(&mut head, connection);
+        }
+        head.end(added.title_case);
+    }
+
+    /// Writes the head like [`write`](Self::write), for rare heads.
+    #[inline(never)]
+    pub(crate) fn write_apart(self, out: &mut Vec<u8>, added: Added<'_>) {
+        self.write(out, added);
+    }
+
+    /// Writes the program's fields, and those that the server adds for the connection, the session and caches.
+    #[inline(never)]
+    fn write_fields(self, head: &mut HeadWriter<'_>, connection: Option<&'static str>) {
+        let Self { response, set } = self;
+        let (headers, session) = (&response.headers, response.session.as_ref());
         // If the connection closes after this answer, the head says so by `connection: close`, even if the program has
         // set `connection` to another value.
-        let ends = set.connection && connection == Some("close") && !self.closes();
+        let has_connection = set.has(Marks::CONNECTION);
+        let ends = has_connection && connection == Some("close") && !self.closes();
         let contradicts = ends && headers.has_token("connection", "keep-alive");
         if let Some(connection) = connection
-            && (ends || !set.connection)
+            && (ends || !has_connection)
         {
             head.field("connection", connection.as_bytes());
         }
-        let cookie = session.and_then(|session| write_cookie(&mut head, session));
-        write_cache_fields(
-            &mut head,
-            headers,
-            &set,
-            session.is_some(),
-            cookie.is_some(),
-        );
+        let cookie = session.and_then(|session| write_cookie(head, session));
+        write_cache_fields(head, headers, set, session.is_some(), cookie.is_some());
         match cookie {
-            Some(session) => headers.write_where(&mut head, |name, value| {
+            Some(session) => headers.write_where(head, |name, value| {
                 !(is_framing(name)
                     || contradicts && name == "connection"
                     || name == "cache-control"
                     || session.is_own(name, value))
             }),
-            None if set.framing || contradicts => headers.write_where(&mut head, |name, _| {
-                !(is_framing(name) || contradicts && name == "connection")
-            }),
-            None => headers.write_lines(&mut head),
+            None if set.has(Marks::FRAMING) || contradicts => {
+                headers.write_where(head, |name, _| {
+                    !(is_framing(name) || contradicts && name == "connection")
+                });
+            }
+            None => headers.write_lines(head),
         }
-        head.end(added.title_case);
     }
 }
 
@@ -196,59 +222,26 @@ fn write_cookie<'a>(
 fn write_cache_fields(
     head: &mut HeadWriter<'_>,
     headers: &Headers,
-    set: &SetFields,
+    set: Marks,
     has_session: bool,
     sets_cookie: bool,
 ) {
-    if set.event_stream {
-        if !set.cache_control && !sets_cookie {
+    let is_events = set.has(Marks::EVENT_STREAM);
+    let has_cache_control = set.has(Marks::CACHE_CONTROL);
+    if is_events {
+        if !has_cache_control && !sets_cookie {
             head.field("cache-control", b"no-cache");
         }
-        if !set.accel_buffering {
+        if !set.has(Marks::ACCEL_BUFFERING) {
             // Buffering proxies would delay events.
             head.field("x-accel-buffering", b"no");
         }
     }
     if sets_cookie {
-        let stream = (set.event_stream && !set.cache_control).then_some("no-cache");
+        let stream = (is_events && !has_cache_control).then_some("no-cache");
         let said = headers.get_all("cache-control").chain(stream);
         head.field("cache-control", private_cache_control(said).as_bytes());
-    } else if has_session && !set.cache_control && !set.event_stream {
+    } else if has_session && !has_cache_control && !is_events {
         head.field("cache-control", b"private");
-    }
-}
-
-/// For each field that the server may add to a head: whether the program has already set it. `event_stream` is true if
-/// the program has set the content type of an event stream.
-#[derive(Clone, Copy, Debug, Default)]
-struct SetFields {
-    date: bool,
-    connection: bool,
-    content_type: bool,
-    event_stream: bool,
-    cache_control: bool,
-    accel_buffering: bool,
-    framing: bool,
-}
-
-impl SetFields {
-    #[inline]
-    fn of(headers: &Headers) -> Self {
-        let mut set = Self::default();
-        for (name, value) in headers.bytes() {
-            match name {
-                b"date" => set.date = true,
-                b"connection" => set.connection = true,
-                b"content-type" => {
-                    set.content_type = true;
-                    set.event_stream |= is_event_stream(value);
-                }
-                b"cache-control" => set.cache_control = true,
-                b"x-accel-buffering" => set.accel_buffering = true,
-                b"content-length" | b"transfer-encoding" => set.framing = true,
-                _ => {}
-            }
-        }
-        set
     }
 }

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::proto::http::write::DateLine;
 
 fn built(response: &mut Response) -> String {
     String::from_utf8(response.build()).unwrap()
@@ -15,7 +16,7 @@ fn write_head(
     let head = Head::new(response);
     let added = Added {
         framing,
-        date: b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
+        date: Some(&DateLine::of("Thu, 01 Jan 1970 00:00:00 GMT")),
         connection,
         title_case: false,
     };

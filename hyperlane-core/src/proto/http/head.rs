@@ -7,20 +7,26 @@
 mod error;
 mod lines;
 mod scan;
+mod storage;
 mod target;
+mod text;
 
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, ops::Range};
+use std::fmt;
 
 pub use error::HeadError;
 pub use scan::HeadScanner;
+pub use storage::HeadStorage;
 pub use target::Target;
 
 use super::{NumberError, decimal, has_token, is_token_byte, is_value_byte, list};
-use lines::{FieldRange, Lines};
+pub(crate) use lines::FieldRange;
+use lines::Lines;
+use storage::KnownHost;
 use target::{Port, is_authority};
+use text::{Text, text_to};
 
 /// Limits on the size of a request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +83,32 @@ pub struct Field<'b> {
 pub struct Fields<'s, 'b> {
     text: Text<'b>,
     ranges: &'s [FieldRange],
-    /// The field lines, if each is `name: value` with one space and without blanks at its end.
-    block: Option<&'b str>,
+    block: Option<Block<'s, 'b>>,
+}
+
+/// The field lines of a head in which each line is `name: value` with one space and without blanks at its end.
+#[derive(Clone, Copy)]
+pub(crate) struct Block<'s, 'b> {
+    /// The first line, with its name in lower case, if it is the line of a known host; or else empty.
+    pub(crate) known_host: &'s str,
+    /// The other lines, as sent.
+    pub(crate) others: &'b str,
 }
 
 impl<'s, 'b> Fields<'s, 'b> {
+    pub(crate) fn of(bytes: &'b [u8], ranges: &'s [FieldRange]) -> Self {
+        Self {
+            text: Text { bytes, utf8: None },
+            ranges,
+            block: None,
+        }
+    }
+
+    /// Returns the bytes of the head and the positions of the fields, from which [`of`](Self::of) makes equal fields.
+    pub(crate) fn parts(self) -> (&'b [u8], &'s [FieldRange]) {
+        (self.text.bytes, self.ranges)
+    }
+
     /// Returns an iterator over all fields.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Field<'b>> + use<'s, 'b> {
         let text = self.text;
@@ -108,11 +135,14 @@ impl<'s, 'b> Fields<'s, 'b> {
         self.ranges.is_empty()
     }
 
-    /// Returns all lines as sent, with the lengths of each line's name and value. Returns `None` if a line is not
+    /// Returns all lines, with the lengths of each line's name and value. Returns `None` if a line is not
     /// `name: value\r\n`, or if the head is not UTF-8.
     pub(crate) fn block(
         &self,
-    ) -> Option<(&'b str, impl Iterator<Item = (usize, usize)> + use<'s, 'b>)> {
+    ) -> Option<(
+        Block<'s, 'b>,
+        impl ExactSizeIterator<Item = (usize, usize)> + use<'s, 'b>,
+    )> {
         let lengths = |range: &FieldRange| (range.name().len(), range.value().len());
         Some((self.block?, self.ranges.iter().map(lengths)))
     }
@@ -124,55 +154,12 @@ impl fmt::Debug for Fields<'_, '_> {
     }
 }
 
-/// The bytes of a head, and the same bytes as text if they are UTF-8.
-#[derive(Clone, Copy)]
-struct Text<'b> {
-    bytes: &'b [u8],
-    utf8: Option<&'b str>,
-}
-
-impl<'b> Text<'b> {
-    fn bytes(self, range: Range<usize>) -> &'b [u8] {
-        self.bytes.get(range).unwrap_or_default()
-    }
-
-    /// Returns a part as text. Returns an empty text if the part is not UTF-8.
-    fn get(self, range: Range<usize>) -> &'b str {
-        match self.utf8 {
-            Some(text) => text.get(range).unwrap_or_default(),
-            None => std::str::from_utf8(self.bytes(range)).unwrap_or_default(),
-        }
-    }
-}
-
-/// Maximum length of a host that a [`HeadStorage`] keeps, in bytes. DNS names are not longer.
-const LONGEST_KNOWN_HOST: usize = 255;
-
-/// Memory for parsing heads: the positions of the fields, and the last valid host. Use one storage for many heads, so
-/// that it allocates only once and checks a repeated host only once.
-#[derive(Debug, Default)]
-pub struct HeadStorage {
-    ranges: Vec<FieldRange>,
-    /// The last valid value of `Host` that is not longer than [`LONGEST_KNOWN_HOST`]. Nearly all requests to a server
-    /// have the same host.
-    host: String,
-}
-
-impl HeadStorage {
-    /// Creates storage without an allocation.
-    pub const fn new() -> Self {
-        Self {
-            ranges: Vec::new(),
-            host: String::new(),
-        }
-    }
-}
-
 /// A valid request head.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'s, 'b> {
     /// The method, as sent: methods are case-sensitive (RFC 9110 §9.1).
     pub method: &'b str,
+    pub(crate) is_get: bool,
     /// The request target.
     pub target: Target<'b>,
     /// False only if the target has no percent-encoded character.
@@ -195,7 +182,10 @@ pub struct Head<'s, 'b> {
     pub expect_continue: bool,
     /// The host with its optional port, from the target or else from `Host`. The host is empty only if an HTTP/1.0
     /// request has neither.
-    pub host: &'b str,
+    pub host: &'s str,
+    /// The number of the host within the [`HeadStorage`]: equal numbers mean equal hosts. 0 if the storage does not
+    /// hold the host.
+    pub(crate) host_number: u64,
     /// The length of the head with the empty line at its end, in bytes.
     pub length: usize,
 }
@@ -222,14 +212,14 @@ pub struct Head<'s, 'b> {
 /// assert!(head.keep_alive);
 /// # Ok::<(), hyperlane_core::proto::http::head::HeadError>(())
 /// ```
-pub fn parse<'s, 'b>(
+pub fn parse<'s, 'b: 's>(
     head: &'b [u8],
     limits: &HeadLimits,
     storage: &'s mut HeadStorage,
 ) -> Result<Head<'s, 'b>, HeadError> {
     match parse_first(head, limits, storage)? {
         Some(head) => Ok(head),
-        None => Err(diagnose(head, limits)),
+        None => Err(refuse(head, limits)),
     }
 }
 
@@ -253,54 +243,90 @@ pub fn parse<'s, 'b>(
 /// assert!(parse_first(b"GET /next", &limits, &mut storage)?.is_none());
 /// # Ok::<(), hyperlane_core::proto::http::head::HeadError>(())
 /// ```
-#[inline]
-pub fn parse_first<'s, 'b>(
+pub fn parse_first<'s, 'b: 's>(
     bytes: &'b [u8],
     limits: &HeadLimits,
     storage: &'s mut HeadStorage,
 ) -> Result<Option<Head<'s, 'b>>, HeadError> {
+    parse_at(bytes, 0, limits, storage, |head| head)
+}
+
+/// Parses a head like [`parse_first`], and passes it to `read`. The head begins at the index `start` of `bytes`. Up to
+/// seven ASCII bytes of the preceding head may stand before it, so that `bytes` begins at an aligned address.
+// A head is large. The compiler splits it into its parts if this function and `read` are inlined.
+#[inline(always)]
+pub(crate) fn parse_at<'s, 'b: 's, R>(
+    bytes: &'b [u8],
+    start: usize,
+    limits: &HeadLimits,
+    storage: &'s mut HeadStorage,
+    read: impl FnOnce(Head<'s, 'b>) -> R,
+) -> Result<Option<R>, HeadError> {
     let HeadStorage { ranges, host } = storage;
-    match lines::split(bytes, limits, ranges) {
-        Some(lines) => interpret(bytes, &lines, ranges, host).map(Some),
+    match lines::split(bytes, start, limits, &host.line, ranges) {
+        Some(lines) => match interpret(bytes, &lines, ranges, host) {
+            Ok(head) => Ok(Some(read(head))),
+            Err(error) => Err(error),
+        },
         None => Ok(None),
     }
 }
 
 /// Reads the meaning of a head whose lines are valid.
-#[inline]
-fn interpret<'s, 'b>(
+#[inline(always)]
+fn interpret<'s, 'b: 's>(
     bytes: &'b [u8],
     lines: &Lines,
     ranges: &'s [FieldRange],
-    known_host: &mut String,
+    known_host: &'s mut KnownHost,
 ) -> Result<Head<'s, 'b>, HeadError> {
-    let bytes = bytes.get(..lines.length).unwrap_or_default();
+    // The line of a known host is text already.
+    let end = match lines.others.is_empty() {
+        true => lines.target.end,
+        false => lines.others.end,
+    };
     let text = Text {
         bytes,
-        utf8: std::str::from_utf8(bytes).ok(),
+        utf8: text_to(bytes, end),
     };
     let version = match lines.is_1_0 {
         true => Version::Http10,
         false => Version::Http11,
     };
-    let method = text.get(lines.method.clone());
+    let method = match lines.is_get {
+        true => "GET",
+        false => text.get(lines.method.clone()),
+    };
     let target = Target::parse(
         method,
         text.get(lines.target.clone()),
         lines.is_target_plain,
     )?;
-    let facts = FieldFacts::read(text, ranges, version, known_host)?;
-    let host = target.authority().or(facts.host).unwrap_or_default();
-    let block = text.utf8.filter(|_| lines.is_plain);
+    let facts = FieldFacts::read(text, lines, ranges, known_host)?;
+    let (host, host_number) = match (target.authority(), facts.host) {
+        (Some(host), _) | (None, Host::Long(host)) => (host, 0),
+        (None, Host::Known) => (&*known_host.value, known_host.number),
+        (None, Host::None) => ("", 0),
+    };
+    let others = match (text.utf8, lines.others.is_empty()) {
+        (_, true) => Some(""),
+        (Some(text), false) if lines.is_plain => text.get(lines.others.clone()),
+        _ => None,
+    };
+    let known_host = match lines.has_known_host {
+        true => &*known_host.lower_line,
+        false => "",
+    };
     Ok(Head {
         method,
+        is_get: lines.is_get,
         target,
         may_have_escapes: !lines.is_target_plain,
         version,
         fields: Fields {
             text,
             ranges,
-            block: block.and_then(|text| text.get(lines.fields.clone())),
+            block: others.map(|others| Block { known_host, others }),
         },
         framing: facts.framing()?,
         length_repeated: facts.length_repeated,
@@ -308,6 +334,7 @@ fn interpret<'s, 'b>(
         upgrade: facts.upgrade,
         expect_continue: facts.expect_continue && version == Version::Http11,
         host,
+        host_number,
         length: lines.length,
     })
 }
@@ -326,10 +353,21 @@ fn is_named(stored: &[u8], name: &str) -> bool {
         == 0
 }
 
+/// The host of the field `Host`.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Host<'b> {
+    #[default]
+    None,
+    /// The host that the storage holds.
+    Known,
+    /// A host that is too long for the storage.
+    Long(&'b str),
+}
+
 /// The values of the header fields that determine framing, host and reuse of the connection.
 #[derive(Default)]
 struct FieldFacts<'b> {
-    host: Option<&'b str>,
+    host: Host<'b>,
     length: Option<u64>,
     /// The digits of `length` as sent. Repeated lengths must have equal digits: `5` and `05` are an error.
     digits: &'b [u8],
@@ -344,19 +382,25 @@ struct FieldFacts<'b> {
 }
 
 impl<'b> FieldFacts<'b> {
+    #[inline(always)]
     fn read(
         text: Text<'b>,
+        lines: &Lines,
         ranges: &[FieldRange],
-        version: Version,
-        known_host: &mut String,
+        known_host: &mut KnownHost,
     ) -> Result<Self, HeadError> {
         let mut facts = Self::default();
-        for range in ranges {
+        let mut others = ranges;
+        if lines.has_known_host {
+            facts.host = Host::Known;
+            others = ranges.get(1..).unwrap_or_default();
+        }
+        for range in others {
             let is = |name: &str| is_named(text.bytes(range.name()), name);
             let value = || text.bytes(range.value());
             // The length of the name alone rules out nearly all fields.
             match range.name().len() {
-                4 if is("host") => facts.host(text.get(range.value()), known_host)?,
+                4 if is("host") => facts.host(text, range, known_host)?,
                 6 if is("expect") => facts.expect(value())?,
                 10 if is("connection") => facts.connection(value()),
                 14 if is("content-length") => facts.content_length(value())?,
@@ -364,30 +408,37 @@ impl<'b> FieldFacts<'b> {
                 _ => {}
             }
         }
-        if facts.has_transfer_encoding && version == Version::Http10 {
+        if facts.has_transfer_encoding && lines.is_1_0 {
             return Err(HeadError::TransferEncodingInHttp10);
         }
-        if facts.host.is_none() && version == Version::Http11 {
+        if facts.host == Host::None && !lines.is_1_0 {
             return Err(HeadError::MissingHost);
         }
         Ok(facts)
     }
 
     /// Stores the host. A host that is not UTF-8 is empty here, and therefore invalid.
-    fn host(&mut self, host: &'b str, known: &mut String) -> Result<(), HeadError> {
-        if self.host.is_some() {
+    fn host(
+        &mut self,
+        text: Text<'b>,
+        range: &FieldRange,
+        known: &mut KnownHost,
+    ) -> Result<(), HeadError> {
+        if self.host != Host::None {
             return Err(HeadError::DuplicateHost);
         }
-        if host.is_empty() || host != known {
+        let host = text.get(range.value());
+        if host.is_empty() || host != known.value {
             if !is_authority(host, Port::Optional) {
                 return Err(HeadError::InvalidHost);
             }
-            if host.len() <= LONGEST_KNOWN_HOST {
-                known.clear();
-                known.push_str(host);
+            if host.len() > storage::LONGEST_KNOWN_HOST {
+                self.host = Host::Long(host);
+                return Ok(());
             }
+            known.store(text.bytes(range.name()), host);
         }
-        self.host = Some(host);
+        self.host = Host::Known;
         Ok(())
     }
 
@@ -455,7 +506,7 @@ impl<'b> FieldFacts<'b> {
 
 /// Finds the first violation, which [`lines::split`] does not name. Runs only for refused heads.
 #[cold]
-fn diagnose(head: &[u8], limits: &HeadLimits) -> HeadError {
+pub(crate) fn refuse(head: &[u8], limits: &HeadLimits) -> HeadError {
     match HeadScanner::default().scan(head, limits) {
         Ok(Some(_)) => {}
         Ok(None) => return HeadError::Incomplete,

@@ -1,7 +1,7 @@
 //! The text of HTTP/1.1 heads (RFC 9112 §2.1). Only this module writes the heads of requests, responses, interim
 //! responses and handshakes. [`chunked`](super::chunked) writes chunks.
 
-use super::{status::status_line, title_case::title_case};
+use super::{marks::Marks, status::status_line, title_case::title_case};
 
 /// The separator between the name and the value of a field.
 pub(crate) const SEPARATOR: &str = ": ";
@@ -13,36 +13,66 @@ pub(crate) const LINE_END: &str = "\r\n";
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Length of the line of a `date` field, in bytes: its name, an IMF-fixdate (RFC 9110 §5.6.7) and the line end.
-pub(crate) const DATE_LINE: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
+const DATE_LINE: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
 
-/// Encodes the line of a `date` field.
-pub(crate) fn date_line(value: &str) -> [u8; DATE_LINE] {
-    let mut line = [b' '; DATE_LINE];
-    let text = ["date", SEPARATOR, value, LINE_END];
-    let bytes = text.iter().flat_map(|part| part.bytes());
-    line.iter_mut()
-        .zip(bytes)
-        .for_each(|(slot, byte)| *slot = byte);
-    line
+/// The status line of a 200.
+const OK_LINE: &str = "HTTP/1.1 200 OK\r\n";
+
+/// The line of a `date` field behind the status line of a 200: most responses begin with both.
+#[derive(Clone, Copy)]
+pub(crate) struct DateLine([u8; OK_LINE.len() + DATE_LINE]);
+
+impl DateLine {
+    /// Creates a line of blanks.
+    pub(crate) const fn blank() -> Self {
+        Self([b' '; OK_LINE.len() + DATE_LINE])
+    }
+
+    /// Encodes a line from the value of the field.
+    pub(crate) fn of(value: &str) -> Self {
+        let mut line = Self::blank();
+        let text = [OK_LINE, "date", SEPARATOR, value, LINE_END];
+        let bytes = text.iter().flat_map(|part| part.bytes());
+        line.0
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(slot, byte)| *slot = byte);
+        line
+    }
+
+    /// Returns the line alone.
+    fn line(&self) -> &[u8] {
+        self.0.get(OK_LINE.len()..).unwrap_or_default()
+    }
+
+    /// Returns the value of the field.
+    pub(crate) fn value(&self) -> Option<&str> {
+        let line = std::str::from_utf8(self.line()).ok()?;
+        line.strip_prefix("date: ")?.strip_suffix(LINE_END)
+    }
 }
 
-/// Returns the value of a line that [`date_line`] has encoded.
-pub(crate) fn date_value(line: &[u8; DATE_LINE]) -> Option<&str> {
-    let line = std::str::from_utf8(line).ok()?;
-    line.strip_prefix("date: ")?.strip_suffix(LINE_END)
-}
-
-/// A field line with a constant name and value, encoded at compile time by [`field_line!`].
+/// A field line with a constant name and value, encoded at compile time by [`field_line!`]. It is not the type of an
+/// event stream.
 #[derive(Debug)]
 pub(crate) struct FieldLine {
     name: &'static str,
     text: &'static str,
+    marks: Marks,
 }
 
 impl FieldLine {
     /// Creates a line from its name and its whole text. Only [`field_line!`] calls this.
     pub(crate) const fn new(name: &'static str, text: &'static str) -> Self {
-        Self { name, text }
+        Self {
+            name,
+            text,
+            marks: Marks::of_name(name.as_bytes()),
+        }
+    }
+
+    pub(crate) const fn marks(&self) -> Marks {
+        self.marks
     }
 
     /// Returns the name, which is in lower case.
@@ -111,6 +141,25 @@ impl<'a> HeadWriter<'a> {
         Self { out, start }
     }
 
+    /// Begins the head of a response with a status line and a date.
+    #[inline(always)]
+    pub(crate) fn dated(
+        out: &'a mut Vec<u8>,
+        is_1_0: bool,
+        status: usize,
+        reason: &str,
+        date: &DateLine,
+    ) -> Self {
+        if status == 200 && reason.is_empty() && !is_1_0 {
+            let start = out.len();
+            out.extend_from_slice(&date.0);
+            return Self { out, start };
+        }
+        let head = Self::response(out, is_1_0, status, reason);
+        head.out.extend_from_slice(date.line());
+        head
+    }
+
     /// Writes a field.
     #[inline]
     pub fn field(&mut self, name: &str, value: &[u8]) {
@@ -121,28 +170,41 @@ impl<'a> HeadWriter<'a> {
     }
 
     /// Writes `content-length`.
-    #[inline]
+    #[inline(always)]
     pub fn content_length(&mut self, length: u64) {
         self.lines("content-length: ");
-        self.lines(itoa::Buffer::new().format(length));
+        self.number(length);
         self.lines(LINE_END);
     }
 
-    /// Writes the bytes of a line that the caller has already encoded.
-    #[inline]
-    pub(crate) fn bytes(&mut self, line: &[u8]) {
-        self.out.extend_from_slice(line);
+    /// Writes a number. One with up to four digits needs no buffer.
+    #[inline(always)]
+    fn number(&mut self, number: u64) {
+        let Some(number) = u16::try_from(number).ok().filter(|number| *number < 10_000) else {
+            return self.lines(itoa::Buffer::new().format(number));
+        };
+        let digit = |divisor: u16| b'0' + (number / divisor % 10) as u8;
+        if number >= 1000 {
+            self.out.push(digit(1000));
+        }
+        if number >= 100 {
+            self.out.push(digit(100));
+        }
+        if number >= 10 {
+            self.out.push(digit(10));
+        }
+        self.out.push(digit(1));
     }
 
     /// Writes fields that the caller has already encoded as lines.
-    #[inline]
+    #[inline(always)]
     pub fn lines(&mut self, lines: &str) {
         self.out.extend_from_slice(lines.as_bytes());
     }
 
     /// Ends the head with the empty line. If `in_title_case` is true, rewrites field names in title case, such as
     /// `Content-Type`. Some clients compare names byte by byte and need this spelling.
-    #[inline]
+    #[inline(always)]
     pub fn end(self, in_title_case: bool) {
         self.out.extend_from_slice(LINE_END.as_bytes());
         if in_title_case && let Some(head) = self.out.get_mut(self.start..) {
@@ -179,6 +241,25 @@ mod tests {
             String::from_utf8_lossy(&out),
             "etag: x\r\nHTTP/1.0 599 Unknown\r\nContent-Length: 7\r\nX-A: 1\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_length_has_all_its_digits() {
+        for length in [0, 9, 10, 99, 100, 909, 1000, 9999, 10_000, 65_536, u64::MAX] {
+            let mut out = Vec::new();
+            let mut head = HeadWriter {
+                out: &mut out,
+                start: 0,
+            };
+            head.content_length(length);
+            let expected = format!("content-length: {length}\r\n");
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+        }
+    }
+
+    #[test]
+    fn most_responses_begin_with_the_status_line_of_a_date() {
+        assert_eq!(status_line(200), Some(OK_LINE.as_bytes()));
     }
 
     #[test]

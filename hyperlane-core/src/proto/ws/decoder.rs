@@ -10,7 +10,9 @@ use bytes::{BufMut, Bytes};
 
 use super::frame::{self, FrameHeader};
 use super::partial::{Partial, control_frame, unmask_into};
-use super::{Compressed, Decoded, Incoming, ProtocolError, Utf8Bytes, WebSocketOpcode};
+use super::{
+    Compressed, Decoded, Incoming, Message, ProtocolError, Utf8Bytes, WebSocketOpcode, whole,
+};
 
 /// Minimum number of bytes for a direct read from the socket into the message: at least this many bytes of the frame
 /// must be missing, and at least this many bytes of the message must have arrived. For fewer bytes, a read into the
@@ -79,7 +81,7 @@ impl Limits {
 
 /// Decodes the bytes of one connection into messages and control frames (RFC 6455).
 ///
-/// Between messages, a decoder needs about 40 bytes and no allocation. After an error or a close frame, the decoder
+/// Between messages, a decoder needs about 30 bytes and no allocation. After an error or a close frame, the decoder
 /// discards all further input.
 ///
 /// ```
@@ -92,9 +94,16 @@ impl Limits {
 /// ```
 #[derive(Debug)]
 pub struct Decoder {
-    limits: Limits,
+    // The fields of `Limits`, which together with the next fields take less space than a `Limits` beside them.
+    frame: usize,
+    message: usize,
+    fragments: u32,
+    rsv1_allowed: bool,
     role: Role,
     ended: bool,
+    /// A frame whose payload is shorter than this is within all limits if it is a whole message. It is 0 if frames have
+    /// no mask, and after the end.
+    whole_below: u32,
     partial: Option<Box<Partial>>,
 }
 
@@ -102,10 +111,23 @@ impl Decoder {
     /// Creates a decoder.
     pub const fn new(role: Role, limits: Limits) -> Self {
         Self {
-            limits,
+            frame: limits.frame,
+            message: limits.message,
+            fragments: limits.fragments,
+            rsv1_allowed: limits.rsv1_allowed,
             role,
             ended: false,
+            whole_below: whole_below(role, &limits),
             partial: None,
+        }
+    }
+
+    const fn limits(&self) -> Limits {
+        Limits {
+            frame: self.frame,
+            message: self.message,
+            fragments: self.fragments,
+            rsv1_allowed: self.rsv1_allowed,
         }
     }
 
@@ -128,6 +150,21 @@ impl Decoder {
         match self.partial {
             None => self.start(input),
             Some(_) => self.resume(input),
+        }
+    }
+
+    /// Decodes the next message if it is whole, in one frame and not compressed, and if `admit` returns true. Returns the
+    /// message and the length of its frame. Returns `None` for other input and for violations. Then
+    /// [`next`](Self::next) decodes the input.
+    #[inline(always)]
+    pub(crate) fn whole_message(
+        &self,
+        input: &[u8],
+        admit: impl FnOnce() -> bool,
+    ) -> Option<(Message, usize)> {
+        match self.partial {
+            None => whole::decode(input, self.whole_below, admit),
+            Some(_) => None,
         }
     }
 
@@ -161,11 +198,7 @@ impl Decoder {
         self.partial.is_none()
     }
 
-    /// The fast path: the decoder has no incomplete frame or message. The input usually contains a whole message.
-    ///
-    /// If the input contains a whole message, the function builds the result in one place, so that the compiler need
-    /// not move the result. A move would cost as much as all the checks together.
-    #[inline]
+    /// Decodes input if the decoder has no incomplete frame or message. A whole frame needs no [`Partial`].
     fn start(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
         let (header, header_len) = match self.parse_header(input) {
             Ok(Some(parsed)) => parsed,
@@ -208,7 +241,7 @@ impl Decoder {
     fn parse_header(&self, input: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
         let parsed = frame::parse(input)?;
         if let Some((header, _)) = &parsed {
-            header.check(self.role, &self.limits, None)?;
+            header.check(self.role, &self.limits(), None)?;
         }
         Ok(parsed)
     }
@@ -228,9 +261,10 @@ impl Decoder {
     /// The slow path: consumes input until an event is complete or the input is empty.
     #[cold]
     fn resume(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
+        let limits = self.limits();
         let partial = self.partial.get_or_insert_default();
         let mut rest = input;
-        let event = match partial.advance(&mut rest, self.role, &self.limits) {
+        let event = match partial.advance(&mut rest, self.role, &limits) {
             Ok(event) => event,
             Err(error) => return Err(self.fail(error)),
         };
@@ -254,7 +288,22 @@ impl Decoder {
 
     fn end(&mut self) {
         self.ended = true;
+        self.whole_below = 0;
         self.partial = None;
+    }
+}
+
+/// Returns [`Decoder::whole_below`]. Longer frames than those with a length of 16 bits need no short way.
+const fn whole_below(role: Role, limits: &Limits) -> u32 {
+    let limit = match limits.frame < limits.message {
+        true => limits.frame,
+        false => limits.message,
+    };
+    match role {
+        Role::Server if limits.fragments == 0 => 0,
+        Role::Server if limit < u16::MAX as usize => limit as u32 + 1,
+        Role::Server => u16::MAX as u32 + 1,
+        Role::Client => 0,
     }
 }
 

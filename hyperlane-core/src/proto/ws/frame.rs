@@ -10,13 +10,13 @@ pub const MAX_HEADER: usize = 14;
 /// Maximum payload of a control frame, in bytes (RFC 6455 §5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
-const FIN: u8 = 0x80;
+pub(super) const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RSV2_RSV3: u8 = 0x30;
 const OPCODE: u8 = 0x0F;
-const MASKED: u8 = 0x80;
+pub(super) const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7F;
-const LENGTH_16: u8 = 126;
+pub(super) const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
 
 /// The header of a frame.
@@ -120,6 +120,20 @@ pub fn parse(input: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolError
         length,
     };
     Ok(Some((header, input.len() - rest.len())))
+}
+
+/// Appends the header of a server's unfragmented frame, with its length in the shortest form.
+#[inline]
+pub(crate) fn append_header(opcode: WebSocketOpcode, length: usize, out: &mut Vec<u8>) {
+    let first = FIN | opcode.to_u8();
+    match u16::try_from(length) {
+        Ok(length @ ..126) => out.extend_from_slice(&[first, length as u8]),
+        Ok(length) => {
+            let [high, low] = length.to_be_bytes();
+            out.extend_from_slice(&[first, LENGTH_16, high, low]);
+        }
+        Err(_) => out.extend_from_slice(&encode_header(true, false, opcode, length as u64, None)),
+    }
 }
 
 /// Encodes a frame header with its length in the shortest form (RFC 6455 §5.2).

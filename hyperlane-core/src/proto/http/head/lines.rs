@@ -3,11 +3,14 @@
 use std::ops::Range;
 
 use super::HeadLimits;
-use crate::proto::http::{TOKEN, is_value_byte};
+use crate::proto::http::{
+    TOKEN, is_value_byte,
+    write::{LINE_END, SEPARATOR},
+};
 
 /// The byte positions of one header field in the bytes of its head.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FieldRange {
+pub(crate) struct FieldRange {
     start: usize,
     name_len: usize,
     value_start: usize,
@@ -22,37 +25,59 @@ impl FieldRange {
     pub(super) fn value(&self) -> Range<usize> {
         self.value_start..self.value_start + self.value_len
     }
+
+    /// Returns the positions in a line `name: value` with its line end.
+    fn of_line(start: usize, name_len: usize, line_len: usize) -> Self {
+        let value_at = name_len + SEPARATOR.len();
+        Self {
+            start,
+            name_len,
+            value_start: start + value_at,
+            value_len: line_len.saturating_sub(value_at + LINE_END.len()),
+        }
+    }
 }
+
+/// The length of the name `Host`.
+const HOST_LEN: usize = "Host".len();
 
 /// The byte positions of the parts of a valid head.
 pub(super) struct Lines {
     pub(super) method: Range<usize>,
+    pub(super) is_get: bool,
     pub(super) target: Range<usize>,
     /// True if the target has no `#`, `?` or `%`.
     pub(super) is_target_plain: bool,
     pub(super) is_1_0: bool,
-    /// The field lines with their line ends.
-    pub(super) fields: Range<usize>,
+    /// True if the first field line is the line of the known host.
+    pub(super) has_known_host: bool,
+    /// The field lines with their line ends, without the line of the known host.
+    pub(super) others: Range<usize>,
     /// True if every field line is `name: value` with exactly one space before the value and no blank after it.
     pub(super) is_plain: bool,
     /// The number of bytes of the head. The empty line at its end counts, and so does an empty line before it.
     pub(super) length: usize,
 }
 
-/// Splits the head at the beginning of `bytes`, and stores the positions of its fields. Returns `None` if the head is
-/// incomplete, invalid, or beyond a limit.
+/// Splits the head that begins at the index `begin`, and stores the positions of its fields. Returns `None` if the head is
+/// incomplete, invalid, or beyond a limit. `known_host` is the valid line of an earlier host, or empty.
+// Long: one pass. Parts of it would move the rest of the bytes and the positions between each other.
+#[inline(always)]
 pub(super) fn split(
     bytes: &[u8],
+    begin: usize,
     limits: &HeadLimits,
+    known_host: &[u8],
     fields: &mut Vec<FieldRange>,
 ) -> Option<Lines> {
     fields.clear();
-    let start = match bytes {
-        [b'\r', b'\n', ..] => 2,
-        _ => 0,
+    let start = match bytes.get(begin..)? {
+        [b'\r', b'\n', ..] => begin + 2,
+        _ => begin,
     };
     let rest = bytes.get(start..)?;
-    let method_len = match rest.starts_with(b"GET ") {
+    let is_get = rest.starts_with(b"GET ");
+    let method_len = match is_get {
         true => 3,
         false => TOKEN.prefix_len(rest),
     };
@@ -77,6 +102,17 @@ pub(super) fn split(
     let fields_start = bytes.len() - rest.len();
     let mut is_plain = true;
     let mut rest = rest;
+    let has_known_host =
+        !known_host.is_empty() && limits.header_count > 0 && rest.starts_with(known_host);
+    if has_known_host {
+        rest = rest.get(known_host.len()..)?;
+        fields.push(FieldRange::of_line(
+            fields_start,
+            HOST_LEN,
+            known_host.len(),
+        ));
+    }
+    let others_start = bytes.len() - rest.len();
     let end = loop {
         let at = bytes.len() - rest.len();
         if let [b'\r', b'\n', ..] = rest {
@@ -106,13 +142,15 @@ pub(super) fn split(
             value_len,
         });
     };
-    let length = end + 2;
-    (length - fields_start <= limits.header_bytes).then_some(Lines {
+    let length = end + 2 - begin;
+    (end + 2 - fields_start <= limits.header_bytes).then_some(Lines {
         method: start..start + method_len,
+        is_get,
         target: target_start..target_start + target_len,
         is_target_plain,
         is_1_0,
-        fields: fields_start..end,
+        has_known_host,
+        others: others_start..end,
         is_plain,
         length,
     })

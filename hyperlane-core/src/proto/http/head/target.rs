@@ -62,6 +62,7 @@ impl<'b> Target<'b> {
 
     /// Parses a target in the form that the method allows. The target must be visible ASCII. `is_plain` may be true
     /// only if the target has no `#`, `?` or `%`.
+    #[inline(always)]
     pub(super) fn parse(method: &str, target: &'b str, is_plain: bool) -> Result<Self, HeadError> {
         if is_plain && target.starts_with('/') && method != "CONNECT" {
             return Ok(Self::Origin {
@@ -69,6 +70,11 @@ impl<'b> Target<'b> {
                 query: None,
             });
         }
+        Self::parse_any(method, target)
+    }
+
+    /// Parses a target in any form.
+    fn parse_any(method: &str, target: &'b str) -> Result<Self, HeadError> {
         if memchr::memchr(b'#', target.as_bytes()).is_some() {
             return Err(HeadError::FragmentInTarget);
         }

@@ -1,8 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::{
-    CloseCode, CloseFrame, Message, encode_frame, encode_masked_message, encode_message,
-};
+use super::super::{CloseCode, CloseFrame, encode_frame, encode_masked_message, encode_message};
 use super::*;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -16,7 +14,12 @@ fn feed<'a>(
     let mut events = Vec::new();
     for mut part in parts {
         loop {
-            match decoder.next(part) {
+            let whole = take_whole(decoder, part);
+            let decoded = decoder.next(part);
+            if let Some(whole) = whole {
+                assert_eq!(decoded, Ok(whole), "the short way and `next`");
+            }
+            match decoded {
                 Ok(Decoded { consumed, event }) => {
                     part = &part[consumed..];
                     match event {
@@ -33,6 +36,20 @@ fn feed<'a>(
         );
     }
     (events, None)
+}
+
+/// Takes the short way of a whole frame, if the input allows it.
+fn take_whole(decoder: &Decoder, input: &[u8]) -> Option<Decoded> {
+    let (message, consumed) = decoder.whole_message(input, || true)?;
+    let event = match message {
+        Message::Text(text) => Incoming::Text(text),
+        Message::Binary(bytes) => Incoming::Binary(bytes),
+        control => panic!("a control frame: {control}"),
+    };
+    Some(Decoded {
+        consumed,
+        event: Some(event),
+    })
 }
 
 /// Decodes `bytes` as one piece, byte by byte, and in two pieces at every cut. All results must be equal.
@@ -114,6 +131,53 @@ fn whole_frames_become_events() {
         &frame(true, Close, b"\x03\xe9bye"),
         &[Incoming::Close(Some(CloseFrame::new(1001, "bye")))],
     );
+}
+
+#[test]
+fn the_short_way_takes_whole_data_frames_within_the_limits() {
+    let takes = |role, limits, wire: &[u8]| {
+        let decoder = Decoder::new(role, limits);
+        take_whole(&decoder, wire).map(|decoded| decoded.consumed)
+    };
+    let limits = Limits::default();
+    for length in [0, 1, 125, 126, 127, 4096, 4097, 65535] {
+        for opcode in [Text, Binary] {
+            let wire = frame(true, opcode, &vec![b'a'; length]);
+            let longer = [&wire[..], b"\x81"].concat();
+            assert_eq!(takes(Role::Server, limits, &longer), Some(wire.len()));
+            assert_eq!(takes(Role::Server, limits, &wire[..wire.len() - 1]), None);
+            assert_eq!(takes(Role::Client, limits, &wire), None);
+            for limits in [limits.frame(length), limits.message(length)] {
+                assert_eq!(takes(Role::Server, limits, &wire), Some(wire.len()));
+            }
+            let below = length.saturating_sub(1);
+            for limits in [limits.frame(below), limits.message(below)] {
+                assert_eq!(takes(Role::Server, limits, &wire).is_some(), length == 0);
+            }
+            assert_eq!(takes(Role::Server, limits.fragments(0), &wire), None);
+        }
+    }
+    for other in [
+        frame(true, Binary, &[0; 65536]),
+        frame(false, Text, b"x"),
+        frame(true, Continuation, b"x"),
+        frame(true, Ping, b"x"),
+        frame(true, Close, b""),
+        text(b"\xff"),
+        b"\xc1\x80\0\0\0\0".to_vec(),
+        b"\x81\x01x".to_vec(),
+        b"\x82\xfe\0\x01\0\0\0\0x".to_vec(),
+    ] {
+        assert_eq!(takes(Role::Server, limits, &other), None, "{other:x?}");
+    }
+    let decoder = Decoder::new(Role::Server, limits);
+    assert_eq!(decoder.whole_message(&text(b"x"), || false), None);
+    let mut decoder = Decoder::new(Role::Server, limits);
+    decoder.next(&frame(false, Text, b"x")).unwrap();
+    assert_eq!(take_whole(&decoder, &text(b"x")), None, "within a message");
+    let mut decoder = Decoder::new(Role::Server, limits);
+    decoder.next(&frame(true, Close, b"")).unwrap();
+    assert_eq!(take_whole(&decoder, &text(b"x")), None, "after a Close");
 }
 
 #[test]

@@ -1,0 +1,243 @@
+//! Middleware that wraps: functions that run around the route of a request.
+
+use std::{any::type_name, fmt, future::Future, sync::Arc};
+
+use super::{Guarded, HandlerReturn, HookFuture, Outcome, Run};
+use crate::{
+    Context, Status, Stream,
+    conn::link::Link,
+    context::Caught,
+    error::{PanicData, Place},
+    exchange::answer::Progress,
+    http::describe,
+    panic::drop_payload,
+};
+
+/// Middleware that wraps the route of a request: an async function of the context and [`Next`], or an async closure
+/// that captures nothing.
+///
+/// The function decides when the rest of the chain runs, by [`Next::run`]. It may also answer the request itself and
+/// never call `run`. It returns what a handler may return. The [`Status`] of `run` passes the outcome on. Another value
+/// becomes the response, or a part of it.
+///
+/// `#[middleware]` registers a function for all routes of its scope, and `#[with(..)]` adds one to a single route.
+/// [`Server::middleware`](crate::Server::middleware) and [`Scope::with`](crate::Scope::with) do the same without
+/// macros.
+///
+/// ```
+/// use std::time::Instant;
+///
+/// use hyperlane_core::{Context, Next, Server, Status};
+///
+/// async fn timing(ctx: &mut Context, next: Next<'_>) -> Status {
+///     let start = Instant::now();
+///     let status = next.run(ctx).await;
+///     let took = format!("total;dur={}", start.elapsed().as_millis());
+///     ctx.get_mut_response().set_header("server-timing", took);
+///     status
+/// }
+///
+/// Server::new().middleware(timing);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not middleware: write `async fn name(ctx: &mut Context, next: Next<'_>) -> Status`",
+    label = "not a function of `&mut Context` and `Next<'_>` whose value a handler may return",
+    note = "the returned value must not borrow from the context",
+    note = "hooks as structs are registered by `#[request_middleware]` and `#[response_middleware]`"
+)]
+pub trait Middleware: Send + Sync + 'static {
+    /// Runs the middleware. Implement this for a type of your own if the middleware needs a value:
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, HookFuture, Middleware, Next, Server};
+    ///
+    /// struct Header(String);
+    ///
+    /// impl Middleware for Header {
+    ///     fn handle<'a>(&'a self, ctx: &'a mut Context, next: Next<'a>) -> HookFuture<'a> {
+    ///         Box::pin(async move {
+    ///             ctx.get_mut_response().set_header("x-version", &self.0);
+    ///             next.run(ctx).await
+    ///         })
+    ///     }
+    /// }
+    ///
+    /// Server::new().middleware(Header("7".to_owned()));
+    /// ```
+    fn handle<'a>(&'a self, ctx: &'a mut Context, next: Next<'a>) -> HookFuture<'a>;
+
+    /// Returns the name in lists of routes. Default: the name of the type or function.
+    fn name(&self) -> &'static str {
+        short_name(type_name::<Self>())
+    }
+}
+
+/// A function with the signature of middleware. The lifetime is that of one call.
+#[doc(hidden)]
+pub trait MiddlewareFn<'a>: Send + Sync + 'static {
+    type Future: Future<Output = Self::Answer> + Send + 'a;
+    type Answer: HandlerReturn + 'static;
+
+    fn call(&self, ctx: &'a mut Context, next: Next<'a>) -> Self::Future;
+}
+
+impl<'a, F, Fut> MiddlewareFn<'a> for F
+where
+    F: Fn(&'a mut Context, Next<'a>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: HandlerReturn + 'static> + Send + 'a,
+{
+    type Future = Fut;
+    type Answer = Fut::Output;
+
+    fn call(&self, ctx: &'a mut Context, next: Next<'a>) -> Fut {
+        self(ctx, next)
+    }
+}
+
+impl<F> Middleware for F
+where
+    F: for<'a> MiddlewareFn<'a>,
+{
+    fn handle<'a>(&'a self, ctx: &'a mut Context, next: Next<'a>) -> HookFuture<'a> {
+        Box::pin(async move {
+            let answer = self.call(&mut *ctx, next).await;
+            answer.apply(ctx)
+        })
+    }
+}
+
+/// One middleware of a chain.
+#[derive(Clone)]
+pub(crate) enum Wrap {
+    Static(&'static dyn Middleware),
+    Shared(Arc<dyn Middleware>),
+}
+
+impl Wrap {
+    pub(crate) fn get(&self) -> &dyn Middleware {
+        match self {
+            Self::Static(middleware) => *middleware,
+            Self::Shared(middleware) => &**middleware,
+        }
+    }
+}
+
+impl fmt::Debug for Wrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.get().name())
+    }
+}
+
+/// The handler at the end of a chain.
+#[derive(Clone, Copy)]
+pub(crate) struct Last<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) name: &'static str,
+    pub(crate) place: Place,
+}
+
+/// The rest of a request's chain: the middleware that has not run yet, and the handler of the route.
+///
+/// A value of this type is an argument of middleware ([`Middleware`] has an example).
+#[must_use = "without `run`, the handler of the route does not run"]
+pub struct Next<'a> {
+    stream: &'a mut Stream,
+    wraps: &'a [Wrap],
+    /// `None` if no route accepts the request. The response then already has the status, for example 404.
+    last: Option<Last<'a>>,
+}
+
+impl<'a> Next<'a> {
+    pub(crate) fn new(stream: &'a mut Stream, wraps: &'a [Wrap], last: Option<Last<'a>>) -> Self {
+        Self {
+            stream,
+            wraps,
+            last,
+        }
+    }
+
+    /// Returns the connection of the request.
+    pub(crate) fn connection(&self) -> Arc<Link> {
+        self.stream.connection().clone()
+    }
+
+    /// Runs the rest of the chain and the handler of the route. Returns the decision of the handler. Afterwards, the
+    /// response in the context is the one that the handler has prepared, if it has not sent an answer itself.
+    ///
+    /// If an extractor refuses the request, if the rest of the chain panics, or if the handler returns
+    /// [`Status::Reject`] without an answer, the response has the status of this failure, and the result is `Reject`.
+    /// After a refusal or a panic, the error hooks run when the whole chain has ended.
+    /// [`Context::recover`] prevents this: the middleware has then answered in their place.
+    ///
+    /// # Cancel safety
+    /// A dropped future drops the handler at its current await. The handler may have sent a part of its answer. The
+    /// server then closes the connection when the chain has ended.
+    pub async fn run(self, ctx: &mut Context) -> Status {
+        let Self {
+            stream,
+            wraps,
+            last,
+        } = self;
+        let handshake = stream.exchange.open_handshake();
+        // A failure inside removes the fields that were set inside, and keeps those of this middleware.
+        ctx.save_response();
+        let (future, name, place) = match (wraps.split_first(), last) {
+            (Some((first, wraps)), last) => {
+                let next = Next::new(&mut *stream, wraps, last);
+                (
+                    first.get().handle(&mut *ctx, next),
+                    first.get().name(),
+                    None,
+                )
+            }
+            (None, Some(last)) => {
+                let future = last.run.start(&mut *stream, &mut *ctx);
+                (future, last.name, Some(last.place))
+            }
+            (None, None) => return Status::Continue,
+        };
+        match Guarded::new(future, None, handshake).await {
+            Outcome::Done(Status::Continue) => Status::Continue,
+            Outcome::Done(Status::Reject) => {
+                let is_open = stream.exchange.progress() == Progress::Unanswered;
+                if is_open && ctx.is_response_unset() && ctx.try_get_request_error_data().is_none()
+                {
+                    describe(ctx.get_mut_response(), 403);
+                }
+                Status::Reject
+            }
+            Outcome::Refused(error) => {
+                ctx.refuse(error);
+                ctx.set_caught(Caught::Refusal);
+                Status::Reject
+            }
+            Outcome::Panicked(payload) => {
+                let data = PanicData::from_payload(&*payload, name);
+                drop_payload(payload);
+                match place {
+                    Some(place) => tracing::error!(hook = name, %place, "panic: {data}"),
+                    None => tracing::error!(hook = name, "panic: {data}"),
+                }
+                ctx.fail_by_panic(data);
+                ctx.set_caught(Caught::Panic);
+                Status::Reject
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Next<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.last.map(|last| last.name);
+        f.debug_struct("Next")
+            .field("wraps", &self.wraps)
+            .field("last", &last)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns the last segment of a path of a type, without its module: `auth` for `app::auth`.
+pub(crate) fn short_name(path: &'static str) -> &'static str {
+    let name = path.strip_suffix("::{{closure}}").unwrap_or(path);
+    name.rsplit("::").next().unwrap_or(path)
+}
