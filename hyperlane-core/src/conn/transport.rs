@@ -77,15 +77,6 @@ impl Reader {
         }
     }
 
-    /// Returns the address of the server's end; `None` for a transport other than TCP, or if the system reports no
-    /// address.
-    pub(crate) fn local_addr(&self) -> Option<std::net::SocketAddr> {
-        match self {
-            Self::Tcp(half) => half.local_addr().ok(),
-            _ => None,
-        }
-    }
-
     /// Waits until a read may find bytes. Costs less than a read that finds none. Is ready at once for a driven
     /// transport and for a closed socket.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -94,6 +85,15 @@ impl Reader {
             #[cfg(unix)]
             Self::Unix(half) => half.as_ref().poll_read_ready(cx).map(drop),
             Self::Driven(_) | Self::Closed => Poll::Ready(()),
+        }
+    }
+
+    /// Returns the address of the server's end; `None` for a transport other than TCP, or if the system reports no
+    /// address.
+    pub(crate) fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        match self {
+            Self::Tcp(half) => half.local_addr().ok(),
+            _ => None,
         }
     }
 

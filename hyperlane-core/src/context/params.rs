@@ -55,11 +55,9 @@ impl RouteParams {
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) -> Option<String> {
         let (name, value) = (name.into(), value.into());
         let values = self.values.get_or_insert_default();
-        let mut known = values.iter_mut().filter(|(known, _)| *known == name);
-        match known.next() {
+        match values.iter_mut().find(|(known, _)| *known == name) {
             Some((_, known)) => Some(std::mem::replace(known, value)),
             None => {
-                drop(known);
                 values.push((name, value));
                 None
             }

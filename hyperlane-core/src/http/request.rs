@@ -67,8 +67,7 @@ struct Rare {
     decoded: DecodedPath,
     /// The query parameters; empty until the first use.
     querys: OnceLock<Querys>,
-    /// The path as a `String`, for a request whose other fields contain the path only as a part of a text; empty until the
-    /// first use.
+    /// The path as a `String`, for a target with a query.
     path: OnceLock<String>,
     body: RequestBody,
 }
@@ -321,6 +320,7 @@ impl Request {
             rare.host.is_some()
                 || !rare.body.is_unset()
                 || rare.querys.get().is_some()
+                || rare.path.get().is_some()
                 || self.method == KnownMethod::OTHER
                 || self.version == KnownVersion::OTHER
         };
@@ -442,8 +442,8 @@ impl Request {
             Some(decoded) => &decoded.path,
             None if !self.target.is_empty() && self.path_end() == self.target.len() => &self.target,
             None => {
-                let rare = self.rare.get_or_init(Box::default);
-                rare.path.get_or_init(|| self.get_raw_path().to_owned())
+                let path = &self.rare.get_or_init(Box::default).path;
+                path.get_or_init(|| self.get_raw_path().to_owned())
             }
         }
     }

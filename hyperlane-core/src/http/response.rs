@@ -17,7 +17,10 @@ use super::{
     content::Content,
     headers::{HeaderError, Headers, header_accessors, header_spellings, is_field_text},
 };
-use crate::{http::session::SessionFields, proto::http::write::FieldLine};
+use crate::{
+    http::session::SessionFields,
+    proto::http::{marks, write::FieldLine},
+};
 pub(crate) use described::{Described, describe, explain};
 pub(crate) use failure::Failure;
 use head::{Added, Framing, Head};
@@ -411,7 +414,10 @@ impl Response {
     pub(crate) fn begins_events(&self) -> bool {
         self.body.is_empty()
             && !self.is_body_streamed()
-            && Head::new(self).framing() == Framing::UntilClose
+            && !self.is_empty_by_status()
+            && self
+                .header("content-type")
+                .is_some_and(|kind| marks::is_event_stream(kind.as_bytes()))
     }
 
     /// Borrows the body as shared bytes.

@@ -69,17 +69,16 @@ impl Stream {
         link.arm(link.now().after(env.config.header_timeout));
         // The sender is dropped without a value only together with the stream.
         let inner = async move { ended.await.unwrap_or(Ending::Abort) };
-        // The environment has no other connections, so it has a permit.
-        if let Ok(permit) = env.permits.clone().try_acquire_owned() {
-            let task = ConnectionTask::new(link.clone(), permit, inner);
-            let clock = env.spawn(connections.keep_time());
-            env.spawn(async move {
-                task.await;
-                if let Some(clock) = clock {
-                    clock.abort();
-                }
-            });
-        }
+        // The semaphore is this connection's alone.
+        let permit = env.permits.clone().try_acquire_owned().ok();
+        let task = ConnectionTask::new(link.clone(), permit, inner);
+        let clock = env.spawn(connections.keep_time());
+        env.spawn(async move {
+            task.await;
+            if let Some(clock) = clock {
+                clock.abort();
+            }
+        });
         let mut stream = Self::new(link);
         stream.exchange.wire.closes = closed;
         stream
