@@ -130,6 +130,8 @@ pub mod outbox {
 
 /// Longer texts about topics that concern several types and macros.
 pub mod docs {
+    #[doc = include_str!("../docs/programs.md")]
+    pub mod programs {}
     #[doc = include_str!("../docs/errors.md")]
     pub mod errors {}
     #[doc = include_str!("../docs/observability.md")]
