@@ -1454,7 +1454,7 @@ pub fn file_scope(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
 }
 
 /// Declares a scope for a module that is written in place: `#[scope("/api")] mod api { .. }`. The arguments are those
-/// of `file_scope!`. Their names are resolved inside the module and around it.
+/// of `file_scope!`. Their names are resolved inside the module: a function around it is `super::log`.
 ///
 /// ```
 /// use hyperlane::*;
