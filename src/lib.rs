@@ -25,9 +25,9 @@ pub use hyperlane_core::service;
 
 // A server and its hooks.
 pub use hyperlane_core::{
-    BoundAddress, Context, HookFuture, Middleware, Next, PanicData, RequestConfig, RouteError,
-    RouteMatcher, RouteParams, Scope, Server, ServerConfig, ServerControlHook, ServerError,
-    ServerHook, Status, Stream,
+    BoundAddress, Context, HookFuture, Middleware, Next, PanicData, RateLimit, RequestConfig,
+    RouteError, RouteMatcher, RouteParams, Scope, Server, ServerConfig, ServerControlHook,
+    ServerError, ServerHook, Status, Stream, Timeout,
 };
 
 // Requests and responses.
@@ -64,7 +64,8 @@ pub use hyperlane_core::{
 pub use hyperlane_core::{
     RequestHeaders, RequestHeadersValue, RequestHeadersValueItem, RequestHost, RequestMethod,
     RequestPath, RequestQuerys, RequestQuerysValue, RequestVersion, ResponseBody, ResponseHeaders,
-    ResponseStatusCode, ResponseVersion,
+    ResponseStatusCode, ResponseVersion, ServerControlHookHandler, ServerHookHandler, Transport,
+    server_hook_factory,
 };
 
 /// Values of a server's configuration, and information about its routes and hooks.
@@ -72,8 +73,9 @@ pub mod server {
     #[cfg(feature = "deflate")]
     pub use hyperlane_core::DeflateConfig;
     pub use hyperlane_core::{
-        At, Cidr, CidrError, ConfigError, ForwardedField, Handler, HookInfo, Place, RenderError,
-        RouteInfo, Routes, ServerControlHandler, ServerScope, States, Transport,
+        AccessLog, At, Cidr, CidrError, ConfigError, ForwardedField, Handler, HookInfo, Place,
+        RenderError, RouteInfo, Routes, ServerControlHookHandler, ServerHookHandler, ServerScope,
+        States, Transport, server_hook_factory,
     };
 }
 
@@ -92,8 +94,8 @@ pub mod parts {
 #[cfg(feature = "sessions")]
 pub mod session {
     pub use hyperlane_core::{
-        Channels, CookieSameSite, CookieSecure, Endpoint, SessionChannels, SessionData,
-        SessionError, SessionId, SessionStore,
+        ChannelError, Channels, CookieSameSite, CookieSecure, Endpoint, NamedChannel,
+        SessionChannels, SessionData, SessionError, SessionId, SessionStore,
     };
 }
 
@@ -107,6 +109,17 @@ pub mod broadcast {
         MAX_BROADCAST_SENDER_CAPACITY, Member, MemberId, Offset, ReceiverCount, Room, RoomError,
         RoomExt, Rooms, RoomsConfig,
     };
+}
+
+/// Types of plugins that were written for published Hyperlane versions (feature `compat`).
+#[cfg(feature = "compat")]
+pub mod compat {
+    /// The types of `hyperlane-plugin-websocket`, over rooms. A program imports them by name, because
+    /// [`hyperlane::WebSocket`](crate::WebSocket) is another type. [`BroadcastType`](crate::broadcast::BroadcastType)
+    /// names their rooms.
+    pub mod websocket {
+        pub use hyperlane_broadcast::compat::{WebSocket, WebSocketConfig};
+    }
 }
 
 /// The outbox of a connection: a handle that sends messages on the connection and never waits. Programs that deliver
@@ -129,6 +142,8 @@ pub mod test {
 
 /// Longer texts about topics that concern several types and macros.
 pub mod docs {
+    #[doc = include_str!("../docs/programs.md")]
+    pub mod programs {}
     #[doc = include_str!("../docs/errors.md")]
     pub mod errors {}
     #[doc = include_str!("../docs/observability.md")]

@@ -731,10 +731,19 @@ mod asked {
                 .peer_addr()
                 .map(|address| address.ip().to_string())
                 .unwrap_or_default();
+            assert_eq!(
+                stream.get_peer_addr().ok(),
+                stream.get_stream().peer_addr().ok()
+            );
+            let local: String = stream
+                .get_local_addr()
+                .map(|address| address.to_string())
+                .unwrap_or_default();
             let mut cookie: CookieBuilder = CookieBuilder::new("a", "b");
             cookie.set_path("/").set_max_age(60).secure().http_only();
             ctx.get_mut_response()
                 .set_header(SET_COOKIE, cookie.build())
+                .set_header("x-local", local)
                 .set_header(
                     CONTENT_TYPE,
                     ContentType::format_content_type_with_charset(TEXT_PLAIN, UTF8),
@@ -756,7 +765,9 @@ mod asked {
 
 #[tokio::test]
 async fn servers_tell_what_programs_ask_them() {
-    use hyperlane::{HttpStatus, RequestConfig, RequestError, Server, ServerError};
+    use hyperlane::{
+        HttpStatus, RequestConfig, RequestError, Server, ServerControlHookHandler, ServerError,
+    };
     let mut server = Server::default();
     server.bind("127.0.0.1:0");
     server.request_config(RequestConfig::high_security());
@@ -802,6 +813,8 @@ async fn servers_tell_what_programs_ask_them() {
     let control = server.run().await.unwrap();
     let reply = Client::connect(address(&control)).await.get("/peer").await;
     assert_eq!(reply.text(), "127.0.0.1");
+    let local = address(&control).to_string();
+    assert_eq!(reply.header("x-local"), Some(local.as_str()));
     assert_eq!(
         reply.header("content-type"),
         Some("text/plain; charset=utf-8")
@@ -811,7 +824,8 @@ async fn servers_tell_what_programs_ask_them() {
         Some("a=b; Max-Age=60; Path=/; Secure; HttpOnly")
     );
 
-    let (wait, shutdown) = (control.get_wait_hook(), control.get_shutdown_hook());
+    let wait: ServerControlHookHandler<()> = control.get_wait_hook().clone();
+    let shutdown: &ServerControlHookHandler<()> = control.get_shutdown_hook();
     let waiting = tokio::spawn(async move { wait().await });
     shutdown().await;
     waiting.await.unwrap();

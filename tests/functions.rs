@@ -546,3 +546,128 @@ async fn errors_become_answers_that_give_nothing_away() {
         assert_eq!(reply.header("x-after").is_some(), marked, "{target}");
     }
 }
+
+// ---------------------------------------------------------------- tuples and responses
+
+#[get("/tuple/three/{name}")]
+async fn tuple_of_three(
+    Path(name): Path<String>,
+) -> (HttpStatus, [(String, &'static str); 2], Json<u8>) {
+    let fields = [("x-one".to_owned(), "1"), (name, "2")];
+    (HttpStatus::Accepted, fields, Json(7))
+}
+
+#[get("/tuple/two")]
+async fn tuple_of_two() -> ([(&'static str, String); 2], String) {
+    let cookie = |number| format!("c{number}=1");
+    (
+        [("set-cookie", cookie(1)), ("set-cookie", cookie(2))],
+        "two".to_owned(),
+    )
+}
+
+#[get("/response")]
+async fn whole_response()
+-> Result<Response, (HttpStatus, [(&'static str, &'static str); 1], &'static str)> {
+    if HttpStatus::Ok.code() == 500 {
+        return Err((
+            HttpStatus::ServiceUnavailable,
+            [("retry-after", "1")],
+            "later",
+        ));
+    }
+    Ok(Response::new()
+        .with_status(HttpStatus::Created)
+        .with_header("location", "/things/7")
+        .with_body("made"))
+}
+
+#[tokio::test]
+async fn tuples_have_header_fields_and_a_response_is_one_expression() {
+    let mut client = client().await;
+    let reply = client.get("/tuple/three/x-two").await;
+    assert_eq!((reply.status, reply.text()), (202, "7"));
+    let fields = ["x-one", "x-two", "content-type"].map(|name| reply.header(name).unwrap());
+    assert_eq!(fields, ["1", "2", "application/json"]);
+    let reply = client.get("/tuple/three/a%20b").await;
+    assert_eq!((reply.status, reply.header("a b")), (500, None));
+    assert!(!reply.text().contains('7'), "{}", reply.text());
+    let reply = client.get("/tuple/two").await;
+    assert_eq!((reply.status, reply.text()), (200, "two"));
+    assert_eq!(reply.all("set-cookie"), ["c1=1", "c2=1"]);
+    let reply = client.get("/response").await;
+    assert_eq!(
+        (reply.status, reply.header("location"), reply.text()),
+        (201, Some("/things/7"), "made")
+    );
+}
+
+// ---------------------------------------------------------------- QUERY
+
+#[hyperlane::query("/find")]
+async fn find(Json(names): Json<Vec<String>>, ctx: &mut Context) -> String {
+    assert!(ctx.get_request().get_method().is_query());
+    names.join("+")
+}
+
+#[get("/find")]
+async fn all() -> &'static str {
+    "all"
+}
+
+#[route("/guarded-find")]
+#[is_query_method]
+async fn guarded_find(ctx: &mut Context) -> String {
+    ctx.get_request().get_body_string()
+}
+
+#[route("/listed-find")]
+#[methods(query, post)]
+async fn listed_find() {}
+
+#[route("/unknown")]
+#[is_unknown_method]
+async fn unknown() {}
+
+#[tokio::test]
+async fn a_query_is_a_method_with_a_body() {
+    let mut client = client().await;
+    let mut ask = async |method: &str, path: &str, body: &str| {
+        let length = format!(
+            "content-type: application/json\r\ncontent-length: {}\r\n",
+            body.len()
+        );
+        client.request(method, path, &length).await;
+        client.send(body).await;
+        client.reply_to(method == "HEAD").await
+    };
+    for (method, path, body, status, text) in [
+        ("QUERY", "/find", r#"["a","b"]"#, 200, "a+b"),
+        ("GET", "/find", "", 200, "all"),
+        ("HEAD", "/find", "", 200, ""),
+        ("QUERY", "/guarded-find", "q", 200, "q"),
+        ("QUERY", "/listed-find", "", 200, ""),
+    ] {
+        let reply = ask(method, path, body).await;
+        assert_eq!(
+            (reply.status, reply.text()),
+            (status, text),
+            "{method} {path}"
+        );
+    }
+    for (method, path, allow) in [
+        ("PUT", "/find", "GET, QUERY, HEAD"),
+        ("GET", "/guarded-find", "QUERY"),
+        ("HEAD", "/guarded-find", "QUERY"),
+        ("query", "/guarded-find", "QUERY"),
+        ("GET", "/listed-find", "POST, QUERY"),
+        ("QUERY", "/unknown", ""),
+    ] {
+        let reply = ask(method, path, "").await;
+        assert_eq!(
+            (reply.status, reply.header("allow")),
+            (405, Some(allow)),
+            "{method} {path}"
+        );
+    }
+}

@@ -1010,6 +1010,112 @@ async fn epilogues_run_after_every_way_out_of_the_body() {
     }
 }
 
+#[get("/epilogue/variable")]
+#[response_header("x-set" => "1")]
+#[epilogue_macros(response_header("x-length" => length.to_string()), response_header("x-after" => "1"), send, closed)]
+async fn variable(_: &mut Stream, ctx: &mut Context) -> Result<String, (HttpStatus, &'static str)> {
+    let text = ctx.get_request().try_get_query("text");
+    let text = text.ok_or((HttpStatus::BadRequest, "no text"))?;
+    let length = text.len();
+    Ok(text)
+}
+
+hook! {
+    #[route("/epilogue/sent")]
+    SendsVariable: #[epilogue_macros(response_body(&text), try_send)] |stream, ctx| {
+        let text = format!("{}!", ctx.get_request().get_query("text"));
+        if text == "!" {
+            ctx.get_mut_response().set_body("left early");
+            return Status::Continue;
+        }
+        Status::Continue
+    }
+}
+
+/// The type of the value has no name, and a macro call is the tail.
+#[get("/epilogue/unnamed/{id}")]
+#[route_param("id" => id)]
+#[epilogue_macros(response_header("x-id" => format!("{id:0>width$}")), send)]
+async fn unnamed(_: &mut Stream, _: &mut Context) -> impl IntoResponse {
+    let width = 3;
+    let id = id.trim();
+    format!("id {id}")
+}
+
+/// A guard before `send` ends the list although the rest of the list stands after the conversion.
+#[get("/epilogue/ended")]
+#[epilogue_macros(
+    response_header("x-text" => &text),
+    filter(text != "stop"),
+    response_header("x-on" => "1"),
+    send,
+    closed
+)]
+async fn ended(_: &mut Stream, ctx: &mut Context) -> Option<String> {
+    let text = ctx.get_request().try_get_query("text")?;
+    Some(text.clone())
+}
+
+hook! {
+    #[route("/epilogue/guarded")]
+    SendsIfPosted: #[epilogue_macros(response_body("1"), is_post_method, response_body("2"), closed)]
+    #[send] |stream, ctx| { Status::Continue }
+}
+
+#[tokio::test]
+async fn epilogues_use_variables_of_the_body() {
+    let control = start().await;
+    let mut client = Client::connect(address(&control)).await;
+    for (query, body) in [("?text=a", "a!"), ("", "left early")] {
+        let reply = client.get(&format!("/epilogue/sent{query}")).await;
+        assert_eq!((reply.status, reply.text()), (200, body));
+    }
+    let reply = client.get("/epilogue/unnamed/7").await;
+    assert_eq!((reply.header("x-id"), reply.text()), (Some("007"), "id 7"));
+    for (query, status, body, length) in [
+        ("?text=abc", 200, "abc", Some("3")),
+        ("", 400, "no text", None),
+    ] {
+        let mut client = Client::connect(address(&control)).await;
+        let reply = client.get(&format!("/epilogue/variable{query}")).await;
+        assert_eq!((reply.status, reply.text()), (status, body));
+        let fields = ["x-set", "x-after", "x-length"].map(|name| reply.header(name));
+        assert_eq!(fields, [Some("1"), Some("1"), length]);
+        assert!(client.ends().await, "the list closes");
+    }
+}
+
+#[tokio::test]
+async fn a_guard_of_an_epilogue_list_ends_the_list() {
+    let control = start().await;
+    let mut client = Client::connect(address(&control)).await;
+    for (query, status, text, on, closes) in [
+        ("?text=stop", 200, Some("stop"), None, false),
+        ("?text=go", 200, Some("go"), Some("1"), true),
+        // The guard names a variable of the body, so it is left out.
+        ("", 404, None, Some("1"), true),
+    ] {
+        let mut client = Client::connect(address(&control)).await;
+        let reply = client.get(&format!("/epilogue/ended{query}")).await;
+        assert_eq!(
+            (reply.status, reply.header("x-text")),
+            (status, text),
+            "{query}"
+        );
+        assert_eq!(reply.header("x-on"), on, "{query}");
+        if closes {
+            assert!(client.ends().await, "{query}");
+        } else {
+            assert_eq!(client.get("/epilogue/return?early").await.status, 200);
+        }
+    }
+    let reply = client.get("/epilogue/guarded").await;
+    assert_eq!((reply.status, reply.text()), (200, "1"));
+    let reply = client.post("/epilogue/guarded", "").await;
+    assert_eq!((reply.status, reply.text()), (200, "2"));
+    assert!(client.ends().await, "the list closes");
+}
+
 // ------------------------------------------------------------------------------------------------ panics
 
 hook! {
@@ -1175,6 +1281,22 @@ hook! {
     }
 }
 hook! {
+    #[route("/ws/variable")]
+    SendsVariables: #[try_get_websocket_request(body)] #[response_body("early")] #[closed]
+    #[epilogue_macros(response_body(&answer), filter(*loud), send)]
+    |stream, ctx| {
+        let text = String::from_utf8_lossy(&body);
+        let loud = &text.ends_with('!');
+        if text == "continue" {
+            continue;
+        }
+        if text == "break" {
+            break;
+        }
+        let answer = text.to_uppercase();
+    }
+}
+hook! {
     #[route("/ws/close")]
     ClosesAtOnce: #[is_ws_upgrade_type] #[response_body("bye")] #[send] #[closed] |stream, ctx| { Status::Continue }
 }
@@ -1238,6 +1360,26 @@ async fn every_way_out_of_a_read_loop_runs_its_epilogues_and_closes_once() {
     }
     let mut client = Client::websocket(address(&control), "/ws/close").await;
     assert_eq!(client.next_frame().await.text(), "bye");
+    assert_eq!(client.next_frame().await.code(), 1000);
+}
+
+#[tokio::test]
+async fn epilogues_of_a_read_loop_use_variables_of_its_body() {
+    let control = start().await;
+    let mut client = Client::websocket(address(&control), "/ws/variable").await;
+    // A message without the mark is not answered. After an early end, the guard and the body are left out.
+    for (text, answer) in [
+        ("a!", Some("A!")),
+        ("b", None),
+        ("continue", Some("early")),
+        ("c!", Some("C!")),
+        ("break", Some("early")),
+    ] {
+        client.say(text).await;
+        if let Some(answer) = answer {
+            assert_eq!(client.next_frame().await.text(), answer, "{text}");
+        }
+    }
     assert_eq!(client.next_frame().await.code(), 1000);
 }
 

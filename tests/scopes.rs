@@ -8,7 +8,7 @@
 )]
 
 use hyperlane::{HookFuture, Middleware, prelude::*};
-use test_support::{Client, address};
+use test_support::{Client, address, collect_log};
 
 #[hyperlane(public: Server, admin: Server)]
 async fn start() -> (ServerControlHook, ServerControlHook) {
@@ -309,6 +309,27 @@ fn the_list_of_routes_shows_scopes_and_middleware() {
             "{line}\n{routes:#?}"
         );
     }
+}
+
+static LOST: Scope = Scope::new("/lost").server("admn");
+
+#[get("/", scope = LOST)]
+async fn lost() -> &'static str {
+    "lost"
+}
+
+#[tokio::test]
+async fn a_scope_of_a_server_that_is_not_declared_is_reported() {
+    let (log, _guard) = collect_log();
+    let mut client = client().await;
+    assert_eq!(client.get("/lost").await.status, 404);
+    // Each of the two servers reports it once.
+    let lines = log.with("the scope of `lost`");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(
+        lines.iter().all(|line| line.contains("`admn`")),
+        "{lines:?}"
+    );
 }
 
 // ---------------------------------------------------------------- failures inside the chain

@@ -57,6 +57,8 @@
 
 #![warn(unreachable_pub)]
 
+#[cfg(feature = "compat")]
+pub mod compat;
 mod config;
 mod core;
 mod error;

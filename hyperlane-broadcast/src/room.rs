@@ -158,6 +158,12 @@ impl Room {
         self.publish(message.into(), Audience::Only(members))
     }
 
+    /// Sends a message to all members, like [`broadcast`](Self::broadcast).
+    #[cfg(feature = "compat")]
+    pub(crate) fn publish_to_all(&self, message: Message) -> usize {
+        self.publish(message, Audience::All)
+    }
+
     fn publish(&self, message: Message, audience: Audience) -> usize {
         self.registry.publish(&self.core, message, audience)
     }

@@ -10,6 +10,7 @@ pub(crate) mod connection;
 pub(crate) mod end;
 pub(crate) mod log;
 mod memory;
+pub(crate) mod name;
 mod receive;
 mod send;
 pub(crate) mod settings;
@@ -201,6 +202,11 @@ impl Channel {
             .connections()
             .last()
             .map(|connection| connection.connection().clone())
+    }
+
+    /// Returns the name of the channel. Returns `None` for the channels of `ctx.ws()` and `ctx.sse()`.
+    pub(crate) fn name(&self) -> Option<&str> {
+        Some(self.settings.name.as_ref()?.as_str())
     }
 
     /// Stores the guard that keeps the session from eviction until the channel ends. Does nothing if the channel has a

@@ -2,8 +2,10 @@
 //!
 //! All settings are public fields of one struct. A single macro call declares the fields.
 
+mod access;
 mod check;
 mod error;
+mod json;
 mod request;
 #[cfg(feature = "sessions")]
 mod session;
@@ -13,7 +15,7 @@ use std::time::Duration;
 pub(crate) use self::check::PROXIED;
 #[cfg(feature = "sessions")]
 pub use self::session::{CookieSameSite, CookieSecure, SessionKey};
-pub use self::{error::ConfigError, request::RequestConfig};
+pub use self::{access::AccessLog, error::ConfigError, request::RequestConfig};
 
 use crate::proto::http::{
     forwarded::{Cidr, ForwardedField},
@@ -62,6 +64,20 @@ macro_rules! server_config {
                 Self {
                     $($(#[cfg(feature = $feature)])? $field: $default,)*
                 }
+            }
+        }
+
+        impl ServerConfig {
+            /// Sets the field with the name `key` to a value of JSON. Returns false if there is no such field.
+            fn set_from_json(&mut self, key: &str, value: &serde_json::Value) -> Result<bool, ConfigError> {
+                match key {
+                    $(
+                        $(#[cfg(feature = $feature)])?
+                        stringify!($field) => self.$field = json::FromJson::from_json(value, key)?,
+                    )*
+                    _ => return Ok(false),
+                }
+                Ok(true)
             }
         }
 
@@ -273,6 +289,10 @@ server_config! {
     /// (RFC 9110 §5.1). Raw bytes that a program sends stay unchanged. This setting has no effect on
     /// `Server::into_service`, because the outer server writes the heads. Default: false.
     title_case_headers: bool = false;
+    /// Logs each request when it has ended, with the level INFO and the target `hyperlane::access` of `tracing`. The
+    /// request of a WebSocket or event stream ends with its connection. Values of query parameters that are named
+    /// `token` or end with `token` are masked. Default: `None`, no log.
+    access_log: Option<AccessLog> = None;
 
     /// Maximum time for which a shutdown waits for running requests and closing handshakes. Default: 25 s.
     /// Orchestrators usually kill a process 30 s after they have asked it to end.

@@ -17,6 +17,7 @@ use self::{
 use crate::{
     channel::{
         Channel,
+        name::NamePattern,
         settings::{Direction, Settings},
     },
     context::states::States,
@@ -36,6 +37,9 @@ struct Options {
     heartbeat: Option<Duration>,
     origins: AllowedOrigins,
     resume_ids: bool,
+    is_from_start: bool,
+    /// The names of the channels. `None` for the channels without a name.
+    names: Option<Arc<NamePattern>>,
     retry: Option<Duration>,
     on_channel: Option<OnChannel>,
 }
@@ -161,6 +165,31 @@ macro_rules! builders {
                 self
             }
 
+            /// Serves named channels ([`Context::channel`](crate::Context::channel)) instead of the channel without a
+            /// name. `name` is text with parameters of the path in braces: `named("run-{id}")` at `/runs/{id}`.
+            ///
+            /// A client connects to the channel of its session that has the name of its path. If the session has no
+            /// such channel, the client opens one, unless the program has closed the last one: then an event stream
+            /// gets 204, and a WebSocket is closed with 1000. A client gets 429 if its session has 16 named channels,
+            /// also for the handshake of a WebSocket. If a name is not 1 to 64 visible ASCII characters, its client gets
+            /// 400.
+            ///
+            /// With a parameter that the path does not have, or with a text that is not a pattern of names, the server
+            /// does not start and reports [`ServerError::Handler`](crate::ServerError::Handler).
+            ///
+            /// ```
+            /// use hyperlane_core::{Server, sse, ws};
+            ///
+            /// let mut server = Server::new();
+            /// server.at("/runs/{id}").get(sse().named("run-{id}"));
+            /// server.at("/games/{game}/ws").get(ws().named("game-{game}"));
+            /// ```
+            #[must_use]
+            pub fn named(mut self, name: impl AsRef<str>) -> Self {
+                self.0.names = Some(Arc::new(NamePattern::new(name.as_ref())));
+                self
+            }
+
             /// Sets the interval of heartbeats on an idle connection: pings on WebSockets, comments on event streams.
             /// Default: the values of the server's configuration.
             #[must_use]
@@ -276,6 +305,26 @@ impl ServerSentEventsEndpoint {
             })),
             ..Options::default()
         })
+    }
+
+    /// Begins new clients at the first message of the channel. Without this option, they begin with the messages that
+    /// no client has received, and else with new messages.
+    ///
+    /// A new client is one without an id: a new tab, or a page that was reloaded and kept no id. If the first messages
+    /// have left the buffer of sent messages ([`buffer`](Self::buffer) and [`buffer_bytes`](Self::buffer_bytes)), the
+    /// client gets a `reset` and new messages, like a client that has missed messages.
+    ///
+    /// ```
+    /// use hyperlane_core::{Server, sse};
+    ///
+    /// let mut server = Server::new();
+    /// // Every tab shows the whole answer, also after a reload.
+    /// server.at("/runs/{id}").get(sse().named("run-{id}").from_start().buffer(4096));
+    /// ```
+    #[must_use]
+    pub fn from_start(mut self) -> Self {
+        self.0.is_from_start = true;
+        self
     }
 }
 

@@ -28,8 +28,9 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub(crate) use self::admission::network;
 use self::{
-    admission::{Admission, network},
+    admission::Admission,
     hosts::Hosts,
     logged::Logged,
     peer::{Peer, Via},

@@ -1,5 +1,6 @@
 //! Errors, separated by cause: the request, the response, the program.
 
+mod channel;
 mod handler;
 mod info;
 mod send;
@@ -9,6 +10,7 @@ mod start;
 use std::{any::Any, fmt};
 
 pub use self::{
+    channel::ChannelError,
     handler::Error,
     info::ErrorInfo,
     send::{ClosedByClient, PushError, ResponseError},
@@ -150,6 +152,9 @@ pub enum RequestError {
     /// has ended.
     #[error("the session token is no longer valid: request a new one")]
     SessionToken,
+    /// The session has no channel of the requested name, and cannot open one.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
     /// The program refused the request. See [`refused`](Self::refused).
     #[error("{message}")]
     Refused {
@@ -193,6 +198,7 @@ impl RequestError {
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::Handshake(error) => error.status(),
             Self::SessionToken => 401,
+            Self::Channel(error) => error.status(),
             Self::Origin(_) => 403,
             Self::Host(_) => 421,
             // The program and the server provide these values, so a missing one is not the client's fault.
@@ -213,6 +219,13 @@ impl RequestError {
             self,
             Self::ClientDisconnected | Self::ConnectionClosed | Self::WebSocketClosed(_)
         )
+    }
+}
+
+/// The error of a request without an error, for `try_get_request_error_data().unwrap_or_default()`. Its status is 500.
+impl Default for RequestError {
+    fn default() -> Self {
+        Self::missing(FAILURE, "request error")
     }
 }
 

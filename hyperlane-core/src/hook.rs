@@ -14,6 +14,7 @@ use std::{
 
 mod answer;
 mod check;
+mod limits;
 pub(crate) mod render;
 pub(crate) mod scope;
 pub(crate) mod setup;
@@ -22,6 +23,7 @@ pub(crate) mod wrap;
 use self::setup::{RouteSetup, SetupCheck};
 pub use self::{
     answer::HandlerReturn,
+    limits::{RateLimit, Timeout},
     render::RenderError,
     scope::{Scope, ScopeRegistration},
     wrap::{Middleware, Next},
@@ -139,14 +141,20 @@ pub type HookFuture<'a> = Pin<Box<dyn Future<Output = Status> + Send + 'a>>;
 /// A hook without state.
 pub type HookFn = for<'a> fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a>;
 
-/// A hook with state.
-pub(crate) type SharedHookFn =
-    Arc<dyn for<'a> Fn(&'a mut Stream, &'a mut Context) -> HookFuture<'a> + Send + Sync>;
+/// A hook as a shared function. [`server_hook_factory`] creates it from a [`ServerHook`].
+pub type ServerHookHandler = Arc<
+    dyn for<'a> Fn(
+            &'a mut Stream,
+            &'a mut Context,
+        ) -> Pin<Box<dyn Future<Output = Status> + Send + 'a>>
+        + Send
+        + Sync,
+>;
 
 #[derive(Clone)]
 pub(crate) enum Run {
     Fn(HookFn),
-    Shared(SharedHookFn),
+    Shared(ServerHookHandler),
 }
 
 impl Run {
@@ -168,6 +176,36 @@ pub(crate) fn run_hook<'a, S: ServerHook>(
         let hook = S::new(stream, ctx).await;
         hook.handle(stream, ctx).await
     })
+}
+
+/// Returns a hook as a shared function, for programs that call a hook by themselves. Each call of the function creates
+/// the hook and handles the request. The function does not check the guards of the hook.
+///
+/// ```
+/// use hyperlane_core::{Context, ServerHook, ServerHookHandler, Status, Stream, server_hook_factory};
+///
+/// struct Hello;
+///
+/// impl ServerHook for Hello {
+///     async fn new(_: &mut Stream, _: &mut Context) -> Self {
+///         Self
+///     }
+///
+///     async fn handle(self, _: &mut Stream, ctx: &mut Context) -> Status {
+///         ctx.get_mut_response().set_body("hello");
+///         Status::Continue
+///     }
+/// }
+///
+/// async fn twice(stream: &mut Stream, ctx: &mut Context) {
+///     let hello: ServerHookHandler = server_hook_factory::<Hello>();
+///     if hello(stream, ctx).await.is_continue() {
+///         hello(stream, ctx).await;
+///     }
+/// }
+/// ```
+pub fn server_hook_factory<S: ServerHook>() -> ServerHookHandler {
+    Arc::new(run_hook::<S>)
 }
 
 /// A condition for a handler to accept a request.

@@ -15,6 +15,8 @@ mod content_type;
 mod cookie_builder;
 mod headers;
 mod into_response;
+mod json;
+mod mask;
 mod method;
 mod path;
 mod query;
@@ -51,6 +53,7 @@ pub(crate) use self::{
     conditional::{Part, Precondition},
     content::{Content, Failed, Pieces, StreamBody},
     headers::{is_token, list_items},
+    mask::mask_url,
     path::decode_param,
     response::{
         Described, Failure, describe, explain,

@@ -67,7 +67,7 @@ pub mod hub {
     pub use crate::conn::cork::{defer, flush_current, polled_connection};
 }
 
-pub use config::{ConfigError, RequestConfig, ServerConfig};
+pub use config::{AccessLog, ConfigError, RequestConfig, ServerConfig};
 #[cfg(feature = "sessions")]
 pub use config::{CookieSameSite, CookieSecure, SessionKey};
 pub use conn::outbox::Outbox;
@@ -75,19 +75,20 @@ pub use context::{Attributes, Context, params::RouteParams, states::States};
 #[cfg(feature = "sessions")]
 pub use endpoint::{
     Endpoint, ServerSentEventsEndpoint, WebSocketEndpoint,
-    directory::{Channels, SessionChannels},
+    directory::{Channels, NamedChannel, SessionChannels},
     sse, sse_with, ws, ws_with,
 };
 pub use error::{
-    ClosedByClient, Error, ErrorInfo, PanicData, Place, PushError, RequestError, ResponseError,
-    ServerError, SessionError, SetupError,
+    ChannelError, ClosedByClient, Error, ErrorInfo, PanicData, Place, PushError, RequestError,
+    ResponseError, ServerError, SessionError, SetupError,
 };
 pub use exchange::body::{BodyMode, BodyStream};
 pub use extract::{Extension, FromContext, Path, State, handler::Handler};
 #[cfg(feature = "forms")]
 pub use extract::{Form, Query};
 pub use hook::{
-    HookFuture, Middleware, Next, RenderError, Scope, ServerHook, Status, setup::RouteSetup,
+    HookFuture, Middleware, Next, RateLimit, RenderError, Scope, ServerHook, ServerHookHandler,
+    Status, Timeout, server_hook_factory, setup::RouteSetup,
 };
 #[cfg(feature = "cookies")]
 pub use http::CookieBuilder;
@@ -123,7 +124,7 @@ pub use proto::{
 pub use route::pattern::RouteError;
 pub use server::{
     At, BoundAddress, HookInfo, Registrar, RouteInfo, RouteMatcher, Routes, Server,
-    ServerControlHandler, ServerControlHook, ServerScope,
+    ServerControlHook, ServerControlHookHandler, ServerScope,
 };
 #[cfg(feature = "sessions")]
 pub use session::{Session, SessionData, SessionId, SessionStore};

@@ -3,12 +3,14 @@
 //! An *observer* is a `tracing` subscriber or a metrics recorder. Without an observer, this module only makes the check
 //! in `is_enabled` for each request. It then makes no allocation, reads no clock and formats no text.
 
+mod access;
 #[cfg_attr(not(feature = "metrics"), path = "observe/no_metrics.rs")]
 pub(crate) mod metrics;
 
 use std::{
     fmt,
     future::Future,
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -20,8 +22,15 @@ use std::{
 use tokio::time::Instant;
 use tracing::{Span, field::Empty, level_filters::LevelFilter};
 
-use self::metrics::{Metrics, Series};
-use crate::{http::Method, panic::contain};
+use self::{
+    access::Access,
+    metrics::{Metrics, Series},
+};
+use crate::{
+    config::AccessLog,
+    http::{Method, Request},
+    panic::contain,
+};
 
 /// Creates the span of a connection. Returns `None` if there is no subscriber for the span, as on most servers. The
 /// span is in a box, so that a connection without a span takes only the space of a pointer for it.
@@ -74,19 +83,21 @@ pub(crate) struct Observed {
     status: AtomicU16,
     begun: Instant,
     sent_before: u64,
+    /// The line of the access log, if the server writes one.
+    access: Option<Box<Access>>,
 }
 
 impl Observed {
-    /// Begins a record. `request` has the method and path; it is `None` if the head was refused. Returns `None` without
-    /// an observer.
+    /// Begins a record. `request` is `None` if the head was refused. Returns `None` without an observer.
     pub(crate) fn begin<C: ByteCounter + 'static>(
         counter: &Arc<C>,
         metrics: &Metrics,
         route: &Arc<RouteLabel>,
-        request: Option<(&Method, &str)>,
+        request: Option<&Request>,
+        access: Option<(AccessLog, Option<IpAddr>)>,
     ) -> Option<Arc<Self>> {
         let (method, path) = match request {
-            Some((method, path)) => (method.as_str(), path),
+            Some(request) => (request.get_method().as_str(), request.get_raw_path()),
             None => ("", ""),
         };
         let span = tracing::debug_span!(
@@ -100,7 +111,7 @@ impl Observed {
             time_us = Empty,
         );
         let is_counted = metrics.is_on();
-        if span.is_disabled() && !is_counted {
+        if span.is_disabled() && !is_counted && access.is_none() {
             return None;
         }
         Some(Arc::new(Self {
@@ -108,10 +119,11 @@ impl Observed {
             counter: counter.clone(),
             is_counted,
             route: route.clone(),
-            method: request.map_or("", |(method, _)| known(method)),
+            method: request.map_or("", |request| known(request.get_method())),
             status: AtomicU16::new(0),
             begun: Instant::now(),
             sent_before: counter.bytes_sent(),
+            access: access.map(|(form, client)| Box::new(Access::new(form, client, request))),
         }))
     }
 
@@ -133,7 +145,7 @@ impl Drop for Observed {
             let RouteLabel { pattern, series } = &*self.route;
             series.request_ended(pattern, self.method, status, time);
         }
-        if self.span.is_disabled() {
+        if self.span.is_disabled() && self.access.is_none() {
             return;
         }
         let bytes = self.counter.bytes_sent();
@@ -146,6 +158,9 @@ impl Drop for Observed {
         self.span.record("bytes", bytes);
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.span.record("time_us", micros);
+        if let Some(access) = &self.access {
+            self.span.in_scope(|| access.write(status, bytes, micros));
+        }
         self.span
             .in_scope(|| tracing::debug!(target: "hyperlane::request", "request ended"));
     }
@@ -156,16 +171,18 @@ impl Drop for Observed {
 pub(crate) struct Record(Option<Arc<Observed>>);
 
 impl Record {
-    /// Begins the record of a request. `request` has the method and path; it is `None` if the head was refused.
+    /// Begins the record of a request. `request` is `None` if the head was refused. `access` has the form of the access
+    /// log and the address of the client.
     #[cold]
     pub(crate) fn begin<C: ByteCounter + 'static>(
         &mut self,
         counter: &Arc<C>,
         metrics: &Metrics,
         route: &Arc<RouteLabel>,
-        request: Option<(&Method, &str)>,
+        request: Option<&Request>,
+        access: Option<(AccessLog, Option<IpAddr>)>,
     ) {
-        self.0 = Observed::begin(counter, metrics, route, request);
+        self.0 = Observed::begin(counter, metrics, route, request, access);
     }
 
     /// Drops this reference to the record. The record reports the request when the last reference is dropped: now, or
@@ -207,6 +224,7 @@ fn known(method: &Method) -> &'static str {
         Method::Options => "OPTIONS",
         Method::Connect => "CONNECT",
         Method::Trace => "TRACE",
+        Method::Query => "QUERY",
         Method::Unknown(_) => "OTHER",
     }
 }

@@ -26,7 +26,7 @@ pub use crate::{
 use serde_json::Error as JsonError;
 
 use crate::{
-    Headers, Querys, ResponseError, ServerSentEvents, WebSocket,
+    Body, Headers, IntoBody, Querys, ResponseError, ServerSentEvents, WebSocket,
     context::Stage,
     error::FAILURE,
     http::{HttpStatus, describe},
@@ -234,7 +234,7 @@ pub fn request_version(ctx: &Context) -> HttpVersion {
 }
 
 pub fn request_path(ctx: &Context) -> String {
-    ctx.get_request().get_path().to_owned()
+    ctx.get_request().path().to_owned()
 }
 
 pub fn request_querys(ctx: &Context) -> Querys {
@@ -357,6 +357,16 @@ impl StatusCode for HttpStatus {
 
 pub fn set_status(ctx: &mut Context, status: impl StatusCode) {
     ctx.get_mut_response().set_status_code(status.code());
+}
+
+/// Converts a value that may borrow from the context to a body, before the context is borrowed mutably.
+pub fn body(value: impl IntoBody) -> Body {
+    value.into_body()
+}
+
+/// Copies a text that may borrow from the context, before the context is borrowed mutably.
+pub fn text(value: impl AsRef<str>) -> String {
+    value.as_ref().to_owned()
 }
 
 pub async fn try_send(stream: &mut Stream, ctx: &mut Context) {

@@ -3,6 +3,7 @@
 mod at;
 pub(crate) mod connections;
 pub(crate) mod control;
+mod detached;
 pub(crate) mod listener;
 mod listing;
 mod pace;
@@ -26,7 +27,7 @@ use tokio::sync::watch;
 use self::scopes::Scopes;
 pub use self::{
     at::{At, Registrar, Routes},
-    control::{ServerControlHandler, ServerControlHook},
+    control::{ServerControlHook, ServerControlHookHandler},
     listener::BoundAddress,
     listing::{HookInfo, RouteMatcher},
     routes::RouteInfo,
@@ -35,7 +36,7 @@ pub use self::{
 use self::{connections::Connections, listener::Listener};
 use crate::{
     ServerHook,
-    config::{RequestConfig, ServerConfig},
+    config::{AccessLog, ConfigError, RequestConfig, ServerConfig},
     context::states::States,
     env::hosts::Hosts,
     error::{Place, ServerError},
@@ -92,6 +93,10 @@ pub struct Server {
     takes_registered: bool,
     /// True if `bind` has replaced the addresses of the configuration.
     bound: bool,
+    /// The limits that `request_config` has set.
+    limits: Option<RequestConfig>,
+    /// The error of `config_from_json`. The start of the server returns it.
+    refused: Option<ConfigError>,
     sessions: session::Planned,
     /// The value of `get_route_matcher`, computed on first use.
     matcher: OnceLock<RouteMatcher>,
@@ -115,16 +120,38 @@ impl Server {
         self
     }
 
-    /// Replaces the configuration.
+    /// Replaces the configuration. If `config` has the default limits of requests, the limits of an earlier
+    /// [`request_config`](Self::request_config) stay.
     pub fn server_config(&mut self, config: ServerConfig) -> &mut Self {
         self.config = config;
         self.bound = false;
+        self.refused = None;
+        if let Some(limits) = self.limits
+            && RequestConfig::are_defaults_of(&self.config)
+        {
+            limits.apply(&mut self.config);
+        }
         self
     }
 
     /// Sets the limits of requests.
     pub fn request_config(&mut self, config: RequestConfig) -> &mut Self {
         config.apply(&mut self.config);
+        self.limits = Some(config);
+        self
+    }
+
+    /// Logs each request in the Common Log Format, with the level INFO and the target `hyperlane::access` of `tracing`.
+    /// [`ServerConfig::access_log`] describes the log, and has a second form, by fields.
+    ///
+    /// ```
+    /// use hyperlane_core::Server;
+    ///
+    /// // 192.0.2.7 - - [30/Nov/2026:12:00:00 +0000] "GET /search?token=*** HTTP/1.1" 200 1532
+    /// Server::new().access_log();
+    /// ```
+    pub fn access_log(&mut self) -> &mut Self {
+        self.config.access_log = Some(AccessLog::Common);
         self
     }
 
@@ -320,7 +347,10 @@ impl Server {
 
     /// Checks the configuration and the hooks, and builds the [`App`] that runs the hooks.
     pub(crate) fn check(&self) -> Result<App, ServerError> {
-        self.config.validate()?;
+        match &self.refused {
+            Some(error) => return Err(error.clone().into()),
+            None => self.config.validate()?,
+        }
         let (planned, scopes) = self.planned();
         App::build(planned, &scopes, self.states.clone())
     }
@@ -336,6 +366,16 @@ impl Server {
     /// Same as [`request_config`](Self::request_config).
     pub fn set_request_config(&mut self, config: RequestConfig) -> &mut Self {
         self.request_config(config)
+    }
+
+    /// Replaces the configuration by one in JSON, as [`ServerConfig::from_json`] reads it. After an error, the
+    /// configuration stays, and the start of the server returns [`ServerError::Config`].
+    pub fn config_from_json(&mut self, json: impl AsRef<str>) -> &mut Self {
+        match ServerConfig::from_json(json) {
+            Ok(config) => return self.server_config(config),
+            Err(error) => self.refused = Some(error),
+        }
+        self
     }
 
     /// Returns the configuration.

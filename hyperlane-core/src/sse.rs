@@ -78,6 +78,15 @@ impl ServerSentEvents {
         }
     }
 
+    /// Returns the name of the channel, as in [`Context::channel`](crate::Context::channel). Returns `None` for a channel
+    /// without a name, and for the stream of one connection.
+    pub fn channel_name(&self) -> Option<&str> {
+        match &self.target {
+            Target::Connection { .. } => None,
+            Target::Channel(channel) => channel.name(),
+        }
+    }
+
     /// Returns whether events can still be sent.
     ///
     /// A channel is open from its first connection until the channel ends, even while no client is connected.

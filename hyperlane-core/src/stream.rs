@@ -8,12 +8,18 @@ mod upgrade;
 
 use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc};
 
+use tokio::{io::DuplexStream, net::TcpStream};
+
 use crate::{
-    conn::{lifecycle::Until, link::Link, outbox::Outbox, wakers::UntilEnd, websocket::WsEnd},
+    conn::{
+        end::Ending, lifecycle::Until, link::Link, outbox::Outbox, wakers::UntilEnd,
+        websocket::WsEnd,
+    },
     context::Context,
     error::{RequestError, ResponseError},
     exchange::{Exchange, answer::Progress, body::BodyPlan},
     http::{Request, RequestBody},
+    proto::ws::CloseCode,
 };
 
 /// A function that runs the rest of a request's response middleware: those hooks that have not run yet.
@@ -33,18 +39,100 @@ pub struct Stream {
     pub(crate) exchange: Exchange,
 }
 
-/// A view of a connection's socket.
-#[derive(Clone, Copy)]
-pub struct Transport<'a>(&'a Stream);
-
-impl Transport<'_> {
-    /// Returns the address of the peer, like [`Stream::peer_addr`].
+/// The addresses of a connection's transport: a TCP connection, a Unix socket, or a transport of the program.
+///
+/// [`Stream::get_stream`] lends the transport of a connection. The trait has no method to read or write, because bytes
+/// beside the stream would break its framing. A transport of the program implements this trait beside `AsyncRead` and
+/// `AsyncWrite`, for [`Stream::from_transport`].
+pub trait Transport: Send + Sync {
+    /// Returns the address of the peer.
     ///
     /// # Errors
     /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable) for a peer without an address, such as a Unix socket.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        let address = self.0.peer_addr();
-        address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    fn peer_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Returns the address of this end.
+    ///
+    /// # Errors
+    /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable) for a transport without addresses, and after the transport
+    /// was closed.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+impl Transport for Stream {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.peer_addr().ok_or_else(no_address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        let connection = self.connection();
+        let detached = connection.facts.detached_local();
+        let address = detached.or_else(|| connection.lock_input().reader.local_addr());
+        address.ok_or_else(no_address)
+    }
+}
+
+impl Transport for TcpStream {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.peer_addr()
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+}
+
+#[cfg(unix)]
+impl Transport for tokio::net::UnixStream {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Err(no_address())
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(no_address())
+    }
+}
+
+/// A pipe in memory, without addresses.
+impl Transport for DuplexStream {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Err(no_address())
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(no_address())
+    }
+}
+
+impl<T: Transport + ?Sized> Transport for Box<T> {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        (**self).peer_addr()
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        (**self).local_addr()
+    }
+}
+
+fn no_address() -> io::Error {
+    io::ErrorKind::AddrNotAvailable.into()
+}
+
+/// Ends a connection without a server. Other connections end with their server's task.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let Some(end) = self.connection().facts.take_end() else {
+            return;
+        };
+        let ending = match self.exchange.progress() {
+            Progress::Partial => Ending::Abort,
+            Progress::Switched => Ending::WebSocket(CloseCode::NORMAL, "".into()),
+            Progress::Unanswered | Progress::Open | Progress::Whole | Progress::Last => {
+                Ending::Http
+            }
+        };
+        // The send fails only if the connection has ended.
+        let _ = end.send(ending);
     }
 }
 
@@ -281,9 +369,25 @@ impl Stream {
 
 /// Methods under the names that published Hyperlane programs call.
 impl Stream {
-    /// Returns a view of the socket.
-    pub fn get_stream(&self) -> Transport<'_> {
-        Transport(self)
+    /// Lends the transport, for its addresses.
+    pub fn get_stream(&self) -> &dyn Transport {
+        self
+    }
+
+    /// Returns the address of the peer, like [`peer_addr`](Self::peer_addr).
+    ///
+    /// # Errors
+    /// Returns the error of [`Transport::peer_addr`].
+    pub fn get_peer_addr(&self) -> io::Result<SocketAddr> {
+        Transport::peer_addr(self)
+    }
+
+    /// Returns the server's address at which the connection arrived.
+    ///
+    /// # Errors
+    /// Returns the error of [`Transport::local_addr`].
+    pub fn get_local_addr(&self) -> io::Result<SocketAddr> {
+        Transport::local_addr(self)
     }
 
     /// Returns whether the connection closes after this request.

@@ -98,6 +98,15 @@ impl WebSocket {
         }
     }
 
+    /// Returns the name of the channel, as in [`Context::channel`](crate::Context::channel). Returns `None` for a channel
+    /// without a name, and for a single connection.
+    pub fn channel_name(&self) -> Option<&str> {
+        match &self.target {
+            Target::Connection(_) => None,
+            Target::Channel(channel) => channel.name(),
+        }
+    }
+
     /// Returns whether messages can still be sent. A connection is open until either side sends a Close or the
     /// connection breaks.
     ///

@@ -292,8 +292,8 @@ fn header(input: ParseStream<'_>) -> Result<Args> {
 
 /// Parses a list of lower-case method names.
 fn methods(input: ParseStream<'_>) -> Result<Args> {
-    const METHODS: [&str; 9] = [
-        "get", "post", "put", "delete", "patch", "head", "options", "connect", "trace",
+    const METHODS: [&str; 10] = [
+        "get", "post", "put", "delete", "patch", "head", "options", "connect", "trace", "query",
     ];
     let names = Punctuated::<Ident, Token![,]>::parse_terminated(input)?;
     refuse_duplicates(names.iter())?;

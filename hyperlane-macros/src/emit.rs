@@ -17,11 +17,14 @@ pub(crate) struct Emitter<'a> {
     /// The path to the module `__private`, which contains all items that generated code uses.
     pub(crate) private: &'a TokenStream,
     pub(crate) params: &'a Params,
+    /// True if the values of macros may borrow from the context. The code then copies a value before it borrows the
+    /// context mutably.
+    pub(crate) detaches: bool,
 }
 
 impl Emitter<'_> {
     /// Writes the code of a macro that runs before or after the body. If the macro is a condition (`filter`, `reject`)
-    /// and the condition fails, the code runs `decline`.
+    /// that fails, or a guard that refuses, the code runs `decline`.
     pub(crate) fn step(&self, applied: &Applied, decline: &TokenStream) -> Result<TokenStream> {
         match applied.row.role {
             Role::Extract(call) => self.bindings(applied, call, false),
@@ -29,6 +32,12 @@ impl Emitter<'_> {
             Role::Body(BodyRule::Stream) => self.bindings(applied, "body_stream", false),
             Role::Open(handle) => self.open_handle(applied, handle),
             Role::Condition { runs_when } => Ok(condition(applied, runs_when, decline)),
+            Role::Guard(_) => {
+                let ctx = self.params.require(Part::Ctx, false, applied)?;
+                let span = hygienic(applied.name.span());
+                let check = self.guard_test(applied, &quote_spanned!(span=> &*#ctx));
+                Ok(quote_spanned!(span=> if !#check { #decline }))
+            }
             Role::SetStatus => {
                 let (private, span) = (self.private, hygienic(applied.name.span()));
                 let ctx = self.params.require(Part::Ctx, true, applied)?;
@@ -71,7 +80,6 @@ impl Emitter<'_> {
             | Role::With
             | Role::Declare
             | Role::Import
-            | Role::Guard(_)
             | Role::Read(_)
             | Role::Body(BodyRule::Max)
             | Role::Macros(_) => Ok(quote!()),
@@ -256,12 +264,19 @@ impl Emitter<'_> {
             },
             span,
         );
-        if !may_use_context(key, ctx) && !may_use_context(value, ctx) {
+        let (private, detaches) = (self.private, self.detaches);
+        let detached = |value: &Expr| match value {
+            Expr::Lit(_) => value.to_token_stream(),
+            _ if detaches => quote_spanned!(span=> #private::text(#value)),
+            _ => value.to_token_stream(),
+        };
+        if !detaches && !may_use_context(key, ctx) && !may_use_context(value, ctx) {
             return Ok(
                 quote_spanned!(span=> let _ = #ctx.get_mut_response().#method(#key, #value);),
             );
         }
         let (first, second) = (local("key", key.span()), local("value", value.span()));
+        let (key, value) = (detached(key), detached(value));
         // The expressions of the key and the value may read the context. They are evaluated before the code borrows the
         // context mutably.
         Ok(quote_spanned! {span=>
@@ -273,9 +288,25 @@ impl Emitter<'_> {
 
     fn call_setter(&self, applied: &Applied, method: &str) -> Result<TokenStream> {
         let ctx = self.params.require(Part::Ctx, true, applied)?;
-        let span = hygienic(applied.name.span());
+        let (private, span) = (self.private, hygienic(applied.name.span()));
+        let copy = match method {
+            "set_body" => Some("body"),
+            "set_reason_phrase" => Some("text"),
+            _ => None,
+        };
         let method = Ident::new(method, span);
         Ok(match applied.values().first() {
+            Some(value) if self.detaches && copy.is_some() && !matches!(value, Expr::Lit(_)) => {
+                let (copy, copied) = (
+                    Ident::new(copy.unwrap_or_default(), span),
+                    local("value", value.span()),
+                );
+                quote_spanned! {span=>
+                    match #private::#copy(#value) {
+                        #copied => { let _ = #ctx.get_mut_response().#method(#copied); }
+                    }
+                }
+            }
             Some(value) if !may_use_context(value, ctx) => {
                 quote_spanned!(span=> let _ = #ctx.get_mut_response().#method(#value);)
             }

@@ -3,6 +3,7 @@
 
 mod body;
 mod conflicts;
+mod epilogue;
 pub(crate) mod middleware;
 mod param_names;
 mod read_loop;
@@ -284,6 +285,7 @@ impl Function<'_> {
         Emitter {
             private: self.private,
             params: &self.params,
+            detaches: false,
         }
     }
 

@@ -20,6 +20,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod variables;
 
 /// Declares one attribute macro per entry. The entries are grouped by phase (a step of the expanded function). The
 /// string of a group becomes the last paragraph in the documentation of each macro of the group. If an entry ends with
@@ -234,6 +235,23 @@ declare! {
         /// # fn main() {}
         /// ```
         options;
+        /// Registers a hook struct or an async function at a path, for QUERY requests (RFC 10008): `#[query("/path")]`. A
+        /// QUERY reads, like GET, and its query is the body of the request. `Content-Type` has the type of the query; the
+        /// handler refuses types that it does not know.
+        ///
+        /// The server passes a request with another method to the next handler of the path. If all handlers of the path
+        /// decline because of the method, the server answers 405.
+        ///
+        /// ```
+        /// use hyperlane::*;
+        ///
+        /// #[query("/things")]
+        /// async fn find(Json(names): Json<Vec<String>>) -> String {
+        ///     names.join(", ")
+        /// }
+        /// # fn main() {}
+        /// ```
+        query;
     }
     hooks "" {
         /// Registers a hook struct that runs before routes: `#[request_middleware]`, or `#[request_middleware(1)]` with
@@ -415,7 +433,10 @@ declare! {
         /// Declines requests whose method is not TRACE. If all handlers of the path decline because of the method, the
         /// answer is 405.
         is_trace_method at "/path";
-        /// Declines requests with one of the nine methods that HTTP defines. If all handlers of the path decline
+        /// Declines requests whose method is not QUERY (RFC 10008). If all handlers of the path decline because of the
+        /// method, the answer is 405.
+        is_query_method at "/path";
+        /// Declines requests with one of the ten methods that [`methods`] can name. If all handlers of the path decline
         /// because of the method, the answer is 405.
         is_unknown_method at "/path";
         /// Declines requests whose method is not in the macro's list: `#[methods(get, post)]`. If all handlers of the
@@ -1356,9 +1377,24 @@ declare! {
         /// Runs macros after the body, in the order of the list:
         /// `#[epilogue_macros(response_body("bye"), try_send, closed)]`.
         ///
-        /// The list cannot contain guards, reads or conditions, because these macros decide whether the body runs. It
-        /// also cannot contain `body_stream`, `max_body`, `websocket` and `sse`, because these macros act before the
-        /// body runs.
+        /// A guard or condition (`is_get_method`, `filter(..)`) that refuses ends the list: the entries after it do not
+        /// run. It does not change the answer.
+        ///
+        /// The list cannot contain reads, because these macros decide whether the body runs. It also cannot contain
+        /// `body_stream`, `max_body`, `websocket` and `sse`, because these macros act before the body runs.
+        ///
+        /// # Variables of the body
+        ///
+        /// An entry may name a variable that a `let` of the body's outermost block binds, also in a format string. If
+        /// the variable has the name of a parameter, the entry uses the variable of the body. If an entry names such a
+        /// variable, these rules apply:
+        ///
+        /// - All entries run in their order at the end of the body, after its last expression has been evaluated.
+        /// - If a route returns a value, the entries from the first `send`, `try_send`, `flush` or `try_flush` without
+        ///   arguments on run after the value has become the response. These entries cannot name a variable of the
+        ///   body.
+        /// - If the body is left by `return`, `?`, `break` or `continue`, the entries that name a variable of the body
+        ///   do not run. The others run.
         ///
         /// ```
         /// use hyperlane::*;
@@ -1366,6 +1402,13 @@ declare! {
         /// #[get("/")]
         /// #[epilogue_macros(response_body("bye"), try_send, closed)]
         /// async fn handler() {}
+        ///
+        /// #[get("/sum")]
+        /// #[epilogue_macros(response_header("x-count" => count.to_string()), response_body(format!("{sum}")), send)]
+        /// async fn sum() {
+        ///     let numbers = [1, 2, 3];
+        ///     let (count, sum) = (numbers.len(), numbers.iter().sum::<i32>());
+        /// }
         /// # fn main() {}
         /// ```
         epilogue_macros;
@@ -1411,7 +1454,7 @@ pub fn file_scope(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
 }
 
 /// Declares a scope for a module that is written in place: `#[scope("/api")] mod api { .. }`. The arguments are those
-/// of `file_scope!`. Their names are resolved inside the module and around it.
+/// of `file_scope!`. Their names are resolved inside the module: a function around it is `super::log`.
 ///
 /// ```
 /// use hyperlane::*;

@@ -139,6 +139,25 @@ impl Params {
         }
     }
 
+    /// Returns the stream and the context under other names. The function `rename` returns the new name of a variable, or
+    /// `None` to keep the name.
+    pub(crate) fn renamed(&self, rename: &impl Fn(&Ident) -> Option<Ident>) -> Self {
+        let renamed = |param: &Option<Param>| {
+            param.as_ref().map(|param| Param {
+                name: param.name.clone().map(|name| rename(&name).unwrap_or(name)),
+                mutable: param.mutable,
+                ty: param.ty.clone(),
+            })
+        };
+        Self {
+            stream: renamed(&self.stream),
+            ctx: renamed(&self.ctx),
+            unclear: self.unclear.clone(),
+            by_value: self.by_value.clone(),
+            others: self.others.clone(),
+        }
+    }
+
     /// Returns the error about a `&mut` parameter that could be either the stream or the context, or that is a second
     /// stream or context. Returns `None` if there is no such parameter.
     pub(crate) fn unclear(&self) -> Option<Error> {

@@ -26,9 +26,18 @@ pub(crate) struct Phases {
     pub(crate) open: Option<Applied>,
     /// The macros that run after the body. A read macro runs the body once per message, and the epilogue then runs
     /// after each message.
-    pub(crate) epilogue: Vec<Applied>,
+    pub(crate) epilogue: Vec<Late>,
     /// The macro that closes the connection. It runs once, after all sends.
     pub(crate) close: Option<Applied>,
+    /// The number of lists so far.
+    lists: usize,
+}
+
+/// A macro that runs after the body.
+pub(crate) struct Late {
+    pub(crate) applied: Applied,
+    /// The number of the list `epilogue_macros` that contains the macro. An attribute counts as a list of its own.
+    pub(crate) list: usize,
 }
 
 impl Phases {
@@ -67,13 +76,15 @@ impl Phases {
                 self.setup.push(applied)
             }
             Role::Send { .. } | Role::Flush(_) | Role::Hooks(Side::After) => {
-                self.epilogue.push(applied)
+                self.lists += 1;
+                self.push_late(applied);
             }
             Role::Close => self.close = Some(applied),
             Role::Macros(side) => {
                 let Args::Macros(list) = std::mem::replace(&mut applied.args, Args::Nothing) else {
                     return Ok(());
                 };
+                self.lists += 1;
                 for nested in list {
                     self.place_nested(nested, side)?;
                 }
@@ -84,8 +95,8 @@ impl Phases {
 
     /// Sorts an entry of a list (`prologue_macros`, `epilogue_macros`). In `prologue_macros`, guards, reads,
     /// `body_stream` and `max_body` keep their own phase. In `epilogue_macros` after a read macro, `closed` keeps its
-    /// own phase. Other entries run in the order of the list. Refuses an entry of `epilogue_macros` that must act
-    /// before the body.
+    /// own phase. Other entries run in the order of the list; a guard or condition in `epilogue_macros` ends the list if
+    /// it refuses. Refuses an entry of `epilogue_macros` that must act before the body.
     fn place_nested(&mut self, nested: Applied, side: Side) -> Result<(), Error> {
         match (nested.row.role, side) {
             (Role::Guard(_), Side::Before) => self.guards.push(nested),
@@ -102,16 +113,22 @@ impl Phases {
                 )));
             }
             (_, Side::Before) => self.setup.push(nested),
-            (Role::Guard(_) | Role::Read(_) | Role::Condition { .. }, Side::After) => {
+            (Role::Read(_), Side::After) => {
                 let name = &nested.name;
                 return Err(nested.error(format!(
                     "`{name}` decides whether the body runs, so it cannot stand after it; write it as an attribute"
                 )));
             }
             (Role::Close, Side::After) if self.read.is_some() => self.close = Some(nested),
-            (_, Side::After) => self.epilogue.push(nested),
+            (_, Side::After) => self.push_late(nested),
         }
         Ok(())
+    }
+
+    /// Adds a macro that runs after the body to the current list.
+    fn push_late(&mut self, applied: Applied) {
+        let list = self.lists;
+        self.epilogue.push(Late { applied, list });
     }
 
     /// Refuses a second macro that opens a handle. A connection is either one WebSocket or one event stream, so it has
@@ -156,9 +173,9 @@ impl Phases {
                 if let Some(at) = self
                     .epilogue
                     .iter()
-                    .position(|applied| applied.row.role == Role::Close)
+                    .position(|late| late.applied.row.role == Role::Close)
                 {
-                    self.close = Some(self.epilogue.remove(at));
+                    self.close = Some(self.epilogue.remove(at).applied);
                 }
                 self.read = Some(applied);
                 Ok(())
@@ -171,12 +188,12 @@ impl Phases {
         self.read.is_some()
             || self.close.is_some()
             || self.open.is_some()
+            || !self.epilogue.is_empty()
             || [
                 &self.declarations,
                 &self.extractors,
                 &self.conditions,
                 &self.setup,
-                &self.epilogue,
             ]
             .into_iter()
             .any(|phase| !phase.is_empty())

@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
-use syn::{Error, Expr, Ident, ItemMod, Result, Token, parse_quote, parse2};
+use syn::{Error, Expr, Ident, Item, ItemMod, Result, Token, parse2};
 
 use crate::crate_path;
 use crate::literals;
@@ -49,13 +49,10 @@ fn expand_module(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
             "the body of this module is in a file of its own; write `file_scope!(..)` at the top of that file",
         ));
     };
-    // The options are resolved in the module, like everything else in it. The import makes the names around the module
-    // visible to them, and does not fail if the module imports them itself.
-    let registration = declaration.register();
-    items.insert(
-        0,
-        parse_quote!(const _: () = { #[allow(unused_imports)] use super::*; #registration };),
-    );
+    // The options are resolved in the module, like everything else in it. An import of the names around the module would
+    // hide the module's own names of the same spelling.
+    let registration: Item = syn::parse2(declaration.register())?;
+    items.insert(0, registration);
     Ok(quote!(#module))
 }
 

@@ -65,6 +65,7 @@ pub(crate) const ROWS: &[Row] = &[
     route("patch", &["PATCH"]),
     route("head", &["HEAD"]),
     route("options", &["OPTIONS"]),
+    route("query", &["QUERY"]),
     ordered("request_middleware", "RequestMiddleware"),
     ordered("response_middleware", "ResponseMiddleware"),
     ordered("task_panic", "TaskPanic"),
@@ -85,6 +86,7 @@ pub(crate) const ROWS: &[Row] = &[
     method("is_options_method", &["OPTIONS"]),
     method("is_connect_method", &["CONNECT"]),
     method("is_trace_method", &["TRACE"]),
+    method("is_query_method", &["QUERY"]),
     // The empty name stands for every method that has no guard in the rows above.
     method("is_unknown_method", &[""]),
     row("methods", Shape::Methods, Role::Guard(Check::Methods)),

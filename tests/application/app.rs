@@ -81,6 +81,7 @@ hooks! {
     #[patch("/patch/struct")] PatchStruct
     #[head("/head/struct")] HeadStruct
     #[options("/options/struct")] OptionsStruct
+    #[query("/query/struct")] QueryStruct
 }
 
 #[route("/route/function")]
@@ -148,6 +149,11 @@ async fn head_function() {}
 #[options("/options/function")]
 async fn options_function() -> &'static str {
     "options"
+}
+
+#[query("/query/function")]
+async fn query_function() -> &'static str {
+    "query"
 }
 
 #[get("/several")]
@@ -255,6 +261,7 @@ guarded! {
     "/is/options" #[is_options_method]
     "/is/connect" #[is_connect_method]
     "/is/trace" #[is_trace_method]
+    "/is/query" #[is_query_method]
     "/is/unknown_method" #[is_unknown_method]
     "/is/0.9" #[is_http0_9_version]
     "/is/1.0" #[is_http1_0_version]
@@ -280,7 +287,7 @@ async fn is_websocket() {}
 async fn one_method() {}
 
 #[route("/methods/all")]
-#[methods(get, post, put, delete, patch, head, options, connect, trace)]
+#[methods(get, post, put, delete, patch, head, options, connect, trace, query)]
 async fn all_methods() {}
 
 #[route("/methods/comma")]

@@ -25,6 +25,7 @@ use test_support::{
 mod callbacks;
 mod endpoints;
 mod lifetime;
+mod named;
 mod pings;
 mod resumption;
 mod tabs;

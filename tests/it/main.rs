@@ -11,6 +11,7 @@
     reason = "a test fails by a panic"
 )]
 
+mod access_log;
 mod channels;
 mod client_address;
 mod close;
@@ -29,6 +30,7 @@ mod keep_alive;
 mod limits;
 mod origins;
 mod reconnect;
+mod request_limits;
 mod rfc9112;
 mod rooms;
 mod runtimes;

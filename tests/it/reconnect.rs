@@ -14,7 +14,7 @@ use std::{
 use hyperlane::{
     prelude::*,
     proto::sse::{EventReader, ReceivedEvent},
-    session::{Channels, SessionId},
+    session::{Channels, SessionChannels, SessionId},
     sse, ws,
 };
 use test_support::{PATIENCE, PING, PONG, TEXT, address, frame, hook, start};
@@ -26,6 +26,9 @@ use tokio::{
 
 /// Number of cuts in a run of `cargo test`.
 const FEW: u64 = 400;
+
+/// Number of tests that share the cuts.
+const TESTS: u64 = 7;
 
 /// Pseudo-random numbers from a seed (SplitMix64).
 struct Dice(u64);
@@ -144,6 +147,8 @@ impl Wire {
 /// A client and all that it has received.
 struct Client {
     reads: Reads,
+    /// The name of its channel.
+    name: Option<&'static str>,
     address: SocketAddr,
     cookie: String,
     dice: Dice,
@@ -188,6 +193,10 @@ impl Client {
             Reads::Events => "/sse",
             Reads::Plain | Reads::Named => "/plain",
             Reads::Counting | Reads::Switching => "/ws",
+        };
+        let path = match self.name {
+            Some(name) => format!("{path}/{name}"),
+            None => path.to_owned(),
         };
         let query = match &self.id {
             Some((epoch, offset)) if !self.reads.is_plain() => {
@@ -267,7 +276,7 @@ impl Client {
             }
             _ => {}
         }
-        self.number(event.data.parse().unwrap());
+        self.message(&event.data);
         self.note_id(&event.id);
         let offset = self.id.as_ref().unwrap().1;
         assert_eq!(offset, self.expected - 1, "the id is the number");
@@ -277,6 +286,18 @@ impl Client {
     fn reset(&mut self) {
         self.resets += 1;
         self.expected = self.id.as_ref().unwrap().1 + 1;
+    }
+
+    fn message(&mut self, text: &str) {
+        let number = match self.name {
+            Some(name) => {
+                let (channel, number) = text.split_once(':').unwrap();
+                assert_eq!(channel, name, "a message of another channel");
+                number
+            }
+            None => text,
+        };
+        self.number(number.parse().unwrap());
     }
 
     fn number(&mut self, number: u64) {
@@ -312,8 +333,7 @@ impl Client {
                     }
                 }
                 TEXT => {
-                    let number = std::str::from_utf8(&payload).unwrap().parse().unwrap();
-                    self.number(number);
+                    self.message(std::str::from_utf8(&payload).unwrap());
                     if let Some((_, offset)) = &mut self.id {
                         *offset += 1;
                     }
@@ -325,7 +345,17 @@ impl Client {
     }
 }
 
-async fn run(reads: Reads, cuts: u64, seed: u64) -> Client {
+/// A server and a session at it.
+struct Place {
+    control: ServerControlHook,
+    cookie: String,
+    channels: SessionChannels,
+}
+
+/// The buffer of named channels has room for all that a client may miss, so that no client is reset.
+const NAMED_BUFFER: usize = 1 << 24;
+
+async fn begin() -> Place {
     let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
     let mut reach: Option<Channels> = None;
     let control = start(|server| {
@@ -336,6 +366,19 @@ async fn run(reads: Reads, cuts: u64, seed: u64) -> Client {
         server.at("/ws").get(socket().resume_ids());
         server.at("/plain").get(socket());
         server.at("/sse").get(sse().timeout(PATIENCE));
+        let large = || {
+            let socket = socket().buffer(NAMED_BUFFER).buffer_bytes(NAMED_BUFFER);
+            socket.named("socket-{name}")
+        };
+        server.at("/ws/{name}").get(large().resume_ids());
+        server.at("/plain/{name}").get(large());
+        server.at("/sse/{name}").get(
+            sse()
+                .timeout(PATIENCE)
+                .buffer(NAMED_BUFFER)
+                .buffer_bytes(NAMED_BUFFER)
+                .named("{name}"),
+        );
         reach = Some(server.channels());
     })
     .await;
@@ -348,11 +391,51 @@ async fn run(reads: Reads, cuts: u64, seed: u64) -> Client {
         .to_owned();
     let id = begins.recv().await.unwrap();
     let channels = reach.unwrap().session(&id).unwrap();
+    Place {
+        control,
+        cookie,
+        channels,
+    }
+}
 
+/// Sends a number on the channel of a client.
+async fn send(channels: &SessionChannels, reads: Reads, name: Option<&str>, number: u64) {
+    let sent = match (reads, name) {
+        (Reads::Events, None) => channels.sse().send(number.to_string()).await,
+        (_, None) => channels.ws().send(number.to_string()).await,
+        (Reads::Events, Some(name)) => {
+            let channel = channels.channel(name).sse().unwrap();
+            channel.send(format!("{name}:{number}")).await
+        }
+        (_, Some(name)) => {
+            let channel = channels.channel(format!("socket-{name}")).ws().unwrap();
+            channel.send(format!("{name}:{number}")).await
+        }
+    };
+    sent.unwrap();
+}
+
+async fn run(reads: Reads, cuts: u64, seed: u64) -> Client {
+    let place = begin().await;
+    let client = follow(&place, reads, None, cuts, seed).await;
+    place.control.shutdown().await;
+    client
+}
+
+/// Sends numbers on a channel, and cuts its client until the client has been cut often enough. Then lets the client
+/// read the rest.
+async fn follow(
+    place: &Place,
+    reads: Reads,
+    name: Option<&'static str>,
+    cuts: u64,
+    seed: u64,
+) -> Client {
     let mut client = Client {
         reads,
-        address: address(&control),
-        cookie,
+        name,
+        address: address(&place.control),
+        cookie: place.cookie.clone(),
         dice: Dice(seed),
         tab: "7".to_owned(),
         id: None,
@@ -367,13 +450,11 @@ async fn run(reads: Reads, cuts: u64, seed: u64) -> Client {
     );
     let sending = tokio::spawn({
         let (stop, sent, mut dice) = (stop.clone(), sent.clone(), Dice(!seed));
+        let channels = place.channels.clone();
         async move {
             while !stop.load(Ordering::Acquire) {
                 let number = sent.load(Ordering::Acquire) + 1;
-                match reads {
-                    Reads::Events => channels.sse().send(number.to_string()).await.unwrap(),
-                    _ => channels.ws().send(number.to_string()).await.unwrap(),
-                }
+                send(&channels, reads, name, number).await;
                 sent.store(number, Ordering::Release);
                 if dice.below(8) == 0 {
                     tokio::time::sleep(Duration::from_millis(dice.below(3))).await;
@@ -399,17 +480,19 @@ async fn run(reads: Reads, cuts: u64, seed: u64) -> Client {
         let _ = client.session(Some(last)).await;
     }
     assert_eq!(client.expected, last + 1);
-    control.shutdown().await;
     println!(
-        "{reads:?}: {} cuts, {last} messages, {} doubled, {} resets",
-        client.cuts, client.doubled, client.resets
+        "{reads:?} {}: {} cuts, {last} messages, {} doubled, {} resets",
+        name.unwrap_or_default(),
+        client.cuts,
+        client.doubled,
+        client.resets
     );
     client
 }
 
 fn settings() -> (u64, u64) {
     let read = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let cuts = read("HYPERLANE_CUTS").unwrap_or(FEW) / 5;
+    let cuts = read("HYPERLANE_CUTS").unwrap_or(FEW) / TESTS;
     let seed = read("HYPERLANE_SEED").unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         now.unwrap().as_nanos() as u64
@@ -449,4 +532,38 @@ async fn a_plain_socket_that_names_its_tab_misses_nothing() {
     let (cuts, seed) = settings();
     let client = run(Reads::Named, cuts, seed).await;
     assert_eq!(client.resets, 0);
+}
+
+/// Four channels of one session, each with a client of its own, at the same time.
+async fn run_four(reads: [Reads; 4]) {
+    let (cuts, seed) = settings();
+    let place = Arc::new(begin().await);
+    let names = ["run-1", "run-2", "run-3", "run-4"];
+    let clients = names.into_iter().zip(reads).zip(0..);
+    let running = clients.map(|((name, reads), number)| {
+        let place = place.clone();
+        let seed = seed.wrapping_add(number);
+        tokio::spawn(async move { follow(&place, reads, Some(name), cuts / 4, seed).await })
+    });
+    for client in running.collect::<Vec<_>>() {
+        let client = client.await.unwrap();
+        assert_eq!(client.resets, 0, "{:?}", client.name);
+    }
+    place.control.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_named_event_streams_get_all_of_their_own_once() {
+    run_four([Reads::Events; 4]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_named_channels_by_all_transports_get_all_of_their_own() {
+    run_four([
+        Reads::Events,
+        Reads::Counting,
+        Reads::Switching,
+        Reads::Named,
+    ])
+    .await;
 }

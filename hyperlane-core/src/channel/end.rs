@@ -2,7 +2,7 @@
 
 use std::{fmt, future::poll_fn, io, task::Poll, time::Duration};
 
-use super::{Channel, Locked, attach::close, state::ChannelState};
+use super::{Channel, Locked, attach::close, slots::release, state::ChannelState};
 use crate::proto::ws::CloseCode;
 
 /// The reason why a channel has ended.
@@ -107,9 +107,14 @@ impl Channel {
         let charged = std::mem::take(&mut inner.charged);
         drop(inner);
         drop((rest, state, inbox));
+        if self.settings.name.is_some()
+            && let Some(session) = self.session.upgrade()
+        {
+            release(&session, self, &reason, epoch);
+        }
         // The lock is released before this log entry, because a `tracing` subscriber may use this channel.
         if lost > 0 {
-            tracing::debug!(lost, %reason, "messages discarded: the channel has ended");
+            tracing::debug!(lost, %reason, channel = self.name(), "messages discarded: the channel has ended");
         }
         self.discharge(charged);
     }

@@ -7,17 +7,17 @@ use std::io;
 use super::{Channel, Locked, end::End, slots::SessionSlots};
 
 /// Estimated size of a channel without messages, in bytes. It includes the task that waits for the channel's client.
-const CHANNEL_OVERHEAD: usize = size_of::<Channel>() + size_of::<SessionSlots>() + 512;
+pub(super) const CHANNEL_OVERHEAD: usize = size_of::<Channel>() + size_of::<SessionSlots>() + 512;
 
 impl Channel {
     /// Charges the session for a message if no client is connected, and returns the charged bytes. If the channel has
-    /// no charge yet, the charge includes [`CHANNEL_OVERHEAD`]. Returns 0 if a client is connected, if the channel has
+    /// no charge yet, the charge includes the channel itself. Returns 0 if a client is connected, if the channel has
     /// ended, or if the session is gone.
     pub(super) fn charge(&self, weight: usize) -> io::Result<usize> {
         let (is_charged, weight) = {
             let inner = self.lock();
             let itself = if inner.charged == 0 {
-                CHANNEL_OVERHEAD
+                self.overhead()
             } else {
                 0
             };
@@ -35,6 +35,15 @@ impl Channel {
         }
     }
 
+    /// Returns the size of the channel without messages, in bytes. The slot of a named channel has already charged this
+    /// size.
+    fn overhead(&self) -> usize {
+        match self.settings.name {
+            Some(_) => 0,
+            None => CHANNEL_OVERHEAD,
+        }
+    }
+
     pub(super) fn discharge(&self, weight: usize) {
         if let Some(session) = self.session.upgrade().filter(|_| weight > 0) {
             session.discharge(weight);
@@ -45,7 +54,7 @@ impl Channel {
     /// has no room, the channel ends. The channel also ends if the session lasts only for its request, because no
     /// client can come back to such a session. If a client has connected meanwhile, the charge is undone.
     pub(super) fn charge_all(&self, inner: Locked<'_>) {
-        let weight = CHANNEL_OVERHEAD + inner.state.log.weight() + inner.inbox.bytes();
+        let weight = self.overhead() + inner.state.log.weight() + inner.inbox.bytes();
         drop(inner);
         let Some(session) = self.session.upgrade() else {
             return;

@@ -24,6 +24,10 @@ impl Channel {
         match *self {}
     }
 
+    pub(crate) fn name(&self) -> Option<&str> {
+        match *self {}
+    }
+
     pub(crate) fn next_offset(&self) -> u64 {
         match *self {}
     }

@@ -183,6 +183,14 @@ impl Channel {
         }
     }
 
+    /// Ends the channel after the grace time, unless a client connects.
+    pub(super) fn await_client(self: &Arc<Self>) {
+        let mut inner = self.lock();
+        if inner.end.is_none() {
+            self.after_change(&mut inner);
+        }
+    }
+
     /// Sends a control frame to all connected clients.
     pub(crate) fn send_control(&self, message: &Message) {
         for connection in self.lock().state.connections() {

@@ -2,11 +2,14 @@
 //! to it at an endpoint, which is a route.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use super::log::Limits;
+use super::{
+    log::Limits,
+    name::{ChannelName, NamePattern},
+};
 use crate::session::Attachment;
 
 /// The direction of a session's channel.
@@ -28,6 +31,9 @@ pub(crate) struct Settings {
     /// Limits of the messages that wait for clients. The same limits apply separately to the history: the written
     /// messages that the channel keeps for clients that come back.
     pub(crate) limits: Limits,
+    /// The name of the channel. A named channel has settings of its own. The other channels of an endpoint share one
+    /// value.
+    pub(crate) name: Option<ChannelName>,
 }
 
 impl Default for Settings {
@@ -39,15 +45,27 @@ impl Default for Settings {
                 messages: 256,
                 bytes: 100_000,
             },
+            name: None,
         }
     }
 }
 
 /// The settings of channels that the program opens before a client has connected at an endpoint. There is one value per
-/// direction, and the first endpoint of this direction determines it. The table of sessions stores these settings as an
+/// direction, and the first endpoint of this direction determines it. Named channels have the settings of the first
+/// endpoint whose names fit.  The table of sessions stores these settings as an
 /// attachment: a value whose type the table does not know.
 #[derive(Default)]
-pub(crate) struct ChannelSettings([OnceLock<Arc<Settings>>; 2]);
+pub(crate) struct ChannelSettings {
+    unnamed: [OnceLock<Arc<Settings>>; 2],
+    /// The endpoints of named channels, in the order of their registration.
+    named: Mutex<Vec<NamedEndpoint>>,
+}
+
+struct NamedEndpoint {
+    direction: Direction,
+    pattern: Arc<NamePattern>,
+    settings: Arc<Settings>,
+}
 
 impl Attachment for ChannelSettings {
     fn end(&self) {}
@@ -55,7 +73,7 @@ impl Attachment for ChannelSettings {
 
 impl ChannelSettings {
     fn slot(&self, direction: Direction) -> &OnceLock<Arc<Settings>> {
-        let [both, to_client] = &self.0;
+        let [both, to_client] = &self.unnamed;
         match direction {
             Direction::Both => both,
             Direction::ToClient => to_client,
@@ -65,6 +83,36 @@ impl ChannelSettings {
     pub(crate) fn suggest(&self, direction: Direction, settings: &Arc<Settings>) {
         // The call has no effect if another endpoint was first.
         let _ = self.slot(direction).set(settings.clone());
+    }
+
+    pub(crate) fn suggest_named(
+        &self,
+        direction: Direction,
+        pattern: &Arc<NamePattern>,
+        settings: &Arc<Settings>,
+    ) {
+        self.lock_named().push(NamedEndpoint {
+            direction,
+            pattern: pattern.clone(),
+            settings: settings.clone(),
+        });
+    }
+
+    fn lock_named(&self) -> MutexGuard<'_, Vec<NamedEndpoint>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the settings for a named channel: those of the first endpoint whose names fit, or else those of the
+    /// direction.
+    pub(crate) fn of_name(&self, direction: Direction, name: &ChannelName) -> Arc<Settings> {
+        let named = self.lock_named();
+        let mut fitting = named
+            .iter()
+            .filter(|known| known.direction == direction && known.pattern.fits(name));
+        match fitting.next() {
+            Some(known) => known.settings.clone(),
+            None => self.of(direction).clone(),
+        }
     }
 
     pub(crate) fn of(&self, direction: Direction) -> &Arc<Settings> {

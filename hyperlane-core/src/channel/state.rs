@@ -104,6 +104,8 @@ pub(crate) struct Claim {
     /// not an id.
     pub(crate) from: Option<Result<ResumeId, super::log::NotAnId>>,
     pub(crate) tab: Option<Tab>,
+    /// A client without an id and a tab begins at the first message of the channel.
+    pub(crate) is_from_start: bool,
     /// The number of the HTTP request.
     pub(crate) number: u64,
 }
@@ -394,6 +396,14 @@ impl<C: Connection, T> ChannelState<C, T> {
                 (id.offset + 1, false)
             }
             Some(_) => (self.log.end(), true),
+            None if claim.is_from_start && claim.tab.is_none() => {
+                // The client gets all messages, and so those of its own page.
+                self.take_page();
+                match self.log.has_from(1) {
+                    true => (1, false),
+                    false => (self.log.end(), true),
+                }
+            }
             None => match self.resume_without_id(claim) {
                 Some(floor) if !self.log.has_from(floor) => (self.log.end(), true),
                 known => {

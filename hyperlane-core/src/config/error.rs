@@ -56,6 +56,28 @@ pub enum ConfigError {
     /// The text is not the name of a subprotocol. A name is a token (RFC 6455 §4.1).
     #[error("subprotocol {0:?} is not a token")]
     Subprotocol(String),
+    /// A text for [`ServerConfig::from_json`](crate::ServerConfig::from_json) is not JSON.
+    #[error("the configuration is not JSON (line {line}, column {column})")]
+    Json {
+        /// The line of the first error, from 1.
+        line: usize,
+        /// The column of the first error.
+        column: usize,
+    },
+    /// A JSON object has a key that is not the name of a setting. The setting may need a feature.
+    #[error("unknown setting `{path}`")]
+    UnknownKey {
+        /// The place of the key, such as `deflate.levl`.
+        path: String,
+    },
+    /// A JSON value has a type that its setting does not take.
+    #[error("{} is not {expected}", if path.is_empty() { "the configuration".to_owned() } else { format!("`{path}`") })]
+    WrongType {
+        /// The place of the value, such as `addresses[1]`. Empty for the whole configuration.
+        path: String,
+        /// The values that the setting takes.
+        expected: &'static str,
+    },
     /// A session key has less than 32 bytes.
     #[error("a session key has less than 32 bytes")]
     SessionKey,

@@ -100,6 +100,19 @@ impl RequestConfig {
         }
     }
 
+    /// Returns whether a server's configuration has the default limits of requests.
+    pub(crate) fn are_defaults_of(config: &ServerConfig) -> bool {
+        let limits = |config: &ServerConfig| {
+            let times = [
+                config.header_timeout,
+                config.keep_alive_timeout,
+                config.body_timeout,
+            ];
+            (Self::of(config), config.max_header_bytes, times)
+        };
+        limits(config) == limits(&ServerConfig::default())
+    }
+
     /// Copies these limits into a server's configuration.
     ///
     /// The server's limit for the total length of all header fields becomes twice the sum of the name limit and the

@@ -2,10 +2,12 @@
 
 use std::{
     net::{SocketAddr, SocketAddrV4, SocketAddrV6},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
-use super::handshake::Subprotocol;
+use tokio::sync::oneshot;
+
+use super::{end::Ending, handshake::Subprotocol};
 use crate::env::peer::{Peer, Via};
 
 /// The peer of a connection, the kind of address at which the connection arrived, and facts that few connections have.
@@ -38,6 +40,16 @@ struct Rare {
     extensions: OnceLock<http::Extensions>,
     /// The negotiated subprotocol of a WebSocket.
     subprotocol: OnceLock<Subprotocol>,
+    /// Facts about a connection without a server.
+    detached: OnceLock<Detached>,
+}
+
+/// Facts about a connection that the program created without a server.
+pub(crate) struct Detached {
+    /// The address of the server's end.
+    pub(crate) local: Option<SocketAddr>,
+    /// Ends the connection when the program drops its stream. `None` after that.
+    pub(crate) end: Mutex<Option<oneshot::Sender<Ending>>>,
 }
 
 impl Facts {
@@ -98,6 +110,22 @@ impl Facts {
     #[cfg(feature = "tower")]
     pub(crate) fn set_extensions(&self, extensions: http::Extensions) {
         let _ = self.rare().extensions.set(extensions);
+    }
+
+    /// Returns the address of the server's end, for a connection without a server.
+    pub(crate) fn detached_local(&self) -> Option<SocketAddr> {
+        self.rare.get()?.detached.get()?.local
+    }
+
+    /// Takes the sender that ends a connection without a server. Returns `None` for a connection of a server.
+    pub(crate) fn take_end(&self) -> Option<oneshot::Sender<Ending>> {
+        let end = &self.rare.get()?.detached.get()?.end;
+        end.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Marks the connection as one without a server. Called once, before the connection is used.
+    pub(crate) fn set_detached(&self, detached: Detached) {
+        let _ = self.rare().detached.set(detached);
     }
 
     /// Returns the negotiated subprotocol.

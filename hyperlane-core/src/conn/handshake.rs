@@ -9,6 +9,7 @@ use std::{borrow::Cow, sync::Arc};
 use super::{
     extensions::Extensions,
     input::{Input, Mode},
+    lane::Awaited,
     link::Link,
     send::{Limit, Order, Payload},
 };
@@ -97,7 +98,7 @@ impl Link {
         let handshake = self.lock_input().take_handshake();
         if let Some(handshake) = handshake {
             let head = handshake.head(self, &Headers::new());
-            self.lane.set_handshake(false);
+            self.lane.set_awaited(Awaited::Nothing);
             // An error is ignored here. The handler's next read or send reports it.
             let _ = self
                 .lane()

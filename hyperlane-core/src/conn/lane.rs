@@ -26,8 +26,8 @@ pub(crate) struct Lane {
     pub(super) backlog: AtomicBool,
     /// False while an event stream that the program writes as raw bytes is in the middle of a line.
     at_line_end: AtomicBool,
-    /// True if the current request is a WebSocket handshake without an answer.
-    awaits_answer: AtomicBool,
+    /// What the client waits for, as the index of an [`Awaited`].
+    awaited: AtomicU8,
     pub(crate) handles: Handles,
     /// True after the end of the handler's side: the future that reads requests and runs hooks.
     pub(super) is_handler_done: AtomicBool,
@@ -41,6 +41,17 @@ pub(crate) struct Lane {
     pub(super) ends: EndHooks,
 }
 
+/// What the client of a lane waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// There is no request, or its answer has begun.
+    Nothing,
+    /// The answer to a request.
+    Answer,
+    /// The answer to a WebSocket handshake.
+    Handshake,
+}
+
 impl Lane {
     pub(super) fn new(id: u64, writer: Writer, now: Tick) -> Self {
         Self {
@@ -49,7 +60,7 @@ impl Lane {
             format: AtomicU8::new(WireFormat::Http.to_index()),
             backlog: AtomicBool::new(false),
             at_line_end: AtomicBool::new(true),
-            awaits_answer: AtomicBool::new(false),
+            awaited: AtomicU8::new(Awaited::Nothing as u8),
             handles: Handles::default(),
             is_handler_done: AtomicBool::new(false),
             of_channel: AtomicBool::new(false),
@@ -92,14 +103,19 @@ impl Lane {
         self.of_channel.store(true, Ordering::Release);
     }
 
-    /// Sets whether the current request is a WebSocket handshake without an answer.
-    pub(crate) fn set_handshake(&self, awaits_answer: bool) {
-        self.awaits_answer.store(awaits_answer, Ordering::Relaxed);
+    /// Sets what the client waits for.
+    pub(crate) fn set_awaited(&self, awaited: Awaited) {
+        self.awaited.store(awaited as u8, Ordering::Relaxed);
     }
 
     /// Returns whether the current request is a WebSocket handshake without an answer.
     pub(crate) fn is_handshake(&self) -> bool {
-        self.awaits_answer.load(Ordering::Relaxed)
+        self.awaited.load(Ordering::Relaxed) == Awaited::Handshake as u8
+    }
+
+    /// Returns whether there is a current request whose answer has not begun.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed) != Awaited::Nothing as u8
     }
 
     /// Records whether `data`, which the program writes to an event stream as raw bytes, ends a line.

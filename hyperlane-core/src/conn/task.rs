@@ -42,10 +42,12 @@ pub(crate) struct ConnectionGuard {
 }
 
 impl ConnectionGuard {
-    pub(crate) fn new(connection: Arc<Link>, permit: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(connection: Arc<Link>, permit: Option<OwnedSemaphorePermit>) -> Self {
         connection.env.metrics.connection_began();
         // The guard itself gives the permit back, and needs no reference to the semaphore for that.
-        permit.forget();
+        if let Some(permit) = permit {
+            permit.forget();
+        }
         Self {
             span: connection_span(connection.id(), connection.peer()),
             connection,
@@ -66,7 +68,11 @@ impl Drop for ConnectionGuard {
 }
 
 impl<F> ConnectionTask<F> {
-    pub(crate) fn new(connection: Arc<Link>, permit: OwnedSemaphorePermit, inner: F) -> Self {
+    pub(crate) fn new(
+        connection: Arc<Link>,
+        permit: Option<OwnedSemaphorePermit>,
+        inner: F,
+    ) -> Self {
         Self {
             inner,
             guard: ConnectionGuard::new(connection, permit),

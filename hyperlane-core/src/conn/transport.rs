@@ -88,6 +88,15 @@ impl Reader {
         }
     }
 
+    /// Returns the address of the server's end; `None` for a transport other than TCP, or if the system reports no
+    /// address.
+    pub(crate) fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        match self {
+            Self::Tcp(half) => half.local_addr().ok(),
+            _ => None,
+        }
+    }
+
     /// Reads into `target` and returns the number of bytes; 0 means the end of the stream.
     pub(crate) fn poll_read(
         &mut self,

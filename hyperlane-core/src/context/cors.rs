@@ -57,7 +57,7 @@ impl Context {
             return Ok(());
         };
         let warn = |refused: &dyn std::fmt::Display| {
-            let path = self.get_request().get_path();
+            let path = self.get_request().path();
             tracing::warn!(peer = %connection.peer(), path, "{refused}");
         };
         // A request may have several `Origin` fields, so the function checks all of them.
@@ -176,12 +176,12 @@ impl Context {
         let response = self.get_response();
         let status = response.get_status_code();
         let is_answered =
-            status != 200 || !response.get_body().is_empty() || response.is_body_streamed();
+            status != 200 || !response.body().is_empty() || response.is_body_streamed();
         if is_answered && (200..300).contains(&status) {
             return Ok(());
         }
         if let Some(refused) = refused {
-            tracing::warn!(path = self.get_request().get_path(), "{refused}");
+            tracing::warn!(path = self.get_request().path(), "{refused}");
             return Err(refused.into());
         }
         let response = self.get_mut_response();

@@ -113,7 +113,7 @@ impl Context {
     pub(crate) fn is_response_unset(&self) -> bool {
         let response = self.get_response();
         response.get_status_code() == 200
-            && response.get_body().is_empty()
+            && response.body().is_empty()
             && !response.is_body_streamed()
     }
 

@@ -51,6 +51,19 @@ impl RouteParams {
         }
     }
 
+    /// Sets the value of a parameter and returns its previous value. Adds the parameter if it is absent.
+    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) -> Option<String> {
+        let (name, value) = (name.into(), value.into());
+        let values = self.values.get_or_insert_default();
+        match values.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => Some(std::mem::replace(known, value)),
+            None => {
+                values.push((name, value));
+                None
+            }
+        }
+    }
+
     /// Adds a parameter.
     pub fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
         let values = self.values.get_or_insert_default();
@@ -69,5 +82,19 @@ impl Eq for RouteParams {}
 impl fmt::Debug for RouteParams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inserted_parameter_replaces_the_one_of_its_name() {
+        let mut params = RouteParams::default();
+        assert_eq!(params.insert("a", "1"), None);
+        assert_eq!(params.insert("b", "2"), None);
+        assert_eq!(params.insert("a", "3"), Some("1".to_owned()));
+        assert_eq!(params.iter().collect::<Vec<_>>(), [("a", "3"), ("b", "2")]);
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     config::{CookieSameSite, ServerConfig},
     conn::lifecycle::Until,
     context::Stage,
+    env::ids::next_id,
     http::{SessionFields, is_session_token, list_items},
     session::{Credential, Loaded, Sessions},
 };
@@ -40,6 +41,8 @@ pub(super) struct RequestSession {
     /// One flag per kind of channel, `ctx.ws()` and `ctx.sse()`. True if the channel already expects the page that this
     /// request loads.
     page_expected: [bool; 2],
+    /// A number that only this request has, if it loads a page and uses named channels; 0 before the first use.
+    page_number: u32,
 }
 
 impl Context {
@@ -190,7 +193,7 @@ impl Context {
             .filter_map(move |(name, value)| sessions.read_cookie(name, value));
         let tokens = self
             .session_tokens()
-            .filter_map(move |token| signer.read_token(request.get_path(), token));
+            .filter_map(move |token| signer.read_token(request.path(), token));
         cookies.chain(tokens)
     }
 
@@ -360,17 +363,33 @@ impl Context {
         })
     }
 
-    /// Returns true if this request loads a page, and this is the first call for `direction` during the request.
-    pub(crate) fn begins_page(&mut self, direction: Direction) -> bool {
+    fn loads_page(&self) -> bool {
         let request = self.get_request();
-        let loads_page = match request.header("sec-fetch-mode") {
+        match request.header("sec-fetch-mode") {
             Some(mode) => mode == "navigate",
             // Over plain HTTP, browsers do not send this field. For a page they request HTML.
             None => request
                 .header("accept")
                 .is_some_and(|accept| accept.contains("text/html")),
-        };
-        if !loads_page {
+        }
+    }
+
+    /// Returns the number of this request if the request loads a page.
+    pub(crate) fn page_number(&mut self) -> Option<u32> {
+        if !self.loads_page() {
+            return None;
+        }
+        let number = &mut self.extras.get_or_insert_default().session.page_number;
+        if *number == 0 {
+            // The low half is enough to tell requests apart that are served at about the same time.
+            *number = (next_id() as u32).max(1);
+        }
+        Some(*number)
+    }
+
+    /// Returns true if this request loads a page, and this is the first call for `direction` during the request.
+    pub(crate) fn begins_page(&mut self, direction: Direction) -> bool {
+        if !self.loads_page() {
             return false;
         }
         let [both, to_client] = &mut self.extras.get_or_insert_default().session.page_expected;

@@ -51,14 +51,19 @@ impl ChannelHandler {
                 .set_header("cache-control", "no-cache");
             return Ok(None);
         }
+        let name = self.name(ctx)?;
         let claim = self.claim(stream, ctx, Kind::Events);
         let is_replaced = ctx.is_session_replaced();
         let entry = ctx.session().entry().clone();
-        if let Some(Ok(id)) = claim.from
-            && was_closed(&entry, self.direction, id.epoch)
-        {
-            // The client wants to resume a channel that the program has closed. After a 204, a browser does not
-            // reconnect.
+        let is_closed = matches!(claim.from, Some(Ok(id))
+            if was_closed(&entry, self.direction, name.as_ref(), id.epoch));
+        let channel = match is_closed || is_replaced {
+            true => None,
+            false => self.channel(&entry, name.as_ref())?,
+        };
+        if channel.is_none() && !is_replaced {
+            // The client wants to resume a channel that the program has closed, or to connect to a name whose channel
+            // the program has closed. After a 204, a browser does not reconnect.
             ctx.get_mut_response().set_status_code(204);
             return Ok(None);
         }
@@ -66,13 +71,13 @@ impl ChannelHandler {
             return Ok(None);
         }
         let connection = stream.connection().clone();
-        if is_replaced {
+        let Some(channel) = channel else {
             // The client sent a session id that a login has replaced, so `ctx.session()` has begun a new session. No
             // messages would arrive on a channel of the new session. The server therefore closes the connection, and
             // the browser reconnects with the cookie of the login.
             close_for_new_id(&connection);
             return Ok(None);
-        }
+        };
         if let Some(every) = self.options.heartbeat {
             connection.set_heartbeat(every);
         }
@@ -85,8 +90,10 @@ impl ChannelHandler {
                 .send(Payload::Shared(&first), Order::Own, Limit::Mark);
             ChannelConnection::new(connection.clone(), None, claim.number)
         };
-        let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
-        Ok(attached.map(|attached| Open {
+        let channel = (name.as_ref(), channel);
+        let attached = self.attach(&entry, channel, claim, &connection, || ctx.states(), begin);
+        // If the connection is not attached, the stream ends. The client comes back, and then gets the answer.
+        Ok(attached.unwrap_or(None).map(|attached| Open {
             connection: connection.clone(),
             attached,
         }))

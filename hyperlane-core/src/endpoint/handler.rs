@@ -14,13 +14,14 @@ use crate::{
         connection::ChannelConnection,
         end::End,
         log::ResumeId,
+        name::{ChannelName, NamePattern},
         settings::{Direction, Settings},
-        slots::of_session,
+        slots::{of_session, open_named},
         state::{Claim, Kind, Start, Tab},
     },
     conn::link::Link,
     context::{Context, cors::RouteCors, states::States},
-    error::RequestError,
+    error::{ChannelError, RequestError},
     hook::refuse,
     session::SessionEntry,
     stream::Stream,
@@ -31,6 +32,8 @@ pub(super) struct ChannelHandler {
     pub(super) options: Options,
     pub(super) settings: Arc<Settings>,
     pub(super) direction: Direction,
+    /// The names of the channels. `None` for the channels without a name.
+    names: Option<Arc<NamePattern>>,
     pub(super) cors: Arc<RouteCors>,
 }
 
@@ -66,10 +69,12 @@ impl ChannelHandler {
     ) -> Arc<Self> {
         let settings = Arc::new(options.settings.clone());
         let origins = std::mem::take(&mut options.origins);
+        let names = options.names.take();
         Arc::new(Self {
             options,
             settings,
             direction,
+            names,
             cors: Arc::new(RouteCors { origins, methods }),
         })
     }
@@ -81,6 +86,7 @@ impl ChannelHandler {
             direction: self.direction,
             settings: self.settings.clone(),
             cors: self.cors.clone(),
+            names: self.names.clone(),
         }
     }
 
@@ -102,26 +108,47 @@ impl ChannelHandler {
             kind,
             from: from.filter(|_| kind != Kind::Plain),
             tab,
+            is_from_start: self.options.is_from_start,
             number: stream.exchange.wire.request_number(),
         }
     }
 
-    pub(super) fn channel(&self, entry: &Arc<SessionEntry>) -> Arc<Channel> {
-        of_session(entry, self.direction, &self.settings)
+    /// Returns the name of the channel that a request asks for. Returns `None` for the channel without a name.
+    pub(super) fn name(&self, ctx: &Context) -> Result<Option<ChannelName>, RequestError> {
+        let Some(pattern) = &self.names else {
+            return Ok(None);
+        };
+        let params = ctx.get_route_params();
+        Ok(Some(pattern.fill(|name| params.get(name))?))
     }
 
-    /// Attaches a connection to the session's channel. If the channel has just ended, creates a new channel. Returns
-    /// `None` if the session has ended, or if the channel has closed the connection.
+    /// Returns the channel of a session for a client. Opens the channel if there is none. Returns `None` if the program
+    /// has closed the channel of this name, so that the client should not come back.
+    pub(super) fn channel(
+        &self,
+        entry: &Arc<SessionEntry>,
+        name: Option<&ChannelName>,
+    ) -> Result<Option<Arc<Channel>>, ChannelError> {
+        let Some(name) = name else {
+            return Ok(Some(of_session(entry, self.direction, &self.settings)));
+        };
+        let settings = || Settings::clone(&self.settings);
+        open_named(entry, self.direction, name, settings, false)
+    }
+
+    /// Attaches a connection to a channel of the session. If the channel has just ended, attaches it to the next
+    /// channel of the same name. Returns `None` if the session has ended, or if the channel has closed the connection.
     pub(super) fn attach(
         &self,
         entry: &Arc<SessionEntry>,
+        (name, channel): (Option<&ChannelName>, Arc<Channel>),
         claim: Claim,
         connection: &Arc<Link>,
         states: impl Fn() -> States,
         begin: impl Fn(&Start, ResumeId) -> ChannelConnection,
-    ) -> Option<Attached> {
+    ) -> Result<Option<Attached>, NotAttached> {
+        let mut channel = channel;
         loop {
-            let channel = self.channel(entry);
             match channel.attach(claim, connection, &begin) {
                 Ok(attached) => {
                     channel.keep(|| entry.keep_alive());
@@ -131,11 +158,23 @@ impl ChannelHandler {
                         let env = &connection.env;
                         env.spawn(on_channel(channel.clone(), states()));
                     }
-                    return attached;
+                    return Ok(attached);
                 }
-                Err(End::Session) if entry.is_ended() => return None,
-                Err(_) => {}
+                Err(End::Session) if entry.is_ended() => return Ok(None),
+                Err(_) => match self.channel(entry, name) {
+                    Ok(Some(next)) => channel = next,
+                    Ok(None) => return Err(NotAttached::Over),
+                    Err(_) => return Err(NotAttached::NoRoom),
+                },
             }
         }
     }
+}
+
+/// The reason why a connection was not attached, although its channel was there before the head of the answer.
+pub(super) enum NotAttached {
+    /// The program has closed the channel meanwhile.
+    Over,
+    /// The channel has ended meanwhile, and the session cannot open another one.
+    NoRoom,
 }

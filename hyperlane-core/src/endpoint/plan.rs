@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    channel::settings::{Direction, Settings},
+    channel::{
+        name::NamePattern,
+        settings::{Direction, Settings},
+    },
     context::{Context, cors::RouteCors},
-    hook::{HookFuture, SharedHookFn},
+    hook::{HookFuture, ServerHookHandler},
     stream::Stream,
 };
 
@@ -18,6 +21,8 @@ pub struct PlannedEndpoint {
     pub(crate) settings: Arc<Settings>,
     /// The CORS policy of all routes: what pages of other origins may do.
     pub(crate) cors: Arc<RouteCors>,
+    /// The names of the channels. `None` for the channels without a name.
+    pub(crate) names: Option<Arc<NamePattern>>,
 }
 
 /// One route of an endpoint.
@@ -25,7 +30,7 @@ pub(crate) struct PlannedRoute {
     /// The name of the handler in lists of routes.
     pub(crate) name: &'static str,
     pub(crate) methods: &'static [&'static str],
-    pub(crate) run: SharedHookFn,
+    pub(crate) run: ServerHookHandler,
 }
 
 impl PlannedRoute {

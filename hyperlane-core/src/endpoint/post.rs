@@ -4,6 +4,7 @@ use std::{future::poll_fn, sync::Arc};
 
 use super::handler::{ChannelHandler, refuse_token, refused};
 use crate::{
+    channel::slots::find,
     context::Context,
     env::runtime::within,
     error::RequestError,
@@ -35,9 +36,10 @@ impl ChannelHandler {
                     .map_err(|_| RequestError::refused(400, "the message is not UTF-8 text"))?,
             ),
         };
+        let name = self.name(ctx)?;
         let channel = ctx
             .try_session()
-            .map(|session| self.channel(session.entry()));
+            .and_then(|session| find(session.entry(), self.direction, name.as_ref()));
         let Some(channel) = channel.filter(|channel| channel.is_open()) else {
             return Err(RequestError::refused(
                 409,

@@ -4,24 +4,26 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
-use super::handler::{ChannelHandler, Open, refused};
+use super::handler::{ChannelHandler, NotAttached, Open, refused};
 use crate::{
     channel::{
         Channel,
         connection::{ChannelConnection, close_for_new_id},
         log::ResumeId,
+        name::ChannelName,
         slots::random,
-        state::{Kind, Start, Tab},
+        state::{Claim, Kind, Start, Tab},
     },
     conn::{
         acks::Acks,
         link::Link,
         send::{Limit, Order, Payload},
     },
-    context::Context,
+    context::{Context, states::States},
     error::RequestError,
     hook::{HookFuture, Status},
     proto::ws::{CloseCode, Message},
+    session::SessionEntry,
     stream::Stream,
     upgrade::Upgrade,
 };
@@ -71,6 +73,7 @@ impl ChannelHandler {
         if kind == Kind::Counted && claim.tab.is_none() {
             claim.tab = Some(random());
         }
+        let name = self.name(ctx)?;
         let upgrade = Upgrade::new().with_origins(self.cors.origins.clone());
         // This check comes before `ctx.session()`, so a refused handshake creates no session and sets no cookie. A new
         // cookie could do harm: it would replace the browser's session cookie, which the browser may not have sent
@@ -83,6 +86,11 @@ impl ChannelHandler {
         let is_replaced = ctx.is_session_replaced();
         // The session is created before the 101, because the 101 sets the cookie.
         let entry = ctx.session().entry().clone();
+        let channel = match is_refused || is_replaced {
+            true => None,
+            // A session with too many channels refuses the handshake.
+            false => self.channel(&entry, name.as_ref())?,
+        };
         ctx.upgrade_with(stream, upgrade).await?;
         let connection = stream.connection().clone();
         if is_refused {
@@ -94,16 +102,35 @@ impl ChannelHandler {
             close_for_new_id(&connection);
             return Ok(None);
         }
+        let Some(channel) = channel else {
+            // A page cannot read the status of a failed handshake, so the Close frame says that the program has closed
+            // the channel of this name.
+            close_over(&connection);
+            return Ok(None);
+        };
         if let Some(every) = self.options.heartbeat {
             connection.set_heartbeat(every);
         }
+        let channel = (name.as_ref(), channel);
+        Ok(self.attach_socket(&entry, channel, claim, &connection, || ctx.states()))
+    }
+
+    /// Attaches a WebSocket to a channel. Returns `None` if the channel or this function has closed the WebSocket.
+    fn attach_socket(
+        &self,
+        entry: &Arc<SessionEntry>,
+        channel: (Option<&ChannelName>, Arc<Channel>),
+        claim: Claim,
+        connection: &Arc<Link>,
+        states: impl Fn() -> States,
+    ) -> Option<(Open, Arc<Acks>)> {
         let acks = Acks::new();
         let begin = |start: &Start, id: ResumeId| {
             acks.begin(id.offset);
             if let Some(websocket) = connection.lock_input().websocket() {
                 websocket.set_acks(acks.clone());
             }
-            if let Some(tab) = claim.tab.filter(|_| kind == Kind::Counted) {
+            if let Some(tab) = claim.tab.filter(|_| claim.kind == Kind::Counted) {
                 let text = first_message(id, tab, start.is_reset);
                 // The send fails if the connection has ended. The channel then detaches the connection soon.
                 let message = Message::from(text);
@@ -113,13 +140,30 @@ impl ChannelHandler {
             }
             ChannelConnection::new(connection.clone(), Some(acks.clone()), claim.number)
         };
-        let attached = self.attach(&entry, claim, &connection, || ctx.states(), begin);
-        let open = attached.map(|attached| Open {
-            connection: connection.clone(),
-            attached,
-        });
-        Ok(open.map(|open| (open, acks)))
+        match self.attach(entry, channel, claim, connection, states, begin) {
+            Ok(attached) => {
+                let connection = connection.clone();
+                let open = |attached| Open {
+                    connection,
+                    attached,
+                };
+                return Some((open(attached?), acks));
+            }
+            Err(NotAttached::Over) => close_over(connection),
+            Err(NotAttached::NoRoom) => {
+                let code = CloseCode::TRY_AGAIN_LATER;
+                // The call fails only if the connection has already ended.
+                let _ = connection.close_websocket(code, "too many channels", false);
+            }
+        }
+        None
     }
+}
+
+/// Closes the connection of a client that asks for a named channel that the program has closed.
+fn close_over(connection: &Arc<Link>) {
+    // The call fails only if the connection has already ended.
+    let _ = connection.close_websocket(CloseCode::NORMAL, "the channel is over", false);
 }
 
 /// Passes messages of the client to the channel until the channel or the connection ends.

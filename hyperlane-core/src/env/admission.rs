@@ -68,7 +68,7 @@ impl Admission {
 
 /// Returns the part of an address that identifies a client. For IPv6 this is the /64 network, because a client usually
 /// owns all addresses of its /64.
-pub(super) fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => {
             let network = u128::from(ip) & !u128::from(u64::MAX);

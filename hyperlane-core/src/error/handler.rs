@@ -2,16 +2,16 @@
 
 use std::{any::Any, borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
-use super::{RequestError, ResponseError, SessionError, send::is_end};
+use super::{ChannelError, RequestError, ResponseError, SessionError, send::is_end};
 use crate::http::{Failure, HttpStatus, IntoResponse, Response, explain};
 
 /// The reason why a handler, or the extraction of one of its arguments, failed. `?` converts every error that
 /// implements `std::error::Error` to this type.
 ///
-/// A converted error becomes a response with status 500, and the error's text goes only to the log. Two kinds of errors
-/// have their own status: a [`RequestError`], and a [`SessionError`] that the client caused. [`new`](Self::new) creates
-/// an error with a status and text of your own. The client gets the text of these three if the status is below 500, or
-/// is 501 or 505.
+/// A converted error becomes a response with status 500, and the error's text goes only to the log. Three kinds of
+/// errors have their own status: a [`RequestError`], a [`ChannelError`], and a [`SessionError`] that the client caused.
+/// [`new`](Self::new) creates an error with a status and text of your own. The client gets the text of these four if
+/// the status is below 500, or is 501 or 505.
 ///
 /// `Error` itself does not implement `std::error::Error`. If `Error` implemented this trait, Rust would not allow the
 /// generic conversion by `?`. `anyhow::Error` and `Box<dyn Error + Send + Sync>` do not implement `std::error::Error`
@@ -129,6 +129,11 @@ impl<E: BecomesError> From<E> for Error {
             .and_then(Option::take)
         {
             return Self(Box::new(Reason::Response(error)));
+        }
+        if let Some(error) = any.downcast_ref::<Option<ChannelError>>()
+            && let Some(error) = *error
+        {
+            return Self(Box::new(Reason::Request(error.into())));
         }
         // A session error that the client's credential caused, for example a token instead of a cookie, has a status
         // for the client. The client gets the text of such an error. The text of all other errors goes to the log.
@@ -305,6 +310,9 @@ mod tests {
         );
         assert_eq!(answered(ResponseError::Full.into()).0, 500);
         assert_eq!(answered(SessionError::ByToken.into()).0, 403);
+        assert_eq!(answered(ChannelError::TooMany { limit: 16 }.into()).0, 429);
+        assert_eq!(answered(ChannelError::InvalidName.into()).0, 400);
+        assert_eq!(answered(ChannelError::Memory.into()).0, 503);
         assert_eq!(answered(SessionError::Former.into()).0, 409);
         assert_eq!(answered(SessionError::Random.into()).0, 500);
         assert_eq!(

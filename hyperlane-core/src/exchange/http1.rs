@@ -29,6 +29,7 @@ use crate::{
     conn::{
         handshake::Handshake,
         input::{Fill, Input, Mode, Wait},
+        lane::Awaited,
         link::Link,
         send::{Limit, Order, Payload},
     },
@@ -297,6 +298,14 @@ impl Http1 {
         });
     }
 
+    /// Encodes the head of an event stream whose events the program sends as raw bytes. The stream ends with the
+    /// connection.
+    pub(crate) fn events_head(&self, head: Head<'_>) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        self.write_head(&mut bytes, head, Framing::UntilClose, Some("close"));
+        bytes
+    }
+
     /// Encodes a head that switches protocols.
     pub(super) fn write_switching(&self, out: &mut Vec<u8>, head: Head<'_>) {
         let added = Added {
@@ -337,7 +346,7 @@ impl Http1 {
     /// Sends bytes in order: after the earlier sends of the connection's own hook, and before its later ones. An error
     /// is ignored here. The next read or send reports it.
     pub(super) fn write(&self, bytes: &[u8]) {
-        self.connection.lane.set_handshake(false);
+        self.connection.lane.set_awaited(Awaited::Nothing);
         let _ = self
             .connection
             .lane()
@@ -486,7 +495,10 @@ fn take_head(
         };
     };
     input.buffer.consume(length);
-    link.lane.set_handshake(is_handshake);
+    link.lane.set_awaited(match is_handshake {
+        true => Awaited::Handshake,
+        false => Awaited::Answer,
+    });
     link.driver.charge(512 + length);
     Ok(Some(taken))
 }

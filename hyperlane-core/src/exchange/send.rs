@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Answer, Exchange};
 use crate::{
+    conn::lane::Awaited,
     error::ResponseError,
     http::{Framing, Head},
     wire::WireFormat,
@@ -15,7 +16,7 @@ impl Exchange {
         let response = head.response;
         let framing = match head.framing() {
             // The body is complete, so the head states its length, even if the type is `text/event-stream`.
-            Framing::UntilClose => Framing::Length(response.get_body().len() as u64),
+            Framing::UntilClose => Framing::Length(response.body().len() as u64),
             framing => framing,
         };
         let closes = self.send_head(head, framing, Some(response.body_bytes()), false)?;
@@ -90,7 +91,7 @@ impl Exchange {
             || self.wire.closes_after(head, framing)
             || self.body_requires_close(may_read);
         self.end_expectation();
-        connection.lane.set_handshake(false);
+        connection.lane.set_awaited(Awaited::Nothing);
         self.wire.send_head(head, framing, body, closes)?;
         self.record.set_status(head.response.get_status_code());
         Ok(closes)

@@ -7,7 +7,7 @@ use crate::{
     BodyMode, Context, Stream,
     error::SetupError,
     hook::{
-        HandlerReturn, HookFuture, SharedHookFn,
+        HandlerReturn, HookFuture, ServerHookHandler,
         setup::{RouteSetup, SetupCheck},
     },
 };
@@ -48,7 +48,7 @@ pub trait Handler<M>: Sized + Send + Sync + 'static {
 #[doc(hidden)]
 pub struct PlannedHandler {
     pub(crate) name: &'static str,
-    pub(crate) run: SharedHookFn,
+    pub(crate) run: ServerHookHandler,
     pub(crate) check: SetupCheck,
     pub(crate) body: Option<BodyMode>,
 }

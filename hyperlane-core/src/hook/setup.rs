@@ -64,3 +64,23 @@ impl<'a> RouteSetup<'a> {
 
 /// A function that checks whether a handler can work on its route.
 pub(crate) type SetupCheck = fn(&RouteSetup<'_>) -> Result<(), SetupError>;
+
+/// A function with data that checks whether a handler can work on its route.
+type SharedSetupCheck = dyn Fn(&RouteSetup<'_>) -> Result<(), SetupError> + Send + Sync;
+
+/// The check of a registered handler.
+#[derive(Clone)]
+pub(crate) enum Check {
+    Fn(SetupCheck),
+    /// The check of an endpoint, which has data.
+    Shared(Arc<SharedSetupCheck>),
+}
+
+impl Check {
+    pub(crate) fn run(&self, setup: &RouteSetup<'_>) -> Result<(), SetupError> {
+        match self {
+            Self::Fn(check) => check(setup),
+            Self::Shared(check) => check(setup),
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::{any::type_name, fmt, future::Future, sync::Arc};
 use super::{Guarded, HandlerReturn, HookFuture, Outcome, Run};
 use crate::{
     Context, Status, Stream,
+    conn::link::Link,
     context::Caught,
     error::{PanicData, Place},
     exchange::answer::Progress,
@@ -153,6 +154,11 @@ impl<'a> Next<'a> {
             wraps,
             last,
         }
+    }
+
+    /// Returns the connection of the request.
+    pub(crate) fn connection(&self) -> Arc<Link> {
+        self.stream.connection().clone()
     }
 
     /// Runs the rest of the chain and the handler of the route. Returns the decision of the handler. Afterwards, the

@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 
 use crate::proto::ws::{FramePayload, Message};
 
-/// The encoded bytes of a whole response, head included, as returned by [`Response::build`](super::Response::build).
+/// The body of a response, as returned by [`Response::get_body`](super::Response::get_body), or the encoded bytes of a
+/// whole response, head included, as returned by [`Response::build`](super::Response::build).
 pub type ResponseBody = Vec<u8>;
 
 /// The body of a request, or one message of a WebSocket.

@@ -103,7 +103,7 @@ impl From<SystemTime> for Validators {
 pub(crate) enum Precondition {
     /// The request has no condition that is false: answer as usual.
     Holds,
-    /// 304: the condition of a GET or HEAD for a newer version is false, because the client has the current version.
+    /// 304: the condition of a GET, HEAD or QUERY for a newer version is false, because the client has the current version.
     NotModified,
     /// 412: another condition is false.
     Failed,
@@ -123,7 +123,7 @@ pub(crate) enum Part {
 impl Validators {
     /// Evaluates the conditions in the order of RFC 9110 §13.2.2.
     pub(crate) fn check(&self, method: &Method, headers: &Headers) -> Precondition {
-        let reads = method.is_get() || method.is_head();
+        let reads = method.is_get() || method.is_head() || method.is_query();
         if headers.contains("if-match") {
             if !self.is_among(headers, "if-match", true) {
                 return Precondition::Failed;
@@ -414,11 +414,10 @@ mod tests {
             ),
         ] {
             let headers = headers(fields);
-            assert_eq!(
-                strong.check(&Method::Get, &headers),
-                of_strong,
-                "{fields:?}"
-            );
+            for method in [Method::Get, Method::Query] {
+                let found = strong.check(&method, &headers);
+                assert_eq!(found, of_strong, "{method} {fields:?}");
+            }
             assert_eq!(weak.check(&Method::Head, &headers), of_weak, "{fields:?}");
         }
         let put = headers(&[("if-none-match", "*"), ("if-modified-since", AFTER)]);

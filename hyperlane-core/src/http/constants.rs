@@ -22,7 +22,7 @@ text_constants! {
     OPTIONS = "OPTIONS";
     CONNECT = "CONNECT";
     TRACE = "TRACE";
-    ALL_METHODS = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS, CONNECT, TRACE";
+    ALL_METHODS = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS, CONNECT, TRACE, QUERY";
 }
 
 // Header names, in lower case.
@@ -185,6 +185,6 @@ mod tests {
         );
         assert_eq!((HTTP_BR, HTTP_DOUBLE_BR), ("\r\n", "\r\n\r\n"));
         assert_eq!((TRACE, UPGRADE, UTF8), ("TRACE", "upgrade", "utf-8"));
-        assert_eq!(ALL_METHODS.split(", ").count(), 9);
+        assert_eq!(ALL_METHODS.split(", ").count(), 10);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Body, FileBody, HttpStatus, RequestBody, Response, describe};
+use super::{Body, FileBody, HeaderError, HttpStatus, RequestBody, Response, describe};
 use crate::proto::http::write::{FieldLine, field_line};
 
 pub(super) static TEXT: FieldLine = field_line!("content-type", "text/plain; charset=utf-8");
@@ -32,11 +32,11 @@ static BYTES: FieldLine = field_line!("content-type", "application/octet-stream"
 ///
 /// let mut response = Response::default();
 /// find(8).into_response(&mut response);
-/// assert_eq!((response.get_status_code(), response.get_body()), (404, &b"no such thing"[..]));
+/// assert_eq!((response.get_status_code(), response.body()), (404, &b"no such thing"[..]));
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from a handler: return text, bytes, `Json`, `Html`, an `HttpStatus`, \
-               `(HttpStatus, T)`, or an `Option` or `Result` of these",
+               `(HttpStatus, T)`, `(HttpStatus, [(name, value); N], T)`, or an `Option` or `Result` of these",
     note = "where `?` meets errors of other libraries, return `Result<T, hyperlane::Error>`, into which `?` converts \
             all that implement `std::error::Error`; for `anyhow::Error` and `Box<dyn Error + Send + Sync>` write `.map_err(Error::internal)?`"
 )]
@@ -95,6 +95,55 @@ impl<T: IntoResponse> IntoResponse for (HttpStatus, T) {
         content.into_response(response);
         if !response.keeps_status() {
             status.into_response(response);
+        }
+    }
+}
+
+/// Writes the second value, then sets the header fields. The first field of a name replaces the fields of this name that
+/// were set before, and the array's further fields of the name are added. If a name or a value is invalid, the server
+/// answers with 500 and logs the field. `content-length` and `transfer-encoding` are dropped, because only the server sets
+/// them.
+impl<K: AsRef<str>, V: AsRef<str>, T: IntoResponse, const N: usize> IntoResponse
+    for ([(K, V); N], T)
+{
+    fn into_response(self, response: &mut Response) {
+        let (fields, content) = self;
+        content.into_response(response);
+        set_fields(&fields, response);
+    }
+}
+
+/// Writes the third value, then sets the header fields and the status.
+impl<K: AsRef<str>, V: AsRef<str>, T: IntoResponse, const N: usize> IntoResponse
+    for (HttpStatus, [(K, V); N], T)
+{
+    fn into_response(self, response: &mut Response) {
+        let (status, fields, content) = self;
+        (status, (fields, content)).into_response(response);
+    }
+}
+
+/// Sets header fields. An invalid field makes the response a 500 without a body.
+fn set_fields(fields: &[(impl AsRef<str>, impl AsRef<str>)], response: &mut Response) {
+    for (at, (name, value)) in fields.iter().enumerate() {
+        let name = name.as_ref();
+        let mut before = fields.iter().take(at);
+        let is_repeated = before.any(|(other, _)| other.as_ref().eq_ignore_ascii_case(name));
+        let set = match is_repeated {
+            true => response.try_add_header(name, value),
+            false => response.try_set_header(name, value),
+        };
+        match set {
+            Ok(()) | Err(HeaderError::Framing) => {}
+            Err(error) => {
+                response.forget_content();
+                response
+                    .set_status_code(HttpStatus::InternalServerError.code())
+                    .set_body_bytes(Bytes::new())
+                    .fail_because(format!("header field {name:?}: {error}"));
+                response.keep_status(true);
+                return;
+            }
         }
     }
 }
@@ -240,7 +289,7 @@ mod tests {
         value.into_response(&mut response);
         assert_eq!(response.get_status_code(), status);
         assert_eq!(response.header("content-type"), content_type);
-        assert_eq!(response.get_body(), body);
+        assert_eq!(response.body(), body);
     }
 
     #[test]
@@ -316,6 +365,62 @@ mod tests {
             (unavailable, "maintenance").into_response(response);
         });
         assert_eq!(after_another, 503);
+    }
+
+    #[test]
+    fn header_fields_of_a_tuple_replace_those_of_the_content() {
+        let mut response = Response::default();
+        response.set_header("x", "before").set_header("y", "before");
+        let fields = [("X", "1"), ("x", "2"), ("Content-Type", "text/csv")];
+        (HttpStatus::Created, fields, "a,b").into_response(&mut response);
+        assert_eq!(response.get_status_code(), 201);
+        assert_eq!(
+            response.get_headers().get_all("x").collect::<Vec<_>>(),
+            ["1", "2"]
+        );
+        assert_eq!(
+            (response.header("y"), response.header("content-type")),
+            (Some("before"), Some("text/csv"))
+        );
+        assert_eq!(response.body(), b"a,b");
+        ([("Content-Length", "7".to_owned())], Json(1)).into_response(&mut response);
+        assert_eq!(
+            (
+                response.get_status_code(),
+                response.header("content-length"),
+                response.body()
+            ),
+            (201, None, &b"1"[..])
+        );
+        let none: [(&str, &str); 0] = [];
+        check((none, "text"), 200, Some(TEXT.value()), b"text");
+    }
+
+    #[test]
+    fn an_invalid_field_of_a_tuple_is_500() {
+        for (name, value) in [
+            ("a b", "c"),
+            ("", "c"),
+            ("a", "b\r\nset-cookie: c"),
+            ("a", "\0"),
+        ] {
+            check(
+                (HttpStatus::Created, [(name, value)], "secret"),
+                500,
+                None,
+                b"",
+            );
+            check(
+                ([("x", "1"), (name, value)], Json("secret")),
+                500,
+                None,
+                b"",
+            );
+            let mut response = Response::default();
+            ([(name, value)], "secret").into_response(&mut response);
+            let failure = response.take_failure().and_then(|failure| failure.cause);
+            assert!(failure.is_some_and(|cause| cause.starts_with("header field")));
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Request methods (RFC 9110 §9).
+//! Request methods (RFC 9110 §9; `PATCH`: RFC 5789; `QUERY`: RFC 10008).
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
 /// Another name of [`Method`].
 pub type RequestMethod = Method;
 
-/// The method of a request (RFC 9110 §9.3; `PATCH`: RFC 5789).
+/// The method of a request (RFC 9110 §9.3; `PATCH`: RFC 5789; `QUERY`: RFC 10008).
 ///
 /// Methods are case-sensitive: `get` is an unknown method.
 ///
@@ -36,6 +36,8 @@ pub enum Method {
     Connect,
     /// Asks for an echo of the request.
     Trace,
+    /// Reads by a query in the body. Safe and idempotent like `GET`.
+    Query,
     /// Any other method, as sent.
     Unknown(String),
 }
@@ -53,6 +55,7 @@ impl Method {
             Self::Options => "OPTIONS",
             Self::Connect => "CONNECT",
             Self::Trace => "TRACE",
+            Self::Query => "QUERY",
             Self::Unknown(name) => name,
         }
     }
@@ -102,14 +105,34 @@ impl Method {
         matches!(self, Self::Trace)
     }
 
-    /// Returns whether neither RFC 9110 nor RFC 5789 defines this method.
+    /// Returns whether this is `QUERY`.
+    pub fn is_query(&self) -> bool {
+        matches!(self, Self::Query)
+    }
+
+    /// Returns whether requests with this method only read (RFC 9110 §9.2.1): `GET`, `HEAD`, `OPTIONS`, `TRACE` and
+    /// `QUERY`.
+    pub fn is_safe(&self) -> bool {
+        matches!(
+            self,
+            Self::Get | Self::Head | Self::Options | Self::Trace | Self::Query
+        )
+    }
+
+    /// Returns whether several equal requests with this method have the same effect as one (RFC 9110 §9.2.2): safe
+    /// methods, `PUT` and `DELETE`.
+    pub fn is_idempotent(&self) -> bool {
+        self.is_safe() || matches!(self, Self::Put | Self::Delete)
+    }
+
+    /// Returns whether neither RFC 9110, RFC 5789 nor RFC 10008 defines this method.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown(_))
     }
 }
 
 /// The methods that this module knows by name, in the order of [`KnownMethod`].
-static KNOWN: [Method; 9] = [
+static KNOWN: [Method; 10] = [
     Method::Get,
     Method::Post,
     Method::Put,
@@ -119,6 +142,7 @@ static KNOWN: [Method; 9] = [
     Method::Options,
     Method::Connect,
     Method::Trace,
+    Method::Query,
 ];
 
 /// A method in one byte: the position of a method with a name in `KNOWN`, or [`OTHER`](Self::OTHER).
@@ -140,6 +164,7 @@ impl KnownMethod {
             Method::Options => 6,
             Method::Connect => 7,
             Method::Trace => 8,
+            Method::Query => 9,
             Method::Unknown(_) => return Self::OTHER,
         })
     }
@@ -162,6 +187,7 @@ impl From<&str> for Method {
             "OPTIONS" => Self::Options,
             "CONNECT" => Self::Connect,
             "TRACE" => Self::Trace,
+            "QUERY" => Self::Query,
             _ => Self::Unknown(name.to_owned()),
         }
     }
@@ -197,7 +223,7 @@ mod tests {
     #[test]
     fn every_method_comes_back_from_its_name() {
         type Is = fn(&Method) -> bool;
-        let known: [(Method, Is); 9] = [
+        let known: [(Method, Is); 10] = [
             (Method::Get, Method::is_get),
             (Method::Post, Method::is_post),
             (Method::Put, Method::is_put),
@@ -207,12 +233,36 @@ mod tests {
             (Method::Options, Method::is_options),
             (Method::Connect, Method::is_connect),
             (Method::Trace, Method::is_trace),
+            (Method::Query, Method::is_query),
         ];
         for (method, is) in &known {
             assert_eq!(Method::from(method.as_str()), *method);
             assert_eq!(method.to_string(), method.as_str());
             assert!(is(method) && !method.is_unknown());
             assert_eq!(known.iter().filter(|(other, _)| is(other)).count(), 1);
+        }
+    }
+
+    #[test]
+    fn safe_methods_are_idempotent() {
+        for (name, is_safe, is_idempotent) in [
+            ("GET", true, true),
+            ("HEAD", true, true),
+            ("OPTIONS", true, true),
+            ("TRACE", true, true),
+            ("QUERY", true, true),
+            ("PUT", false, true),
+            ("DELETE", false, true),
+            ("POST", false, false),
+            ("PATCH", false, false),
+            ("CONNECT", false, false),
+            ("PURGE", false, false),
+        ] {
+            let method = Method::from(name);
+            assert_eq!(
+                (method.is_safe(), method.is_idempotent()),
+                (is_safe, is_idempotent)
+            );
         }
     }
 

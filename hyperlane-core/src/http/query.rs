@@ -1,6 +1,6 @@
 //! Query parameters in the encoding of HTML forms (`application/x-www-form-urlencoded`).
 
-use std::{fmt, ops::Range, slice};
+use std::{fmt, slice};
 
 use percent_encoding::percent_decode_str;
 
@@ -18,23 +18,19 @@ pub type RequestQuerysValue = String;
 /// use hyperlane_core::Querys;
 ///
 /// let querys = Querys::parse("q=to+be&tag=a&tag=b%2Fc&debug");
-/// assert_eq!(querys.get("q"), Some("to be"));
+/// assert_eq!(querys.get("q").map(String::as_str), Some("to be"));
 /// assert_eq!(querys.get_all("tag").collect::<Vec<_>>(), ["a", "b/c"]);
-/// assert_eq!(querys.get("debug"), Some(""));
+/// assert!(querys.contains("debug"));
 /// ```
 #[derive(Clone, Default)]
 pub struct Querys {
-    text: String,
-    pairs: Vec<Pair>,
+    pairs: Vec<(String, String)>,
 }
 
 impl Querys {
     /// Creates an empty list of parameters, without an allocation.
     pub const fn new() -> Self {
-        Self {
-            text: String::new(),
-            pairs: Vec::new(),
-        }
+        Self { pairs: Vec::new() }
     }
 
     /// Parses the part of a request target after the `?`. Skips empty parameters (`a&&b`).
@@ -42,26 +38,24 @@ impl Querys {
         let mut querys = Self::new();
         for part in query.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            querys.push(
-                |text| decode_into(name, text),
-                |text| decode_into(value, text),
-            );
+            querys.pairs.push((decode(name), decode(value)));
         }
         querys
     }
 
     /// Adds a parameter. Pass its name and value without percent-encoding.
     pub fn add(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
-        self.push(
-            |text| text.push_str(name.as_ref()),
-            |text| text.push_str(value.as_ref()),
-        );
+        let (name, value) = (name.as_ref().to_owned(), value.as_ref().to_owned());
+        self.pairs.push((name, value));
         self
     }
 
-    /// Returns the first value of a parameter.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.get_all(name).next()
+    /// Returns the first value of a parameter. The type is the one of published Hyperlane versions;
+    /// [`Request::query`](crate::Request::query) returns a `&str`.
+    pub fn get(&self, name: impl AsRef<str>) -> Option<&String> {
+        let name = name.as_ref();
+        let mut pairs = self.pairs.iter();
+        pairs.find(|(held, _)| held == name).map(|(_, value)| value)
     }
 
     /// Returns the last value of a parameter.
@@ -95,21 +89,7 @@ impl Querys {
 
     /// Returns an iterator over all parameters as (name, value), in order.
     pub fn iter(&self) -> QuerysIter<'_> {
-        QuerysIter {
-            text: &self.text,
-            pairs: self.pairs.iter(),
-        }
-    }
-
-    fn push(&mut self, name: impl FnOnce(&mut String), value: impl FnOnce(&mut String)) {
-        let start = self.text.len();
-        name(&mut self.text);
-        let middle = self.text.len();
-        value(&mut self.text);
-        self.pairs.push(Pair {
-            name: start..middle,
-            value: middle..self.text.len(),
-        });
+        QuerysIter(self.pairs.iter())
     }
 }
 
@@ -138,55 +118,41 @@ impl fmt::Debug for Querys {
 
 /// An iterator over the parameters of a [`Querys`], created by [`Querys::iter`].
 #[derive(Debug, Clone)]
-pub struct QuerysIter<'a> {
-    text: &'a str,
-    pairs: slice::Iter<'a, Pair>,
-}
-
-impl<'a> QuerysIter<'a> {
-    fn resolve(&self, pair: &Pair) -> (&'a str, &'a str) {
-        let part = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or_default();
-        (part(&pair.name), part(&pair.value))
-    }
-}
+pub struct QuerysIter<'a>(slice::Iter<'a, (String, String)>);
 
 impl<'a> Iterator for QuerysIter<'a> {
     type Item = (&'a str, &'a str);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let pair = self.pairs.next()?;
-        Some(self.resolve(pair))
+        let (name, value) = self.0.next()?;
+        Some((name, value))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.pairs.size_hint()
+        self.0.size_hint()
     }
 }
 
 impl DoubleEndedIterator for QuerysIter<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let pair = self.pairs.next_back()?;
-        Some(self.resolve(pair))
+        let (name, value) = self.0.next_back()?;
+        Some((name, value))
     }
 }
 
 impl ExactSizeIterator for QuerysIter<'_> {}
 
-#[derive(Debug, Clone)]
-struct Pair {
-    name: Range<usize>,
-    value: Range<usize>,
-}
-
-/// Appends the decoded form of `encoded` to `text`. Each `+` becomes a space. The pieces between the `+` signs can be
-/// decoded separately, because a `+` is never inside a percent sequence such as `%2B`.
-fn decode_into(encoded: &str, text: &mut String) {
+/// Decodes a name or a value. Each `+` becomes a space. The pieces between the `+` signs can be decoded separately, because
+/// a `+` is never inside a percent sequence such as `%2B`.
+fn decode(encoded: &str) -> String {
+    let mut text = String::with_capacity(encoded.len());
     for (at, piece) in encoded.split('+').enumerate() {
         if at > 0 {
             text.push(' ');
         }
         text.push_str(&percent_decode_str(piece).decode_utf8_lossy());
     }
+    text
 }
 
 #[cfg(test)]
@@ -217,7 +183,7 @@ mod tests {
         let mut querys = Querys::parse("a=1&b=2&a=3");
         assert_eq!(
             (querys.get("a"), querys.get_last("a"), querys.len()),
-            (Some("1"), Some("3"), 3)
+            (Some(&"1".to_owned()), Some("3"), 3)
         );
         querys.add("a", "4+");
         assert_eq!(querys.get_all("a").collect::<Vec<_>>(), ["1", "3", "4+"]);

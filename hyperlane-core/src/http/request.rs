@@ -67,6 +67,8 @@ struct Rare {
     decoded: DecodedPath,
     /// The query parameters; empty until the first use.
     querys: OnceLock<Querys>,
+    /// The path as a `String`, for a target with a query.
+    path: OnceLock<String>,
     body: RequestBody,
 }
 
@@ -151,7 +153,7 @@ impl Request {
 
     /// Borrows the percent-decoded path. A slash in this path may have been sent as `%2F`.
     /// [`get_raw_path`](Self::get_raw_path) returns the path in which the two differ.
-    pub fn get_path(&self) -> &str {
+    pub fn path(&self) -> &str {
         self.decoded_path()
             .map_or(self.get_raw_path(), |decoded| &decoded.path)
     }
@@ -183,6 +185,9 @@ impl Request {
     pub fn set_path(&mut self, path: impl AsRef<str>) -> &mut Self {
         let path = path.as_ref();
         let query = self.get_raw_query().to_owned();
+        if let Some(rare) = self.rare.get_mut() {
+            rare.path.take();
+        }
         self.target.clear();
         encode_path(path, &mut self.target);
         if path.is_empty() {
@@ -236,7 +241,7 @@ impl Request {
 
     /// Borrows the first value of a query parameter.
     pub fn query(&self, name: impl AsRef<str>) -> Option<&str> {
-        self.get_querys().get(name.as_ref())
+        self.get_querys().get(name).map(String::as_str)
     }
 
     /// Returns whether a query parameter is present.
@@ -315,6 +320,7 @@ impl Request {
             rare.host.is_some()
                 || !rare.body.is_unset()
                 || rare.querys.get().is_some()
+                || rare.path.get().is_some()
                 || self.method == KnownMethod::OTHER
                 || self.version == KnownVersion::OTHER
         };
@@ -422,12 +428,26 @@ impl Rare {
         self.version = HttpVersion::default();
         self.host = None;
         self.querys.take();
+        self.path.take();
         self.body = RequestBody::new();
     }
 }
 
 /// Methods under the names that published Hyperlane programs call.
 impl Request {
+    /// Borrows the percent-decoded path, like [`path`](Self::path), as a `String`. Copies the path once if the request
+    /// has a query.
+    pub fn get_path(&self) -> &RequestPath {
+        match self.decoded_path() {
+            Some(decoded) => &decoded.path,
+            None if !self.target.is_empty() && self.path_end() == self.target.len() => &self.target,
+            None => {
+                let path = &self.rare.get_or_init(Box::default).path;
+                path.get_or_init(|| self.get_raw_path().to_owned())
+            }
+        }
+    }
+
     /// Copies the first value of a query parameter; `None` if the parameter is absent.
     pub fn try_get_query(&self, name: impl AsRef<str>) -> Option<String> {
         self.query(name).map(str::to_owned)

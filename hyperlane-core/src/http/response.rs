@@ -1,21 +1,28 @@
 //! The response to a request. The submodule `head` writes its status line and header fields.
 
 mod described;
+mod failure;
 pub(crate) mod head;
+mod with;
 
-use std::{any::Any, borrow::Cow, sync::Arc};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::{
-    Body, EntityTag, HttpStatus, HttpVersion, IntoBody, ResponseStatusCode, Validators,
+    Body, EntityTag, HttpStatus, HttpVersion, IntoBody, ResponseBody, ResponseStatusCode,
+    Validators,
     conditional::format_date,
     content::Content,
     headers::{HeaderError, Headers, header_accessors, header_spellings, is_field_text},
 };
-use crate::{http::session::SessionFields, proto::http::write::FieldLine};
+use crate::{
+    http::session::SessionFields,
+    proto::http::{marks, write::FieldLine},
+};
 pub(crate) use described::{Described, describe, explain};
+pub(crate) use failure::Failure;
 use head::{Added, Framing, Head};
 
 /// A response: status, header fields and body. Default: 200, HTTP/1.1, empty.
@@ -42,11 +49,11 @@ pub struct Response {
     version: HttpVersion,
     status: ResponseStatusCode,
     /// The reason phrase. If it is empty, the registered phrase of the status is used.
-    reason: String,
+    reason: Box<str>,
     headers: Headers,
     body: Bytes,
-    /// A file or a stream as the body; `body` is then empty.
-    streamed: Option<Box<Body>>,
+    /// Another form of the body.
+    form: OnceLock<Box<Form>>,
     /// Fields that the request's session adds. `reset` keeps these fields, so the client receives the session's cookie
     /// with any answer.
     session: Option<Arc<SessionFields>>,
@@ -55,6 +62,15 @@ pub struct Response {
     failure: Option<Box<Failure>>,
     /// Whether the body is the server's text about a status.
     described: Described,
+}
+
+/// A form of the body other than shared bytes. Boxed, because few responses have one.
+#[derive(Debug, Clone)]
+enum Form {
+    /// A file or a stream as the body; the bytes are then empty.
+    Streamed(Body),
+    /// A copy of the bytes, made on the first use of `get_body`.
+    Copied(Vec<u8>),
 }
 
 /// Compares the parts that the client would receive.
@@ -66,26 +82,11 @@ impl PartialEq for Response {
             && self.reason == other.reason
             && self.headers == other.headers
             && self.body == other.body
-            && self.streamed == other.streamed
+            && self.streamed() == other.streamed()
     }
 }
 
 impl Eq for Response {}
-
-/// What the server needs to know about an error that became a response.
-#[derive(Debug, Clone)]
-pub(crate) struct Failure {
-    /// The part of the error that the client may read.
-    pub(crate) public: Cow<'static, str>,
-    /// The cause for the log; `None` if the client receives the whole error.
-    pub(crate) cause: Option<String>,
-    /// True if the error says that a connection has ended. The connection of the request itself may still be open.
-    pub(crate) is_end: bool,
-    /// The `RequestError` of a refused request, for the `request_error` hooks.
-    pub(crate) refusal: Option<Arc<dyn Any + Send + Sync>>,
-    /// True if there is no content to which another status could belong.
-    pub(crate) keeps_status: bool,
-}
 
 impl Response {
     /// Borrows the version.
@@ -135,8 +136,7 @@ impl Response {
     pub fn set_reason_phrase(&mut self, phrase: impl AsRef<str>) -> &mut Self {
         let phrase = phrase.as_ref();
         if is_field_text(phrase) {
-            self.reason.clear();
-            self.reason.push_str(phrase);
+            self.reason = phrase.into();
         } else {
             tracing::warn!("reason phrase contains a control character (RFC 9112 4), dropped");
         }
@@ -229,7 +229,7 @@ impl Response {
     }
 
     /// Borrows the body. If the body is a file or a stream, returns an empty slice.
-    pub fn get_body(&self) -> &[u8] {
+    pub fn body(&self) -> &[u8] {
         &self.body
     }
 
@@ -239,9 +239,8 @@ impl Response {
         match body.into_body() {
             Body(Content::Bytes(bytes)) => self.set_body_bytes(bytes),
             streamed => {
-                self.forget_description();
-                self.body = Bytes::new();
-                self.streamed = Some(Box::new(streamed));
+                self.set_body_bytes(Bytes::new());
+                self.form = OnceLock::from(Box::new(Form::Streamed(streamed)));
                 self
             }
         }
@@ -250,8 +249,8 @@ impl Response {
     /// Replaces the body by bytes, without copying them.
     pub fn set_body_bytes(&mut self, body: impl Into<Bytes>) -> &mut Self {
         self.body = body.into();
-        if self.streamed.is_some() {
-            self.streamed = None;
+        if self.form.get().is_some() {
+            self.form.take();
         }
         self.forget_description();
         self
@@ -269,16 +268,23 @@ impl Response {
         &self.described
     }
 
-    /// Returns whether the body is a file or a stream, which [`get_body`](Self::get_body) does not show.
+    /// Returns whether the body is a file or a stream, which [`body`](Self::body) does not show.
     pub fn is_body_streamed(&self) -> bool {
-        self.streamed.is_some()
+        self.streamed().is_some()
+    }
+
+    fn streamed(&self) -> Option<&Body> {
+        match self.form.get().map(Box::as_ref) {
+            Some(Form::Streamed(body)) => Some(body),
+            Some(Form::Copied(_)) | None => None,
+        }
     }
 
     /// Takes the body, which may be bytes, a file or a stream, and leaves an empty body.
     pub fn take_body(&mut self) -> Body {
-        match self.streamed.take() {
-            Some(streamed) => *streamed,
-            None => Body(Content::Bytes(std::mem::take(&mut self.body))),
+        match self.form.take().map(|form| *form) {
+            Some(Form::Streamed(streamed)) => streamed,
+            Some(Form::Copied(_)) | None => Body(Content::Bytes(std::mem::take(&mut self.body))),
         }
     }
 
@@ -331,82 +337,18 @@ impl Response {
         self
     }
 
-    /// Records the error that caused the response. A later error replaces an earlier one.
-    pub(crate) fn fail(&mut self, failure: Failure) {
-        self.failure = Some(Box::new(failure));
-    }
-
-    /// Records that a handler returned an error. A failure that was recorded before stays, because it has more detail.
-    pub(crate) fn fail_as_shown(&mut self) {
-        if self.failure.is_some() {
-            return;
-        }
-        let shown = std::str::from_utf8(&self.body).map(str::trim_end);
-        let public = match shown {
-            Ok(text) if self.status < 500 && !text.is_empty() => text.to_owned().into(),
-            // The error did not set a status.
-            _ if self.status < 300 => HttpStatus::phrase(500).into(),
-            _ => HttpStatus::phrase(self.status).into(),
-        };
-        self.fail(Failure {
-            public,
-            cause: None,
-            is_end: false,
-            refusal: None,
-            keeps_status: false,
-        });
-    }
-
-    /// Records a reason for the log: why the response is a 500, or why it was cut.
-    pub(crate) fn fail_because(&mut self, cause: impl Into<String>) {
-        self.fail(Failure {
-            public: HttpStatus::phrase(HttpStatus::InternalServerError.code()).into(),
-            cause: Some(cause.into()),
-            is_end: false,
-            refusal: None,
-            keeps_status: false,
-        });
-    }
-
-    /// Sets whether the status of the recorded error stays if a handler returns another status with the same value.
-    pub(crate) fn keep_status(&mut self, keeps: bool) {
-        if let Some(failure) = &mut self.failure {
-            failure.keeps_status = keeps;
-        }
-    }
-
-    /// Returns the value of [`keep_status`](Self::keep_status).
-    pub(crate) fn keeps_status(&self) -> bool {
-        let failure = self.failure.as_ref();
-        failure.is_some_and(|failure| failure.keeps_status)
-    }
-
-    /// Returns whether an error was recorded.
-    pub(crate) fn has_failure(&self) -> bool {
-        self.failure.is_some()
-    }
-
-    /// Takes the recorded error.
-    pub(crate) fn take_failure(&mut self) -> Option<Box<Failure>> {
-        self.failure.take()
-    }
-
     /// Resets the response to an empty 200. The session's fields stay, and the allocation for the header fields is
     /// reused.
     pub fn reset(&mut self) -> &mut Self {
         self.version = HttpVersion::default();
         self.status = HttpStatus::Ok.code();
-        self.reason.clear();
+        self.reason = Box::default();
         self.headers.clear();
-        self.body = Bytes::new();
-        // The rare parts are dropped out of line.
-        if self.streamed.is_some() {
-            self.streamed = None;
-        }
+        self.set_body_bytes(Bytes::new());
+        // The rare part is dropped out of line.
         if self.failure.is_some() {
             self.failure = None;
         }
-        self.forget_description();
         self
     }
 
@@ -468,6 +410,16 @@ impl Response {
         !self.allows_body() || self.status == HttpStatus::ResetContent.code()
     }
 
+    /// Returns whether the response is the head of an event stream: it has the type `text/event-stream` and no body.
+    pub(crate) fn begins_events(&self) -> bool {
+        self.body.is_empty()
+            && !self.is_body_streamed()
+            && !self.is_empty_by_status()
+            && self
+                .header("content-type")
+                .is_some_and(|kind| marks::is_event_stream(kind.as_bytes()))
+    }
+
     /// Borrows the body as shared bytes.
     pub(crate) fn body_bytes(&self) -> &Bytes {
         &self.body
@@ -477,6 +429,17 @@ impl Response {
 /// Methods under the names that published Hyperlane programs call.
 impl Response {
     header_spellings!();
+
+    /// Borrows the body as a vector: a copy, which the first call makes. [`body`](Self::body) returns the body without a
+    /// copy. If the body is a file or a stream, returns an empty vector.
+    pub fn get_body(&self) -> &ResponseBody {
+        static EMPTY: Vec<u8> = Vec::new();
+        let copied = || Box::new(Form::Copied(self.body.to_vec()));
+        match self.form.get_or_init(copied).as_ref() {
+            Form::Copied(copy) => copy,
+            Form::Streamed(_) => &EMPTY,
+        }
+    }
 
     /// Returns the body as text; invalid UTF-8 becomes U+FFFD.
     pub fn get_body_string(&self) -> String {
@@ -502,10 +465,10 @@ impl Default for Response {
         Self {
             version: HttpVersion::default(),
             status: HttpStatus::Ok.code(),
-            reason: String::new(),
+            reason: Box::default(),
             headers: Headers::new(),
             body: Bytes::new(),
-            streamed: None,
+            form: OnceLock::new(),
             session: None,
             failure: None,
             described: Described::No,

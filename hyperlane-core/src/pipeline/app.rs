@@ -13,7 +13,7 @@ use crate::{
     exchange::body::{BodyMode, BodyPlan},
     hook::{
         Guard, GuardKind, HookFn, HookFuture, Registration, Run, needs_nothing,
-        setup::{RouteSetup, SetupCheck},
+        setup::{Check, RouteSetup, SetupCheck},
         wrap::{Last, Next, Wrap},
     },
     observe::RouteLabel,
@@ -29,7 +29,7 @@ pub(crate) struct Hook {
     pub(crate) place: Place,
     pub(crate) body: BodyPlan,
     /// Checks, when the server starts, that the route and the server have every value that the hook needs.
-    check: SetupCheck,
+    pub(crate) check: Check,
     /// The label of the hook's route in spans and metrics. The label is empty for a hook that is not a route.
     pub(crate) label: Arc<RouteLabel>,
     /// True for the additional routes of a mount ([`PlannedKind`] explains them). [`App::all`] skips these routes.
@@ -71,7 +71,7 @@ impl Hook {
             name,
             place,
             body,
-            check: needs_nothing,
+            check: Check::Fn(needs_nothing),
             label: Arc::default(),
             is_part: false,
             guards,
@@ -119,7 +119,7 @@ impl Hook {
 
     /// Sets the check that runs when a server with this hook starts.
     pub(crate) fn checked_by(mut self, check: SetupCheck) -> Self {
-        self.check = check;
+        self.check = Check::Fn(check);
         self
     }
 
@@ -240,6 +240,7 @@ fn bit(method: &Method) -> u16 {
         Method::Options => 1 << 6,
         Method::Connect => 1 << 7,
         Method::Trace => 1 << 8,
+        Method::Query => 1 << 9,
         Method::Unknown(_) => 0,
     }
 }
@@ -256,6 +257,7 @@ fn methods_of(names: &[&str]) -> u16 {
         Method::Options,
         Method::Connect,
         Method::Trace,
+        Method::Query,
     ];
     let accepted = known.iter().filter(|method| takes_method(names, method));
     accepted.map(bit).fold(0, |all, bit| all | bit)
@@ -431,8 +433,8 @@ impl App {
     pub(crate) fn check_setup(&self) -> Result<(), ServerError> {
         let lacking = self.routes.iter().filter_map(|route| {
             let (pattern, hook) = (route.pattern(), route.value());
-            let lack =
-                (hook.check)(&RouteSetup::new(pattern.params(), &self.program.states)).err()?;
+            let setup = RouteSetup::new(pattern.params(), &self.program.states);
+            let lack = hook.check.run(&setup).err()?;
             Some((pattern.to_string(), hook, lack))
         });
         let mut first = None;

@@ -30,7 +30,7 @@ pub(super) fn misdirected(
     head: BodyHead,
     refused: HostRefused,
 ) -> RequestError {
-    observe(stream, &app.unrouted, Some(ctx.get_request()));
+    observe(stream, &app.unrouted, Some(ctx));
     // The CORS fields let pages of allowed origins read this response, like all other responses of an endpoint (a route
     // for the clients of a channel).
     if let Some(cors) = app.cors(ctx) {
@@ -54,7 +54,7 @@ pub(super) fn not_found(ctx: &mut Context, app: &App) {
     let request = ctx.get_request();
     match request.get_method() {
         // The path `*` stands for the server as a whole (RFC 9110 §9.3.7).
-        Method::Options if request.get_path() == "*" => {
+        Method::Options if request.path() == "*" => {
             let response = ctx.get_mut_response();
             response.reset();
             response.set_status_code(204);

@@ -26,7 +26,7 @@ pub(super) fn render_error(ctx: &mut Context, app: &App, is_first: bool) {
         return;
     }
     let is_bare = is_first
-        && response.get_body().is_empty()
+        && response.body().is_empty()
         && !response.is_body_streamed()
         && !response.has_header("content-type");
     if *response.described() != Described::No || is_bare {

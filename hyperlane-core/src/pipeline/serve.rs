@@ -18,7 +18,7 @@ use crate::{
     error::{PanicData, RequestError, ResponseError},
     exchange::{answer::Progress, body::BodyHead},
     hook::{Guarded, Outcome, wrap::Wrap},
-    http::{HttpStatus, Request, describe},
+    http::{HttpStatus, describe},
     observe::{self, RouteLabel, Within},
     panic::drop_payload,
     proto::{http::head::HeadError, ws::CloseCode},
@@ -436,7 +436,7 @@ fn begin<'a>(
         }
     };
     let label = route.map_or(&app.unrouted, |hook| &hook.label);
-    observe(stream, label, Some(ctx.get_request()));
+    observe(stream, label, Some(ctx));
     if head.is_empty() {
         return Ok(true);
     }
@@ -512,15 +512,25 @@ fn save_session<'a>(
     Within::new(stream.exchange.record.shared(), Box::pin(saving))
 }
 
-/// Begins the record of a request if there is an observer. `request` is `None` if the head was refused.
+/// Begins the record of a request if there is an observer or an access log. `ctx` is `None` if the head was refused.
 #[inline(always)]
-pub(super) fn observe(stream: &mut Stream, label: &Arc<RouteLabel>, request: Option<&Request>) {
-    if observe::is_enabled(&stream.connection().env.metrics) {
+pub(super) fn observe(stream: &mut Stream, label: &Arc<RouteLabel>, ctx: Option<&Context>) {
+    let env = &stream.connection().env;
+    if observe::is_enabled(&env.metrics) || env.config.access_log.is_some() {
         let connection = stream.connection().clone();
         let metrics = &connection.env.metrics;
-        let request = request.map(|request| (request.get_method(), request.get_raw_path()));
+        let access = connection.env.config.access_log.map(|form| {
+            let peer = || connection.peer().address().map(|peer| peer.ip());
+            (form, ctx.map_or_else(peer, Context::client_addr))
+        });
         let record = &mut stream.exchange.record;
-        record.begin(&connection, metrics, label, request);
+        record.begin(
+            &connection,
+            metrics,
+            label,
+            ctx.map(Context::get_request),
+            access,
+        );
     }
 }
 
@@ -537,7 +547,10 @@ fn log_tls(stream: &Stream) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conn::{input::Input, lane::Lane, websocket::WsInput};
+    use crate::{
+        Request,
+        conn::{input::Input, lane::Lane, websocket::WsInput},
+    };
 
     fn size_of_output<F>(_: impl Fn(Arc<Link>, Arc<App>) -> F) -> usize {
         size_of::<F>()

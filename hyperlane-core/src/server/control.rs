@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
@@ -37,6 +37,14 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct ServerControlHook {
     running: Option<Arc<Running>>,
+    /// The functions that `get_wait_hook` and `get_shutdown_hook` lend, made on first use. The functions have control
+    /// hooks of their own, so they do not keep themselves alive.
+    handlers: Arc<OnceLock<Handlers>>,
+}
+
+struct Handlers {
+    wait: ServerControlHookHandler<()>,
+    shutdown: ServerControlHookHandler<()>,
 }
 
 struct Running {
@@ -50,9 +58,10 @@ struct Running {
     draining: AtomicBool,
 }
 
-/// A function that waits for the end of a server or shuts it down. It can be called several times.
-pub type ServerControlHandler =
-    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+/// A shared function that returns a future of `T`. The functions of a control hook wait for the end of a server or shut
+/// it down. They can be called several times.
+pub type ServerControlHookHandler<T> =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = T> + Send>> + Send + Sync>;
 
 impl ServerControlHook {
     pub(crate) fn new(
@@ -82,6 +91,7 @@ impl ServerControlHook {
                 done,
                 draining: AtomicBool::new(false),
             })),
+            handlers: Arc::default(),
         }
     }
 
@@ -216,21 +226,33 @@ impl ServerControlHook {
 
 /// Methods under the names that published Hyperlane programs call.
 impl ServerControlHook {
-    /// Returns [`wait`](Self::wait) as a function that does not borrow the control hook.
-    pub fn get_wait_hook(&self) -> ServerControlHandler {
-        let control = self.clone();
-        Arc::new(move || {
-            let control = control.clone();
-            Box::pin(async move { control.wait().await })
-        })
+    /// Lends [`wait`](Self::wait) as a function. A clone of the function does not borrow the control hook.
+    pub fn get_wait_hook(&self) -> &ServerControlHookHandler<()> {
+        &self.handlers().wait
     }
 
-    /// Returns [`shutdown`](Self::shutdown) as a function that does not borrow the control hook.
-    pub fn get_shutdown_hook(&self) -> ServerControlHandler {
-        let control = self.clone();
-        Arc::new(move || {
-            let control = control.clone();
-            Box::pin(async move { control.shutdown().await })
+    /// Lends [`shutdown`](Self::shutdown) as a function. A clone of the function does not borrow the control hook.
+    pub fn get_shutdown_hook(&self) -> &ServerControlHookHandler<()> {
+        &self.handlers().shutdown
+    }
+
+    fn handlers(&self) -> &Handlers {
+        self.handlers.get_or_init(|| {
+            let control = || Self {
+                running: self.running.clone(),
+                handlers: Arc::default(),
+            };
+            let (waits, ends) = (control(), control());
+            Handlers {
+                wait: Arc::new(move || {
+                    let control = waits.clone();
+                    Box::pin(async move { control.wait().await })
+                }),
+                shutdown: Arc::new(move || {
+                    let control = ends.clone();
+                    Box::pin(async move { control.shutdown().await })
+                }),
+            }
         })
     }
 }

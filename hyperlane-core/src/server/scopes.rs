@@ -141,9 +141,7 @@ impl Server {
 
     /// Returns the scope of a registered hook. Returns `None` if the hook belongs to another server.
     fn scope_of(&self, registration: &Registration, scopes: &mut Scopes) -> Option<ScopeId> {
-        let scope = registration
-            .scope
-            .or_else(|| innermost(registration.module, None).map(|found| &found.scope));
+        let scope = declared_scope(registration);
         let is_ours = match scope.and_then(server_of) {
             Some(server) => self.name.as_deref() == Some(server),
             None => !self.only_scoped,
@@ -205,6 +203,12 @@ impl Scopes {
     }
 }
 
+/// Returns the declared scope of a registered hook: the one that its attribute names, or else that of its module.
+pub(super) fn declared_scope(registration: &Registration) -> Option<&'static Scope> {
+    let of_module = || innermost(registration.module, None).map(|found| &found.scope);
+    registration.scope.or_else(of_module)
+}
+
 /// Returns the scope around a declared scope: the one that it names, or else that of the modules around its module.
 fn outer_of(scope: &'static Scope) -> Option<&'static Scope> {
     if scope.outer.is_some() {
@@ -217,7 +221,7 @@ fn outer_of(scope: &'static Scope) -> Option<&'static Scope> {
 }
 
 /// Returns the name of the server to which a scope belongs.
-fn server_of(scope: &'static Scope) -> Option<&'static str> {
+pub(super) fn server_of(scope: &'static Scope) -> Option<&'static str> {
     // A `static` cannot be inside itself through others without a cycle, so the number of steps has a limit.
     let mut at = Some(scope);
     for _ in 0..64 {

@@ -1,6 +1,8 @@
 //! Sessions of a server: their store, their channels (messages that are kept across lost connections), and their
 //! endpoints (the paths at which clients connect to the channels).
 
+use std::sync::Arc;
+
 use super::Server;
 use crate::{
     endpoint::{
@@ -9,7 +11,7 @@ use crate::{
     },
     error::Place,
     exchange::body::BodyPlan,
-    hook::Run,
+    hook::{Run, setup::Check},
     pipeline::app::Hook,
     session::SessionStore,
 };
@@ -34,13 +36,18 @@ impl Server {
             direction,
             settings,
             cors,
+            names,
         } = endpoint;
-        self.channels().suggest(direction, &settings);
+        self.channels()
+            .suggest(direction, names.as_ref(), &settings);
         let hooks = routes.into_iter().map(|route| {
             let PlannedRoute { name, methods, run } = route;
             let run = Run::Shared(run);
             let mut hook = Hook::new(run, name, place, &[], methods, BodyPlan::default());
             hook.cors = Some(cors.clone());
+            if let Some(names) = names.clone() {
+                hook.check = Check::Shared(Arc::new(move |setup| names.check(setup.params())));
+            }
             hook
         });
         hooks.collect()

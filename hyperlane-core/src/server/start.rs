@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use super::Server;
+use super::{
+    Server,
+    scopes::{declared_scope, server_of},
+};
 use crate::pipeline::app::App;
 use crate::{
     error::{ServerError, counted},
@@ -17,9 +20,35 @@ impl Server {
     pub(crate) fn check_start(&self) -> Result<Arc<App>, ServerError> {
         let mut app = self.check()?;
         self.check_taken(&app)?;
+        self.warn_of_unknown_servers();
         app.check_setup()?;
         app.set_sessions(Sessions::new(&self.config, &self.sessions));
         Ok(Arc::new(app))
+    }
+
+    /// Logs a warning about each registered hook whose scope names a server that no attribute declares.
+    fn warn_of_unknown_servers(&self) {
+        let known: Vec<&str> = inventory::iter::<Taker>
+            .into_iter()
+            .map(|taker| taker.name)
+            .chain(self.name.as_deref())
+            .collect();
+        let mut told: Vec<&str> = Vec::new();
+        for registration in inventory::iter::<Registration> {
+            let scope = declared_scope(registration).and_then(server_of);
+            let Some(server) = scope.filter(|server| !known.contains(server)) else {
+                continue;
+            };
+            if !told.contains(&server) {
+                told.push(server);
+                tracing::warn!(
+                    "the scope of `{}` at {} belongs to the server `{server}`, and no `#[hyperlane({server}: Server)]` declares \
+                     it: the routes of the scope are served nowhere",
+                    registration.name,
+                    registration.place
+                );
+            }
+        }
     }
 
     /// Reports a server without routes, by an error or a warning. Also logs a warning about a server with routes if it

@@ -39,5 +39,5 @@ pub(crate) fn task_of(
             .after(connections.env.config.header_timeout),
     );
     let inner = serve(connection.clone(), app.clone());
-    ConnectionTask::new(connection, permit, inner)
+    ConnectionTask::new(connection, Some(permit), inner)
 }

@@ -248,7 +248,7 @@ impl SessionEntry {
     }
 
     /// Returns whether requests can find the session in the table.
-    pub(super) fn is_in_table(&self) -> bool {
+    pub(crate) fn is_in_table(&self) -> bool {
         self.slot_key() != NO_SLOT
     }
 

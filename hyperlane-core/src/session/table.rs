@@ -537,7 +537,7 @@ impl Table {
 
     /// Returns the number of sessions, and the counted bytes of sessions and ended ids.
     #[cfg(test)]
-    pub(super) fn usage(&self) -> (usize, usize) {
+    pub(crate) fn usage(&self) -> (usize, usize) {
         let index = self.lock();
         (
             index.slots.len(),

@@ -127,7 +127,7 @@ impl Stream {
         }
         if is_message {
             let response = ctx.get_response();
-            let message = match std::str::from_utf8(response.get_body()) {
+            let message = match std::str::from_utf8(response.body()) {
                 Ok(text) => Message::from(text),
                 Err(_) => Message::Binary(response.body_bytes().clone()),
             };
@@ -145,6 +145,10 @@ impl Stream {
         } else if ctx.get_response().get_status_code() == 101 {
             // The program answers the handshake itself, by a 101 of its own.
             self.exchange.send_switching(ctx.head())?;
+        } else if ctx.get_response().begins_events() {
+            // The events follow as raw bytes.
+            let bytes = self.exchange.wire.events_head(ctx.head());
+            self.exchange.send_raw(&bytes)?;
         } else {
             ctx.refuse_interim();
             if ctx.get_response().is_body_streamed() {

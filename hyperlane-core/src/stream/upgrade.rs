@@ -144,7 +144,7 @@ impl Stream {
             subprotocol: None,
             headers: Headers::new(),
             session: None,
-            path: request.get_path().into(),
+            path: request.path().into(),
             since: connection.now(),
         }))
     }

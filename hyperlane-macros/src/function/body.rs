@@ -1,7 +1,7 @@
 //! Writes the new body of a function that has the attribute macros of this crate.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Error, Result};
@@ -11,7 +11,7 @@ use crate::jumps::Jumps;
 use crate::model::Args;
 use crate::params::{Part, last_segment};
 use crate::register;
-use crate::tokens::{contains_word, hygienic, local};
+use crate::tokens::{hygienic, local};
 
 impl Function<'_> {
     /// Writes the code inside the braces of the function.
@@ -136,20 +136,6 @@ impl Function<'_> {
         code
     }
 
-    /// Writes the code of the macros that run after the body.
-    pub(super) fn after(&self, errors: &mut Vec<Error>) -> TokenStream {
-        let emitter = self.emitter();
-        let mut code = TokenStream::new();
-        for applied in &self.phases.epilogue {
-            push_or_report(
-                &mut code,
-                errors,
-                emitter.step(applied, &TokenStream::new()),
-            );
-        }
-        code
-    }
-
     pub(super) fn close(&self, errors: &mut Vec<Error>) -> TokenStream {
         let mut code = TokenStream::new();
         if let Some(applied) = &self.phases.close {
@@ -160,25 +146,6 @@ impl Function<'_> {
             );
         }
         code
-    }
-
-    /// Writes the user's body as a block. With `reborrows`, the block reborrows the stream and the context, because
-    /// code after the block uses them again.
-    pub(super) fn user_block(&self, reborrows: bool) -> TokenStream {
-        let block = &self.item.block;
-        if !reborrows {
-            return block.to_token_stream();
-        }
-        let tokens = block.to_token_stream();
-        let names = self.params.mutable_names();
-        // The reborrow has the name of the parameter. If the body moves the variable, it moves only the reborrow.
-        let borrows = names
-            .filter(|name| contains_word(tokens.clone(), &[&name.unraw().to_string()]))
-            .map(|name| {
-                let span = hygienic(name.span());
-                quote_spanned!(span=> #[allow(unused_variables)] let #name = &mut *#name;)
-            });
-        quote!({ #(#borrows)* #block })
     }
 
     /// Writes a statement that silences the lint `unreachable_code` after a body that never returns.
@@ -221,27 +188,33 @@ impl Function<'_> {
         errors: &mut Vec<Error>,
     ) -> Result<TokenStream> {
         let before = self.before(decline, errors);
-        let mut after = self.after(errors);
-        after.extend(self.close(errors));
-        if after.is_empty() && !converts {
-            let block = self.user_block(false);
+        let may_return = Jumps::of(&self.item.block).may_return;
+        let epilogue = self.epilogue(converts, may_return, errors);
+        let close = self.close(errors);
+        if epilogue.is_empty() && close.is_empty() && !converts {
+            let block = &self.item.block;
             return Ok(quote!(#before #block));
         }
+        let span = hygienic(self.item.sig.ident.span());
         let value = local("value", self.item.sig.ident.span());
-        let ty = self.returns.declared_type().map(|ty| quote!(: #ty));
-        let block = self.user_block(true);
-        let run = match Jumps::of(&self.item.block).may_return {
+        let declared = self.returns.declared_type();
+        let ty = declared.as_ref().map(|ty| quote!(: #ty));
+        let block = self.user_block(&epilogue, declared.as_ref());
+        let run = match may_return {
             true => self.in_async_block(&block),
             false => block,
         };
         let conversion = converts.then(|| self.conversion(&value)).transpose()?;
         let allow_unreachable = self.allow_unreachable();
+        let (flags, after) = (epilogue.flags(span), epilogue.after(span));
         Ok(quote! {
             #before
+            #flags
             let #value #ty = #run;
             #allow_unreachable
             #conversion
             #after
+            #close
             #value
         })
     }

@@ -5,6 +5,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Error, Lifetime, Result};
 
+use super::epilogue::Epilogue;
 use super::{Function, Returns};
 use crate::jumps::{self, Jumps};
 use crate::model::{Applied, Role};
@@ -20,10 +21,11 @@ impl Function<'_> {
     ) -> Result<TokenStream> {
         let span = self.name_span();
         let (head, bind) = self.read_head(read)?;
-        let (after, close) = (self.after(errors), self.close(errors));
         let jumps = Jumps::of(&self.item.block);
         let has_jumps = !jumps.loop_jumps.is_empty();
-        let in_async = jumps.may_return && (converts || !after.is_empty() || !close.is_empty());
+        let epilogue = self.epilogue(converts, jumps.may_return || has_jumps, errors);
+        let close = self.close(errors);
+        let in_async = jumps.may_return && (converts || !epilogue.is_empty() || !close.is_empty());
         // `break`, `return` and `?` in the body end the loop. After `continue` and after the end of the body, the loop
         // reads the next message.
         let may_end = in_async || has_jumps;
@@ -32,7 +34,7 @@ impl Function<'_> {
         if has_jumps {
             self.rewrite_jumps(&jumps.loop_jumps, goes_on.as_ref())?;
         }
-        let run = self.message_run(has_jumps, goes_on.as_ref());
+        let run = self.message_run(has_jumps, goes_on.as_ref(), &epilogue);
         let run = match in_async {
             true => self.in_async_block(&run),
             false => run,
@@ -52,6 +54,7 @@ impl Function<'_> {
         let exit = self.loop_exit(may_end, has_status);
         let allow_unreachable = self.allow_unreachable();
         let before = self.before(&quote_spanned!(span=> continue;), errors);
+        let (flags, after) = (epilogue.flags(span), epilogue.after(span));
         Ok(quote! {
             #unit_turn
             #end_start
@@ -59,6 +62,7 @@ impl Function<'_> {
                 #bind
                 #before
                 #over_start
+                #flags
                 let #value = #run;
                 #allow_unreachable
                 #conversion
@@ -94,9 +98,17 @@ impl Function<'_> {
     }
 
     /// Writes the block that runs the user's body for one message and returns its value.
-    fn message_run(&self, has_jumps: bool, goes_on: Option<&TokenStream>) -> TokenStream {
+    fn message_run(
+        &self,
+        has_jumps: bool,
+        goes_on: Option<&TokenStream>,
+        epilogue: &Epilogue,
+    ) -> TokenStream {
         let (private, span) = (self.private, self.name_span());
-        let block = self.user_block(true);
+        // A body in a function that returns a `Status` may have the type `()`, so its type is unknown here.
+        let declared = self.returns.declared_type();
+        let declared = declared.filter(|_| !matches!(self.returns, Returns::Status(_)));
+        let block = self.user_block(epilogue, declared.as_ref());
         let allow_unreachable = self.allow_unreachable();
         let body = local("body", span);
         let run = match &self.returns {

@@ -43,11 +43,11 @@ impl Function<'_> {
             &phases.limits,
             &phases.conditions,
             &phases.setup,
-            &phases.epilogue,
         ];
         let first = all
             .into_iter()
             .flatten()
+            .chain(phases.epilogue.iter().map(|late| &late.applied))
             .chain(&phases.read)
             .chain(&phases.open)
             .chain(&phases.close)

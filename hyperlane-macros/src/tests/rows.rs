@@ -1,6 +1,6 @@
 //! Tests of rules that hold for every row of the table.
 
-use super::{HANDLE, errors, expanded, good_arguments, good_item, tokens};
+use super::{HANDLE, errors, expanded, good_arguments, good_item, in_order, tokens};
 use crate::DECLARED;
 use crate::model::{BodyRule, Role, Shape, Side};
 use crate::table::ROWS;
@@ -144,17 +144,31 @@ fn every_function_macro_says_which_parameter_it_lacks() {
 }
 
 #[test]
-fn a_condition_or_guard_cannot_follow_the_body() {
+fn a_condition_or_guard_after_the_body_ends_its_list_and_a_read_cannot_stand_there() {
     for row in ROWS {
-        if !matches!(
-            row.role,
-            Role::Guard(_) | Role::Read(_) | Role::Condition { .. }
-        ) {
-            continue;
-        }
         let args = format!("{}({})", row.name, good_arguments(row.shape));
-        let code = expanded("epilogue_macros", &args, HANDLE);
-        assert!(errors(&code)[0].contains("cannot stand after it"), "{code}");
+        match row.role {
+            Role::Guard(_) | Role::Condition { .. } => {
+                let code = expanded("epilogue_macros", &format!("{args}, try_flush"), HANDLE);
+                assert!(errors(&code).is_empty(), "{code}");
+                in_order(
+                    &code,
+                    &[
+                        "body()",
+                        "'__hl_list: {",
+                        "if",
+                        "break '__hl_list;",
+                        "try_flush(",
+                    ],
+                );
+                assert!(!code.contains("GUARDS"), "{code}");
+            }
+            Role::Read(_) => {
+                let code = expanded("epilogue_macros", &args, HANDLE);
+                assert!(errors(&code)[0].contains("cannot stand after it"), "{code}");
+            }
+            _ => {}
+        }
     }
 }
 

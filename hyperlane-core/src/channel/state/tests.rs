@@ -96,6 +96,7 @@ impl Client {
             kind: self.kind,
             from: self.last.filter(|_| self.kind != Kind::Plain).map(Ok),
             tab: self.tab,
+            is_from_start: false,
             number: 0,
         };
         let wire = Rc::new(RefCell::new(Wire {
@@ -331,6 +332,7 @@ fn a_connection_that_was_overtaken_does_not_drive_out_the_later_one() {
         kind: Kind::Counted,
         from: None,
         tab,
+        is_from_start: false,
         number,
     };
     let wire = |number| {
@@ -483,6 +485,7 @@ fn pages_that_never_connect_keep_nothing_beyond_the_limits() {
             kind: Kind::Events,
             from: None,
             tab: None,
+            is_from_start: false,
             number: 0,
         },
         |_| Shared::default(),
@@ -555,4 +558,52 @@ fn what_is_kept_for_a_plain_tab_that_is_away_is_bounded() {
     away.connect(&mut channel, usize::MAX);
     assert_eq!(away.resets, 1, "it is told");
     there.check(10_100);
+}
+
+#[test]
+fn a_client_from_the_start_gets_all_messages_or_a_reset() {
+    let mut channel = Channel::new(7);
+    let claim = Claim {
+        kind: Kind::Events,
+        from: None,
+        tab: None,
+        is_from_start: true,
+        number: 0,
+    };
+    let wire = || {
+        Rc::new(RefCell::new(Wire {
+            room: 100,
+            ..Wire::default()
+        }))
+    };
+    let numbers = |wire: &Shared| -> Vec<u64> {
+        let wire = wire.borrow();
+        wire.queued.iter().map(|(_, number)| *number).collect()
+    };
+    let mut sent = 0;
+    let mut send = |channel: &mut Channel, count: u64| {
+        for _ in 0..count {
+            sent += 1;
+            let item = Item::from(Message::from(sent.to_string()));
+            channel.send(item, LIMITS).unwrap();
+        }
+    };
+    for _ in 0..2 {
+        // Each tab gets all, although the earlier ones have received the messages.
+        let tab = wire();
+        let (start, _) = channel.attach(claim, |_| tab.clone());
+        assert!(!start.is_reset);
+        channel.catch_up(start.key);
+        send(&mut channel, 4);
+        let all: Vec<_> = (1..=channel.log.end() - 1).collect();
+        assert_eq!(numbers(&tab), all);
+    }
+    send(&mut channel, 4);
+    let tab = wire();
+    let (start, _) = channel.attach(claim, |_| tab.clone());
+    assert!(start.is_reset, "the first messages have left the log");
+    channel.catch_up(start.key);
+    assert!(numbers(&tab).is_empty());
+    send(&mut channel, 1);
+    assert_eq!(numbers(&tab), [13]);
 }

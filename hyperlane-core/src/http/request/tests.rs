@@ -53,7 +53,7 @@ fn head_is_taken_over() {
         .unwrap();
     assert_eq!(request.get_method(), &Method::Unknown("PURGE".to_owned()));
     assert_eq!(request.get_version(), &HttpVersion::Http1_0);
-    assert_eq!((request.get_host(), request.get_path()), ("h:80", "/a b"));
+    assert_eq!((request.get_host(), request.path()), ("h:80", "/a b"));
     assert_eq!(
         (request.get_raw_path(), request.get_raw_query()),
         ("/a%20b", "x=1")
@@ -66,7 +66,7 @@ fn a_default_request_asks_for_the_root() {
     let request = Request::default();
     assert_eq!(
         (
-            request.get_path(),
+            request.path(),
             request.get_target(),
             request.get_raw_query()
         ),
@@ -79,14 +79,14 @@ fn a_default_request_asks_for_the_root() {
 #[test]
 fn a_target_without_a_path_means_the_root() {
     let request = request("", "q=1");
-    assert_eq!((request.get_path(), request.get_target()), ("/", "/?q=1"));
+    assert_eq!((request.path(), request.get_target()), ("/", "/?q=1"));
     assert_eq!(request.get_query("q"), "1");
 }
 
 #[test]
 fn an_encoded_slash_is_no_separator_for_routes() {
     let request = request("/a%2Fb/c%20d/50%25", "");
-    assert_eq!(request.get_path(), "/a/b/c d/50%");
+    assert_eq!(request.path(), "/a/b/c d/50%");
     assert_eq!(request.routing_path(), "/a%2Fb/c d/50%25");
 }
 
@@ -100,7 +100,7 @@ fn bad_paths_are_refused() {
     assert_eq!(assign("/%00"), Err(InvalidPath::Nul));
     assert_eq!(assign("/\0"), Err(InvalidPath::Nul));
     assert_eq!(assign("/fine"), Ok(()));
-    assert_eq!(request.get_path(), "/fine");
+    assert_eq!(request.path(), "/fine");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn nothing_of_one_request_is_seen_in_the_next() {
             HttpVersion::Http1_1,
         )
         .unwrap();
-    assert_eq!((request.get_path(), request.routing_path()), ("/b", "/b"));
+    assert_eq!((request.path(), request.routing_path()), ("/b", "/b"));
     assert_eq!(request.get_query("a"), "2");
     // A new head also replaces the old one without a reset in between.
     request
@@ -163,7 +163,7 @@ fn shrink_gives_spare_memory_back() {
     request.shrink();
     assert_eq!(request.target.capacity(), 2);
     assert!(request.rare.get().is_none());
-    assert_eq!(request.get_path(), "/x");
+    assert_eq!(request.path(), "/x");
 }
 
 #[test]
@@ -193,16 +193,16 @@ fn setting_the_path_keeps_query_and_forms_in_step() {
     request.set_path("/50% of/a b");
     assert_eq!(request.get_target(), "/50%25%20of/a%20b?q=1");
     assert_eq!(
-        (request.get_path(), request.routing_path()),
+        (request.path(), request.routing_path()),
         ("/50% of/a b", "/50%25 of/a b")
     );
     request.set_path("/plain");
     assert_eq!(
-        (request.get_path(), request.get_target()),
+        (request.path(), request.get_target()),
         ("/plain", "/plain?q=1")
     );
     request.set_path("");
-    assert_eq!((request.get_path(), request.get_target()), ("/", "/?q=1"));
+    assert_eq!((request.path(), request.get_target()), ("/", "/?q=1"));
 }
 
 #[test]
@@ -287,4 +287,35 @@ fn upgrades_are_read_from_all_fields_but_not_from_1_0() {
     assert!(request.is_unknown_upgrade_type() && !request.is_ws_upgrade_type());
     assert!(with_header(HttpVersion::Http1_1, &[("upgrade", "TLS/1.2")]).is_tls_upgrade_type());
     assert!(Request::default().is_unknown_upgrade_type());
+}
+
+/// Programs of published versions read the path as a `String`, in whatever form the request has it.
+#[test]
+fn the_path_as_a_string_is_the_path() {
+    for (raw, query, path) in [
+        ("/a", "", "/a"),
+        ("/a", "q=1", "/a"),
+        ("/a%20b", "q=1", "/a b"),
+        ("", "q=1", "/"),
+    ] {
+        let mut request = Request::default();
+        request
+            .assign_head(
+                "GET".into(),
+                &origin(raw, query),
+                true,
+                HttpVersion::Http1_1,
+            )
+            .unwrap();
+        for _ in 0..2 {
+            let owned: String = request.get_path().clone();
+            assert_eq!((owned.as_str(), request.path()), (path, path), "{raw}");
+        }
+        request.set_path("/b");
+        assert_eq!(
+            (request.get_path().as_str(), request.get_raw_query()),
+            ("/b", query)
+        );
+    }
+    assert_eq!(Request::default().get_path(), "/");
 }

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 use crate::proto::http::write::DateLine;
 
@@ -263,11 +265,11 @@ fn body_is_shared_or_copied_as_asked() {
     let bytes = Bytes::from(vec![1, 2, 3]);
     let mut response = Response::default();
     assert_eq!(
-        response.set_body_bytes(bytes.clone()).get_body().as_ptr(),
+        response.set_body_bytes(bytes.clone()).body().as_ptr(),
         bytes.as_ptr()
     );
     assert_ne!(
-        response.set_body(&bytes[..]).get_body().as_ptr(),
+        response.set_body(&bytes[..]).body().as_ptr(),
         bytes.as_ptr()
     );
     assert_eq!(response.set_body("[1]").get_body_json::<Vec<u8>>(), [1]);
@@ -303,4 +305,24 @@ fn headers_are_removed_by_name_and_by_value() {
     assert_eq!(response.get_header("a"), ["2"]);
     assert!(!response.remove_header("A").has_header("a"));
     assert!(response.clear_headers().get_headers().is_empty());
+}
+
+/// Programs of published versions read the body as a `Vec<u8>`.
+#[test]
+fn the_body_as_a_vector_is_the_body() {
+    let mut response = Response::default();
+    for body in ["one", "", "two"] {
+        let copy: &Vec<u8> = response.set_body(body).get_body();
+        assert_eq!(copy, body.as_bytes());
+    }
+    response.set_body(Path::new("/x"));
+    assert!(response.is_body_streamed() && response.get_body().is_empty());
+    assert!(response.is_body_streamed() && response.clone().is_body_streamed());
+    response.set_body("three");
+    assert_eq!(response.get_body(), b"three");
+    response.reset();
+    assert_eq!((response.get_body().len(), response.body().len()), (0, 0));
+    response.set_body("four").get_body();
+    assert_eq!(response.take_body(), "four".into_body());
+    assert_eq!((response.get_body().len(), response.body().len()), (0, 0));
 }

@@ -64,7 +64,7 @@ impl Marks {
 }
 
 /// Returns whether the media type is `text/event-stream`. Parameters and case do not matter (RFC 9110 §8.3.1).
-fn is_event_stream(content_type: &[u8]) -> bool {
+pub(crate) fn is_event_stream(content_type: &[u8]) -> bool {
     const NAME: &[u8] = b"text/event-stream";
     content_type
         .trim_ascii_start()

@@ -32,4 +32,7 @@ pub async fn nine(_: &mut Stream, _: &mut Context) {}
 #[is_unknown_method(1)]
 pub async fn ten(_: &mut Stream, _: &mut Context) {}
 
+#[is_query_method(1)]
+pub async fn eleven(_: &mut Stream, _: &mut Context) {}
+
 fn main() {}

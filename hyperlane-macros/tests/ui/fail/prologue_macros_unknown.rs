@@ -9,8 +9,8 @@ pub async fn far(_: &mut Context) {}
 #[prologue_macros(route("/"))]
 pub async fn registration(_: &mut Context) {}
 
-#[epilogue_macros(filter(true))]
-pub async fn late(_: &mut Context) {}
+#[epilogue_macros(try_get_http_request)]
+pub async fn late(_: &mut Stream, _: &mut Context) {}
 
 #[prologue_hooks(hook())]
 pub async fn called(_: &mut Stream, _: &mut Context) {}

@@ -26,6 +26,9 @@ struct Head;
 #[options("x")]
 struct Options;
 
+#[query("x")]
+struct Query;
+
 #[request_middleware("x")]
 struct RequestMiddleware;
 

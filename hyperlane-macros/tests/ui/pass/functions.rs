@@ -35,6 +35,11 @@ async fn status(_: &mut Stream, _: &mut Context) -> Status {
     Status::Continue
 }
 
+#[query("/find")]
+async fn find(Json(names): Json<Vec<String>>) -> Json<usize> {
+    Json(names.len())
+}
+
 #[delete(r"/unit/{id:\d+}")]
 #[response_status_code(204)]
 async fn unit() {}

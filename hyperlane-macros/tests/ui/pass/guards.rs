@@ -54,7 +54,7 @@ mod each {
 
     each! {
         is_get_method is_post_method is_put_method is_delete_method is_patch_method is_head_method
-        is_options_method is_connect_method is_trace_method is_unknown_method
+        is_options_method is_connect_method is_trace_method is_query_method is_unknown_method
         is_ws_upgrade_type is_h2c_upgrade_type is_tls_upgrade_type is_unknown_upgrade_type
         is_http0_9_version is_http1_0_version is_http1_1_version is_http2_version is_http3_version
         is_http1_1_or_higher_version is_http_version is_unknown_version

@@ -57,7 +57,7 @@ mod constant {
 }
 
 
-#[scope("/place", with(log, inner))]
+#[scope("/place", with(super::log, inner))]
 pub mod place {
     use hyperlane::*;
 

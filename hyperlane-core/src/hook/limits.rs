@@ -1,0 +1,269 @@
+//! Middleware that limits requests: their time, and their number per client.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    pin::pin,
+    sync::{Mutex, OnceLock, PoisonError},
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+
+use super::{HookFuture, Middleware, Next};
+use crate::{Context, Status, context::Caught, env::network, error::RequestError};
+
+/// Middleware that limits the time until the answer to a request begins. After this time the server drops the handler
+/// at its current await and answers 503.
+///
+/// An answer that has begun has no limit here: a WebSocket, an event stream or a streamed body may last as long as it
+/// likes. The time includes the middleware inside, and not the reading of a whole body.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use hyperlane_core::{Scope, Server, Timeout};
+///
+/// static SLOW: Timeout = Timeout::new(Duration::from_secs(5));
+/// static REPORTS: Scope = Scope::new("/reports").with(&SLOW);
+///
+/// let mut server = Server::new();
+/// server.at("/report").with(Timeout::new(Duration::from_secs(1))).get(async || "done");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeout(Duration);
+
+impl Timeout {
+    /// Creates a limit.
+    pub const fn new(time: Duration) -> Self {
+        Self(time)
+    }
+}
+
+impl Middleware for Timeout {
+    fn handle<'a>(&'a self, ctx: &'a mut Context, next: Next<'a>) -> HookFuture<'a> {
+        Box::pin(async move {
+            let link = next.connection();
+            let ended = {
+                let mut run = pin!(next.run(&mut *ctx));
+                let mut end = pin!(sleep(self.0));
+                let mut is_limited = true;
+                std::future::poll_fn(|cx| {
+                    if let Poll::Ready(status) = run.as_mut().poll(cx) {
+                        return Poll::Ready(Some(status));
+                    }
+                    is_limited = is_limited && link.lane.is_unanswered();
+                    match is_limited && end.as_mut().poll(cx).is_ready() {
+                        true => Poll::Ready(None),
+                        false => Poll::Pending,
+                    }
+                })
+                .await
+            };
+            if let Some(status) = ended {
+                return status;
+            }
+            tracing::warn!(
+                path = ctx.get_request().path(),
+                "the handler was dropped after {:?}, the limit of its route",
+                self.0
+            );
+            refuse(ctx, 503, "the answer took too long")
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        "Timeout"
+    }
+}
+
+/// Refuses the request of the chain, so that the error hooks run.
+fn refuse(ctx: &mut Context, status: u16, text: &str) -> Status {
+    ctx.refuse(RequestError::Refused {
+        status,
+        message: text.to_owned(),
+    });
+    ctx.set_caught(Caught::Refusal);
+    Status::Reject
+}
+
+/// The number of clients that a [`RateLimit`] counts apart by default.
+const MOST_CLIENTS: usize = 100_000;
+
+/// The shortest time between two searches for clients that need no count any more.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Middleware that limits the number of requests per client. A request above the limit gets 429 with `Retry-After`.
+///
+/// A client may send `burst` requests at once, and then one per interval. By default, a client is a network address:
+/// that of [`Context::client_addr`], with one count for all addresses of an IPv6 network (`/64`). All routes that share
+/// one value share its counts. Requests of the same client to two servers count together if both use the value.
+///
+/// The value counts 100 000 clients apart and takes about 50 bytes for each. Further clients share one count.
+///
+/// ```
+/// use hyperlane_core::{Context, RateLimit, Scope, Server};
+///
+/// static LOGINS: RateLimit = RateLimit::per_minute(10);
+/// static ACCOUNT: Scope = Scope::new("/account").with(&LOGINS);
+///
+/// fn user(ctx: &Context) -> Option<&str> {
+///     ctx.get_request().get_headers().get("x-api-key")
+/// }
+///
+/// let mut server = Server::new();
+/// server.at("/search").with(RateLimit::per_second(5).burst(20).by(user)).get(async || "found");
+/// ```
+pub struct RateLimit {
+    interval: Duration,
+    burst: u32,
+    key: Option<KeyOf>,
+    most: usize,
+    counts: OnceLock<Counts>,
+}
+
+/// A function that returns the name of the client of a request.
+type KeyOf = for<'a> fn(&'a Context) -> Option<&'a str>;
+
+struct Counts {
+    hasher: RandomState,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    /// For each client, the time at which all its requests are paid for. The key is a hash, because names may be long.
+    paid: HashMap<u64, Instant>,
+    /// The same time for all clients that are not in the table.
+    others: Option<Instant>,
+    swept: Option<Instant>,
+}
+
+impl RateLimit {
+    /// Allows so many requests per second, and as many at once. 0 means 1.
+    pub const fn per_second(requests: u32) -> Self {
+        Self::new(Duration::from_secs(1), requests)
+    }
+
+    /// Allows so many requests per minute, and as many at once. 0 means 1.
+    pub const fn per_minute(requests: u32) -> Self {
+        Self::new(Duration::from_secs(60), requests)
+    }
+
+    const fn new(time: Duration, requests: u32) -> Self {
+        let requests = if requests == 0 { 1 } else { requests };
+        Self {
+            interval: match time.checked_div(requests) {
+                Some(interval) => interval,
+                None => time,
+            },
+            burst: requests,
+            key: None,
+            most: MOST_CLIENTS,
+            counts: OnceLock::new(),
+        }
+    }
+
+    /// Sets the number of requests that a client may send at once. 0 means 1.
+    #[must_use]
+    pub const fn burst(mut self, requests: u32) -> Self {
+        self.burst = if requests == 0 { 1 } else { requests };
+        self
+    }
+
+    /// Names the client by a part of the request, for example an API key. If the function returns `None`, the address
+    /// of the client counts.
+    #[must_use]
+    pub const fn by(mut self, key: KeyOf) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Sets the number of clients that are counted apart. Default: 100 000.
+    #[must_use]
+    pub const fn most_clients(mut self, clients: usize) -> Self {
+        self.most = clients;
+        self
+    }
+
+    /// Counts a request. Returns the wait after which the client may repeat a request above the limit.
+    fn count(&self, ctx: &Context) -> Result<(), Duration> {
+        let counts = self.counts.get_or_init(|| Counts {
+            hasher: RandomState::new(),
+            table: Mutex::default(),
+        });
+        let hasher = &counts.hasher;
+        let client = match self.key.and_then(|key| key(ctx)) {
+            Some(name) => hasher.hash_one(name),
+            None => hasher.hash_one(ctx.client_addr().map(network)),
+        };
+        let now = Instant::now();
+        let mut table = counts.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = table.paid.contains_key(&client);
+        if !is_known && table.paid.len() >= self.most {
+            table.sweep(now);
+        }
+        let is_apart = is_known || table.paid.len() < self.most;
+        let before = match is_apart {
+            true => table.paid.get(&client).copied(),
+            false => table.others,
+        };
+        let paid = before.map_or(now, |paid| paid.max(now));
+        // Requests that may come at once, beside this one.
+        let ahead = self.interval.saturating_mul(self.burst - 1);
+        let wait = paid.saturating_duration_since(now).saturating_sub(ahead);
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        let paid = paid + self.interval;
+        match is_apart {
+            true => _ = table.paid.insert(client, paid),
+            false => table.others = Some(paid),
+        }
+        Ok(())
+    }
+}
+
+impl Table {
+    /// Removes the clients all of whose requests are paid for.
+    fn sweep(&mut self, now: Instant) {
+        let is_due = self
+            .swept
+            .is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP);
+        if is_due {
+            self.swept = Some(now);
+            self.paid.retain(|_, paid| *paid > now);
+        }
+    }
+}
+
+impl Middleware for RateLimit {
+    fn handle<'a>(&'a self, ctx: &'a mut Context, next: Next<'a>) -> HookFuture<'a> {
+        Box::pin(async move {
+            match self.count(ctx) {
+                Ok(()) => next.run(ctx).await,
+                Err(wait) => {
+                    let status = refuse(ctx, 429, "too many requests");
+                    let seconds = wait.as_millis().div_ceil(1000).max(1).to_string();
+                    ctx.get_mut_response().set_header("retry-after", seconds);
+                    status
+                }
+            }
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        "RateLimit"
+    }
+}
+
+impl fmt::Debug for RateLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimit")
+            .field("interval", &self.interval)
+            .field("burst", &self.burst)
+            .finish_non_exhaustive()
+    }
+}
