@@ -128,6 +128,18 @@ pub mod outbox {
     pub use hyperlane_core::{Outbox, PushError, WireFormat};
 }
 
+/// The test kit: a server in memory, without ports; its clients; and virtual time (feature `test-util`).
+///
+/// [`docs::testing`] shows how tests use it.
+#[cfg(feature = "test-util")]
+pub mod test {
+    pub use hyperlane_core::test_kit::{
+        Call, TestClient, TestError, TestEvents, TestRequest, TestResponse, TestServer, TestSocket,
+        advance, call,
+    };
+    pub use hyperlane_core::{assert_closed, assert_push, refute_push};
+}
+
 /// Longer texts about topics that concern several types and macros.
 pub mod docs {
     #[doc = include_str!("../docs/programs.md")]
@@ -138,6 +150,9 @@ pub mod docs {
     pub mod observability {}
     #[doc = include_str!("../docs/performance.md")]
     pub mod performance {}
+    #[cfg(feature = "test-util")]
+    #[doc = include_str!("../docs/testing.md")]
+    pub mod testing {}
     #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/channels.md")]
     pub mod channels {}

@@ -10,6 +10,8 @@
 
 mod protocol;
 mod rooms;
+#[cfg(test)]
+mod tests;
 
 use hyperlane::prelude::*;
 

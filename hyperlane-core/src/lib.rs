@@ -48,6 +48,8 @@ pub mod service;
 mod session;
 mod sse;
 mod stream;
+#[cfg(feature = "test-util")]
+pub mod test_kit;
 mod upgrade;
 mod websocket;
 mod wire;

@@ -15,7 +15,12 @@ mod sessions;
 mod start;
 pub(crate) mod task;
 
-use std::{any::Any, fmt, io::Write, sync::OnceLock};
+use std::{
+    any::Any,
+    fmt,
+    io::Write,
+    sync::{Arc, OnceLock},
+};
 
 use tokio::sync::watch;
 
@@ -297,6 +302,29 @@ impl Server {
             })?);
             listeners.push(listener);
         }
+        Ok(Self::launch(config, app, listeners, addresses))
+    }
+
+    /// Starts the server without listeners. Connections reach it only by [`ServerControlHook::serve`].
+    #[cfg(feature = "test-util")]
+    pub(crate) fn run_in_memory(&self) -> Result<ServerControlHook, ServerError> {
+        let app = self.check_start()?;
+        tokio::runtime::Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
+        Ok(Self::launch(
+            self.config.clone(),
+            app,
+            Vec::new(),
+            Vec::new(),
+        ))
+    }
+
+    /// Starts the tasks of a server: its clock and its listeners. Runs within a runtime.
+    fn launch(
+        config: ServerConfig,
+        app: Arc<App>,
+        listeners: Vec<Listener>,
+        addresses: Vec<BoundAddress>,
+    ) -> ServerControlHook {
         let bound = addresses.iter().filter_map(BoundAddress::ip);
         let hosts = Hosts::new(&config, bound);
         let connections = Connections::new(config, hosts);
@@ -314,13 +342,7 @@ impl Server {
                 ))
             })
             .collect();
-        Ok(ServerControlHook::new(
-            (connections, app, permits),
-            addresses,
-            stop,
-            tasks,
-            clock,
-        ))
+        ServerControlHook::new((connections, app, permits), addresses, stop, tasks, clock)
     }
 
     /// Checks the configuration and the hooks, and builds the [`App`] that runs the hooks.
