@@ -4,6 +4,7 @@
 #[cfg(feature = "cookies")]
 mod cookies;
 pub(crate) mod cors;
+mod csrf;
 mod failure;
 #[cfg(feature = "forms")]
 mod forms;
@@ -29,7 +30,7 @@ use crate::{
     conn::link::Link,
     error::{PanicData, RequestError},
     exchange::body::{BodyStream, Incoming},
-    http::{Failure, Head, Precondition, describe},
+    http::{Failure, Head, Precondition, cors::CorsRules, describe},
     panic::contain,
     proto::http::forwarded::{self, Forwarded},
     session::Sessions,
@@ -45,6 +46,8 @@ pub(crate) struct Program {
     /// reaches the middleware. The values are of the type `stream::Middleware`. The type is hidden by `Any`, because
     /// this module may not import from the higher module `stream`. `None` for a chain without response middleware.
     pub(crate) early_middleware: Vec<Option<Arc<dyn Any + Send + Sync>>>,
+    /// The CORS policy of each chain.
+    pub(crate) cors: Vec<Option<Arc<CorsRules>>>,
 }
 
 /// The kind of hook that the pipeline runs now. Hooks are the program's functions that handle requests: routes,
@@ -102,7 +105,7 @@ struct Extras {
     saved_response: Option<Box<Response>>,
     /// The public text of the error that ends a WebSocket. The Close frame has this text.
     end_reason: Option<Box<Cow<'static, str>>>,
-    /// The CORS fields of the response, if the route accepts other origins.
+    /// The CORS fields of the response, if the endpoint or the scope accepts other origins.
     cors: Option<Box<cors::RequestCors>>,
 }
 

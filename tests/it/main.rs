@@ -16,6 +16,7 @@ mod client_address;
 mod close;
 mod concurrency;
 mod cookies;
+mod cross_site;
 mod deflate;
 mod errors;
 mod frames;

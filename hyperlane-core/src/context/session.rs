@@ -166,6 +166,21 @@ impl Context {
             && self.is_session_secure()
     }
 
+    /// Returns whether the request has a cookie of the name of the session's cookie.
+    pub(super) fn carries_session_cookie(&self) -> bool {
+        let mut cookies = self
+            .get_request()
+            .get_headers()
+            .get_all("cookie")
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim_ascii().split_once('='))
+            .peekable();
+        cookies.peek().is_some() && {
+            let name = SessionFields::name_of(self.is_session_secure());
+            cookies.any(|(known, _)| known == name)
+        }
+    }
+
     /// Returns whether header fields can no longer be set. The program may have answered a WebSocket handshake by a
     /// handle to the connection, without this context. So the function also checks the connection.
     fn is_head_out(&self) -> bool {

@@ -16,6 +16,7 @@ use crate::{
         setup::{RouteSetup, SetupCheck},
         wrap::{Last, Next, Wrap},
     },
+    http::Csrf,
     observe::RouteLabel,
     route::{Route, RouteTable},
     session::Sessions,
@@ -43,6 +44,12 @@ pub(crate) struct Hook {
     /// The CORS policy of the endpoint (a path at which clients connect to the channels of their session). `None` if
     /// the hook does not belong to an endpoint.
     pub(crate) cors: Option<Arc<RouteCors>>,
+    /// True if the endpoint or the scope has a CORS policy.
+    has_cors: bool,
+    /// The protection of this route against cross-site requests; `None` for that of the scope.
+    pub(crate) own_csrf: Option<Csrf>,
+    /// The protection that applies.
+    pub(crate) csrf: Csrf,
     /// The middleware of this route alone, outermost first; or the one function of a hook of the kind `Middleware`.
     pub(crate) wraps: Vec<Wrap>,
     /// The index of the chain of the route's requests.
@@ -78,6 +85,9 @@ impl Hook {
             methods: u16::MAX,
             has_only_methods: true,
             cors: None,
+            has_cors: false,
+            own_csrf: None,
+            csrf: Csrf::default(),
             wraps: Vec::new(),
             chain: 0,
             scope: 0,
@@ -358,8 +368,17 @@ impl App {
             }
         }
         app.chains = Chains::new(scopes, lists)?;
-
-        for (pattern, scope, hook) in routes {
+        if let Some(fallback) = &mut app.fallback {
+            fallback.csrf = app.chains.get(0).csrf;
+        }
+        let exempt = |pattern: &String| {
+            let mut scopes = scopes.iter();
+            scopes.any(|scope| scope.csrf_exempt.contains(pattern))
+        };
+        for (pattern, scope, mut hook) in routes {
+            if exempt(&pattern) {
+                hook.own_csrf = Some(Csrf::Off);
+            }
             app.add_route(pattern, scope, hook)?;
         }
         app.check_places()?;
@@ -372,6 +391,7 @@ impl App {
             states,
             sessions: None,
             early_middleware: early.collect(),
+            cors: app.chains.iter().map(|chain| chain.cors.clone()).collect(),
         });
         Ok(app)
     }
@@ -385,6 +405,13 @@ impl App {
     ) -> Result<(), ServerError> {
         hook.scope = self.chains.of_route(scope, &[])?;
         hook.chain = self.chains.of_route(scope, &hook.wraps)?;
+        let chain = self.chains.get(hook.scope);
+        hook.has_cors = hook.cors.is_some() || chain.cors.is_some();
+        hook.csrf = match hook.cors {
+            // An endpoint checks all its requests itself.
+            Some(_) => Csrf::Off,
+            None => hook.own_csrf.unwrap_or(chain.csrf),
+        };
         let place = hook.place;
         if let Some(source) = hook.cors.as_ref().and_then(|cors| cors.origins.refused()) {
             return Err(ServerError::Origin {
@@ -524,8 +551,12 @@ impl App {
         if let Some(params) = params {
             ctx.set_route_params(params);
         }
-        if let Some(cors) = &hook.cors {
-            ctx.decide_cors(cors);
+        if hook.has_cors {
+            ctx.decide_cors(hook.cors.as_deref());
+            // A handler of all methods has not been written for preflights.
+            if ctx.asks_permission() && hook.methods().is_none() {
+                return Routed::NotFound;
+            }
         }
         Routed::To(hook)
     }
@@ -534,30 +565,37 @@ impl App {
     #[inline(never)]
     fn unrouted(&self, ctx: &mut Context) -> Routed<'_> {
         match (self.decline(ctx), &self.fallback) {
-            (Routed::NotFound, Some(hook)) => Routed::To(hook),
-            (Routed::NotFound, None) => {
-                ctx.chain = self.chains.of_path(ctx.get_request().routing_path());
-                Routed::NotFound
+            (Routed::NotFound, Some(hook)) => {
+                ctx.decide_cors(None);
+                match ctx.asks_permission() {
+                    true => Routed::NotFound,
+                    false => Routed::To(hook),
+                }
             }
             (routed, _) => {
-                let found = self.routes.find(ctx.get_request().routing_path());
-                let first = found.and_then(|found| found.routes().first());
-                ctx.chain = first.map_or(0, |route| route.value().scope);
-                if let Some(cors) = self.cors(ctx) {
-                    ctx.decide_cors(cors);
-                }
+                self.enter_scope(ctx);
                 routed
             }
         }
     }
 
-    /// Returns the CORS policy of the endpoint at the path of a request. The caller needs it for a request that no
-    /// handler of the endpoint gets: the host is wrong, or all handlers have declined.
-    pub(crate) fn cors(&self, ctx: &Context) -> Option<&RouteCors> {
-        let found = self.routes.find(ctx.get_request().routing_path())?;
-        found
-            .iter()
-            .find_map(|(route, _)| route.value().cors.as_deref())
+    /// Sets the chain and the CORS fields of a request that no handler gets: the path has no handler, all handlers have
+    /// declined, or the host is wrong. The scope is that of the first handler of the path, or else the deepest scope
+    /// around the path.
+    pub(super) fn enter_scope(&self, ctx: &mut Context) {
+        let path = ctx.get_request().routing_path();
+        let found = self.routes.find(path);
+        let first = found
+            .as_ref()
+            .and_then(|found| found.routes().first())
+            .map(|route| route.value().scope);
+        let chain = first.unwrap_or_else(|| self.chains.of_path(path));
+        let endpoint = found.as_ref().and_then(|found| {
+            let mut routes = found.iter();
+            routes.find_map(|(route, _)| route.value().cors.clone())
+        });
+        ctx.chain = chain;
+        ctx.decide_cors(endpoint.as_deref());
     }
 
     /// Returns why no handler has accepted a request.

@@ -6,7 +6,7 @@ use std::{pin::Pin, sync::Arc};
 use super::{
     app::{App, Hook, Routed},
     proxy_header::read_proxy_header,
-    refusal::{declined, misdirected, not_found},
+    refusal::{declined, misdirected, not_found, unread},
     render::render_error,
     report::{names, report},
 };
@@ -18,7 +18,7 @@ use crate::{
     error::{PanicData, RequestError, ResponseError},
     exchange::{answer::Progress, body::BodyHead},
     hook::{Guarded, Outcome, wrap::Wrap},
-    http::{HttpStatus, Request, describe},
+    http::{HttpStatus, Method, Request, describe},
     observe::{self, RouteLabel, Within},
     panic::drop_payload,
     proto::{http::head::HeadError, ws::CloseCode},
@@ -160,15 +160,18 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Step::Route => {
                         if route.is_none() {
                             step = Step::ResponseMiddleware;
-                            if let Err(error) = ctx.answer_preflight() {
-                                ctx.refuse(error);
-                                let _ = report(&stream, &mut ctx, route, None);
-                                facts.set(Facts::REFUSED);
-                                step = Step::RequestError(0);
-                                continue;
-                            }
-                            if app.chains.get(ctx.chain).wraps.is_empty() {
-                                continue;
+                            match ctx.answer_preflight() {
+                                Ok(false) if !app.chains.get(ctx.chain).wraps.is_empty() => {}
+                                // The middleware of the chain does not run for a preflight: it may require fields
+                                // that a browser sends later.
+                                Ok(_) => continue,
+                                Err(error) => {
+                                    ctx.refuse(error);
+                                    let _ = report(&stream, &mut ctx, route, None);
+                                    facts.set(Facts::REFUSED);
+                                    step = Step::RequestError(0);
+                                    continue;
+                                }
                             }
                         }
                         step = Step::InRoute;
@@ -437,6 +440,15 @@ fn begin<'a>(
     };
     let label = route.map_or(&app.unrouted, |hook| &hook.label);
     observe(stream, label, Some(ctx.get_request()));
+    if !matches!(
+        ctx.get_request().get_method(),
+        Method::Get | Method::Head | Method::Options | Method::Trace
+    ) {
+        let csrf = route.map_or_else(|| app.chains.get(ctx.chain).csrf, |hook| hook.csrf);
+        if let Err(refused) = ctx.check_csrf(csrf) {
+            return Err(Box::new(unread(stream, ctx, head, refused)));
+        }
+    }
     if head.is_empty() {
         return Ok(true);
     }
