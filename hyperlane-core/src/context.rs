@@ -1,6 +1,7 @@
 //! The context of a request: the request, its response, and the values that the program's functions store for each
 //! other.
 
+mod base_path;
 #[cfg(feature = "cookies")]
 mod cookies;
 pub(crate) mod cors;
@@ -107,6 +108,8 @@ struct Extras {
     end_reason: Option<Box<Cow<'static, str>>>,
     /// The CORS fields of the response, if the endpoint or the scope accepts other origins.
     cors: Option<Box<cors::RequestCors>>,
+    /// True if the paths of the response already have the base path.
+    has_base_path: bool,
 }
 
 impl Drop for Extras {
@@ -146,6 +149,8 @@ pub struct Context {
     can_roll_back: bool,
     /// True if the head of an upgrade or event stream was sent. No header field can be set any more.
     head_is_out: bool,
+    /// True if the server may be published under a path. The value is the same for all requests of a connection.
+    may_have_base_path: bool,
 }
 
 impl fmt::Debug for Context {
@@ -160,6 +165,7 @@ impl fmt::Debug for Context {
 
 impl Context {
     pub(crate) fn new(program: Arc<Program>, connection: Arc<Link>) -> Self {
+        let may_have_base_path = base_path::may_have_base_path(&connection.env.config);
         Self {
             request: Request::default(),
             response: None,
@@ -173,6 +179,7 @@ impl Context {
             stage: Stage::default(),
             can_roll_back: false,
             head_is_out: false,
+            may_have_base_path,
         }
     }
 
@@ -309,6 +316,9 @@ impl Context {
         if self.extras.is_some() {
             self.attach_session();
             self.attach_cors();
+        }
+        if self.may_have_base_path {
+            self.add_base_path();
         }
         Head::new(self.get_response())
     }

@@ -11,6 +11,7 @@
     reason = "a test fails by a panic"
 )]
 
+mod base_path;
 mod channels;
 mod client_address;
 mod close;

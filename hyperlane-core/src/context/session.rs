@@ -142,7 +142,9 @@ impl Context {
             .as_ref()
             .and_then(|extras| extras.session.fields.clone());
         known.unwrap_or_else(|| {
-            let fields = self.sessions().fields(self.is_session_secure());
+            let fields = self
+                .sessions()
+                .fields(self.is_session_secure(), &self.base_path());
             if self.is_head_out() {
                 fields.write();
             }

@@ -192,6 +192,11 @@ fn authority_of(text: &str, is_special: bool) -> Option<(Host, Option<u16>)> {
     Some((Host::parse(host, is_special)?, port))
 }
 
+/// Returns whether a text stands for several origins of a scheme: `https://*.app.example`, `http://localhost:*`.
+pub(crate) fn is_origin_pattern(text: &str) -> bool {
+    Pattern::parse(text.trim_ascii()).is_some_and(|pattern| pattern.scheme.is_some())
+}
+
 /// The origins whose pages may use a server, in addition to the server's own origin.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AllowedOrigins {
