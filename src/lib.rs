@@ -119,6 +119,8 @@ pub mod outbox {
 pub mod docs {
     #[doc = include_str!("../docs/errors.md")]
     pub mod errors {}
+    #[doc = include_str!("../docs/cross-site.md")]
+    pub mod cross_site {}
     #[doc = include_str!("../docs/observability.md")]
     pub mod observability {}
     #[doc = include_str!("../docs/performance.md")]

@@ -61,10 +61,13 @@ async fn form(ctx: &mut Context) -> Html<&'static str> {
     )
 }
 
-async fn orders() -> (HttpStatus, [(&'static str, String); 2], &'static str) {
+async fn orders(ctx: &mut Context) -> &'static str {
     let total = ORDERS.load(Ordering::Relaxed).to_string();
-    let fields = [("x-total", total.clone()), ("x-hidden", total)];
-    (HttpStatus::Ok, fields, "orders")
+    let response = ctx.get_mut_response();
+    response
+        .set_header("x-total", &total)
+        .set_header("x-hidden", total);
+    "orders"
 }
 
 async fn order() -> &'static str {

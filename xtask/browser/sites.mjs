@@ -171,6 +171,8 @@ try {
   });
   // ---------------------------------------------------------------- the policies of scopes
 
+  // `evil` has followed a link to the server.
+  const stranger = await open('evil.test');
   const api = (path) => new URL(path, url).href;
   /** Fetches from a page and gives the status, the text and a field of the answer, or `blocked`. */
   const ask = (page, path, options = {}) => page.evaluate(([url, options]) => fetch(url, options)
@@ -199,14 +201,14 @@ try {
   await check('a page of another origin reads nothing there, and its preflight is refused', async () => {
     const got = [];
     for (const options of [{}, include, { method: 'PUT' }, { method: 'DELETE' }]) {
-      got.push(await ask(evil, '/api/orders', options));
+      got.push(await ask(stranger, '/api/orders', options));
     }
-    got.push(await ask(evil, '/api/missing'));
+    got.push(await ask(stranger, '/api/missing'));
     const total = (await ask(page, '/api/orders', include))[2];
     return same([...got, total], [...Array(5).fill('blocked'), '2']);
   });
   await check('all pages read what is public, without credentials', async () =>
-    same([await ask(evil, '/public/news'), await ask(evil, '/public/news', include), await ask(evil, '/public/missing')].map((got) => got[0]),
+    same([await ask(stranger, '/public/news'), await ask(stranger, '/public/news', include), await ask(stranger, '/public/missing')].map((got) => got[0]),
       [200, 'b', 404]));
   await check('a form of another site cannot act for the visitor, and the own form can', async () => {
     const own = await context.newPage();
@@ -216,7 +218,7 @@ try {
       const { cookie = '' } = await answer.request().allHeaders();
       return [answer.status(), cookie.includes('__Host-session=')];
     };
-    const forged = await submit(evil, (url) => {
+    const forged = await submit(stranger, (url) => {
       const form = document.createElement('form');
       Object.assign(form, { method: 'post', action: url });
       document.body.append(form);

@@ -55,7 +55,7 @@ pub(crate) struct Hook {
     /// The index of the chain of the route's requests.
     pub(crate) chain: u16,
     /// The index of the chain of the scope, without the route's own middleware.
-    scope: u16,
+    pub(super) scope: u16,
     /// True for the hook that stands for requests without a route.
     is_placeholder: bool,
 }
@@ -285,13 +285,13 @@ pub(crate) fn allow(methods: BTreeSet<&'static str>) -> String {
 
 /// All hooks of a server.
 pub(crate) struct App {
-    routes: RouteTable<Hook>,
+    pub(super) routes: RouteTable<Hook>,
     pub(crate) chains: Chains,
     pub(crate) program: Arc<Program>,
     /// The methods of all routes, as the value of an `Allow` field.
     pub(crate) methods: String,
     /// The hook for requests that match no route.
-    fallback: Option<Hook>,
+    pub(super) fallback: Option<Hook>,
     /// The label, in spans and metrics, of requests that match no route.
     pub(crate) unrouted: Arc<RouteLabel>,
     /// The hook at the end of the chain of a request that no handler accepts.
@@ -368,19 +368,7 @@ impl App {
             }
         }
         app.chains = Chains::new(scopes, lists)?;
-        if let Some(fallback) = &mut app.fallback {
-            fallback.csrf = app.chains.get(0).csrf;
-        }
-        let exempt = |pattern: &String| {
-            let mut scopes = scopes.iter();
-            scopes.any(|scope| scope.csrf_exempt.contains(pattern))
-        };
-        for (pattern, scope, mut hook) in routes {
-            if exempt(&pattern) {
-                hook.own_csrf = Some(Csrf::Off);
-            }
-            app.add_route(pattern, scope, hook)?;
-        }
+        app.add_routes(routes, scopes)?;
         app.check_places()?;
         app.methods = app.all_methods();
         let early = app.chains.iter().map(|chain| {
@@ -394,6 +382,25 @@ impl App {
             cors: app.chains.iter().map(|chain| chain.cors.clone()).collect(),
         });
         Ok(app)
+    }
+
+    /// Adds all routes. Their patterns have the prefixes of their scopes.
+    fn add_routes(
+        &mut self,
+        routes: Vec<(String, ScopeId, Hook)>,
+        scopes: &[PlannedScope],
+    ) -> Result<(), ServerError> {
+        if let Some(fallback) = &mut self.fallback {
+            fallback.csrf = self.chains.get(0).csrf;
+        }
+        for (pattern, scope, mut hook) in routes {
+            let mut scopes = scopes.iter();
+            if scopes.any(|scope| scope.csrf_exempt.contains(&pattern)) {
+                hook.own_csrf = Some(Csrf::Off);
+            }
+            self.add_route(pattern, scope, hook)?;
+        }
+        Ok(())
     }
 
     /// Adds a route. `pattern` has the prefix of the scope.
@@ -559,66 +566,5 @@ impl App {
             }
         }
         Routed::To(hook)
-    }
-
-    /// Decides about a request that no handler has accepted.
-    #[inline(never)]
-    fn unrouted(&self, ctx: &mut Context) -> Routed<'_> {
-        match (self.decline(ctx), &self.fallback) {
-            (Routed::NotFound, Some(hook)) => {
-                ctx.decide_cors(None);
-                match ctx.asks_permission() {
-                    true => Routed::NotFound,
-                    false => Routed::To(hook),
-                }
-            }
-            (routed, _) => {
-                self.enter_scope(ctx);
-                routed
-            }
-        }
-    }
-
-    /// Sets the chain and the CORS fields of a request that no handler gets: the path has no handler, all handlers have
-    /// declined, or the host is wrong. The scope is that of the first handler of the path, or else the deepest scope
-    /// around the path.
-    pub(super) fn enter_scope(&self, ctx: &mut Context) {
-        let path = ctx.get_request().routing_path();
-        let found = self.routes.find(path);
-        let first = found
-            .as_ref()
-            .and_then(|found| found.routes().first())
-            .map(|route| route.value().scope);
-        let chain = first.unwrap_or_else(|| self.chains.of_path(path));
-        let endpoint = found.as_ref().and_then(|found| {
-            let mut routes = found.iter();
-            routes.find_map(|(route, _)| route.value().cors.clone())
-        });
-        ctx.chain = chain;
-        ctx.decide_cors(endpoint.as_deref());
-    }
-
-    /// Returns why no handler has accepted a request.
-    fn decline(&self, ctx: &Context) -> Routed<'_> {
-        let Some(found) = self.routes.find(ctx.get_request().routing_path()) else {
-            return Routed::NotFound;
-        };
-        let mut furthest: Option<GuardKind> = None;
-        let mut allowed = BTreeSet::new();
-        for hook in found.routes().iter().map(Route::value) {
-            let Some(kind) = hook.declined(ctx) else {
-                continue;
-            };
-            if let GuardKind::Method(_) = kind {
-                allowed.extend(hook.methods().unwrap_or_default());
-            }
-            if furthest.is_none_or(|known| known.rank() < kind.rank()) {
-                furthest = Some(kind);
-            }
-        }
-        match furthest {
-            Some(kind) => Routed::Declined(kind, allowed),
-            None => Routed::NotFound,
-        }
     }
 }
