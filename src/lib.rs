@@ -32,9 +32,9 @@ pub use hyperlane_core::{
 
 // Requests and responses.
 pub use hyperlane_core::{
-    Body, BodyMode, BodyStream, ContentType, Error, ErrorInfo, Extension, FileBody, FromContext,
-    Headers, Html, HttpStatus, HttpVersion, IntoResponse, Json, Method, Path, Querys, Redirect,
-    Request, RequestBody, RequestError, Response, ResponseError, State, UpgradeType,
+    Body, BodyMode, BodyStream, ContentType, Cors, Csrf, Error, ErrorInfo, Extension, FileBody,
+    FromContext, Headers, Html, HttpStatus, HttpVersion, IntoResponse, Json, Method, Path, Querys,
+    Redirect, Request, RequestBody, RequestError, Response, ResponseError, State, UpgradeType,
 };
 
 #[cfg(feature = "cookies")]
@@ -73,9 +73,9 @@ pub mod server {
     #[cfg(feature = "deflate")]
     pub use hyperlane_core::DeflateConfig;
     pub use hyperlane_core::{
-        AccessLog, At, Cidr, CidrError, ConfigError, ForwardedField, Handler, HookInfo, Place,
-        RenderError, RouteInfo, Routes, ServerControlHookHandler, ServerHookHandler, ServerScope,
-        States, Transport, server_hook_factory,
+        AccessLog, At, Cidr, CidrError, ConfigError, CorsError, ForwardedField, Handler, HookInfo,
+        Place, RenderError, RouteInfo, Routes, ServerControlHookHandler, ServerHookHandler,
+        ServerScope, States, Transport, server_hook_factory,
     };
 }
 
@@ -146,6 +146,8 @@ pub mod docs {
     pub mod programs {}
     #[doc = include_str!("../docs/errors.md")]
     pub mod errors {}
+    #[doc = include_str!("../docs/cross-site.md")]
+    pub mod cross_site {}
     #[doc = include_str!("../docs/observability.md")]
     pub mod observability {}
     #[doc = include_str!("../docs/performance.md")]
@@ -189,12 +191,12 @@ pub mod prelude {
     pub use crate::ResponseBody;
     #[doc(no_inline)]
     pub use crate::{
-        Body, BodyMode, BodyStream, BoundAddress, CloseCode, Context, Error, ErrorInfo, Event,
-        Extension, FileBody, FromContext, Headers, Html, HttpStatus, HttpVersion, IntoResponse,
-        Json, Message, Method, Next, Path, Redirect, Request, RequestBody, RequestConfig,
-        RequestError, Response, ResponseError, Scope, Server, ServerConfig, ServerControlHook,
-        ServerError, ServerHook, ServerSentEvents, State, Status, Stream, Upgrade, WebSocket,
-        WebSocketFrame,
+        Body, BodyMode, BodyStream, BoundAddress, CloseCode, Context, Cors, Csrf, Error, ErrorInfo,
+        Event, Extension, FileBody, FromContext, Headers, Html, HttpStatus, HttpVersion,
+        IntoResponse, Json, Message, Method, Next, Path, Redirect, Request, RequestBody,
+        RequestConfig, RequestError, Response, ResponseError, Scope, Server, ServerConfig,
+        ServerControlHook, ServerError, ServerHook, ServerSentEvents, State, Status, Stream,
+        Upgrade, WebSocket, WebSocketFrame,
         broadcast::{
             Connected, Join, Member, MemberId, Room, RoomError, RoomExt, Rooms, RoomsConfig,
         },

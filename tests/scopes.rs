@@ -665,3 +665,85 @@ async fn builders_do_the_same() {
         Some("around(closure-statearound()around)around")
     );
 }
+
+// ---------------------------------------------------------------- pages of other sites
+
+static CORS: Cors = Cors::new()
+    .origins(&["https://app.example"])
+    .credentials(true);
+static OPEN: Cors = Cors::new().origin_fn(&|origin| origin == "null");
+static NAMED: Scope = Scope::new("/named-cors").cors(&OPEN).csrf(Csrf::Off);
+
+#[scope("/cors", cors = CORS)]
+mod shared {
+    use super::*;
+
+    #[get("/ok")]
+    async fn ok() -> &'static str {
+        "ok"
+    }
+
+    #[post("/do")]
+    async fn done() -> &'static str {
+        "done"
+    }
+
+    mod hooks {
+        use super::super::*;
+
+        file_scope!("/hooks", csrf = Csrf::Off);
+
+        #[post("/do")]
+        async fn done() -> &'static str {
+            "done"
+        }
+    }
+}
+
+#[post("/do", scope = NAMED)]
+async fn named() -> &'static str {
+    "done"
+}
+
+#[tokio::test]
+async fn a_declared_scope_has_policies_for_pages_of_other_sites() {
+    let mut client = client().await;
+    let page = "origin: https://app.example\r\n";
+    let evil = "origin: https://evil.example\r\n";
+    let null = "origin: null\r\n";
+    let allow = "access-control-allow-origin";
+    for (method, path, fields, status, allowed) in [
+        ("GET", "/cors/ok", page, 200, Some("https://app.example")),
+        (
+            "GET",
+            "/cors/missing",
+            page,
+            404,
+            Some("https://app.example"),
+        ),
+        ("GET", "/cors/ok", evil, 200, None),
+        ("POST", "/cors/do", page, 200, Some("https://app.example")),
+        ("POST", "/cors/do", evil, 403, None),
+        // The inner scope keeps the CORS policy of the outer one.
+        (
+            "POST",
+            "/cors/hooks/do",
+            page,
+            200,
+            Some("https://app.example"),
+        ),
+        ("POST", "/cors/hooks/do", evil, 200, None),
+        ("POST", "/named-cors/do", null, 200, Some("null")),
+        ("POST", "/named-cors/do", page, 200, None),
+        ("GET", "/plain", page, 200, None),
+    ] {
+        let fields = format!("{fields}cookie: session=1\r\n");
+        client.request(method, path, &fields).await;
+        let reply = client.reply().await;
+        assert_eq!(
+            (reply.status, reply.header(allow)),
+            (status, allowed),
+            "{method} {path} {fields}"
+        );
+    }
+}

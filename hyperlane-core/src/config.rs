@@ -228,11 +228,22 @@ server_config! {
     dangerous_allow_any_origin: bool = false;
     /// The origins (`https://example.com`, `capacitor://localhost`, `file://`) whose pages may open WebSockets and use
     /// the endpoints of channels. Pages of the server's own origin always may. The server compares origins without
-    /// regard to case and to a default port. Default: none.
+    /// regard to case and to a default port. `https://*.example.com` stands for all subdomains and `http://localhost:*`
+    /// for all ports. Such pages may also send unsafe requests with the session's cookie ([`Csrf`](crate::Csrf)); a
+    /// [`Cors`](crate::Cors) policy lets pages read other responses. Default: none.
     allowed_origins: Vec<String> = Vec::new();
     /// Also allows pages of the origin `null`. Default: false. Every sandboxed frame has this origin. If true, any site
     /// can create such a frame and use the server in its visitor's name.
     dangerous_allow_null_origin: bool = false;
+    /// The path under which a proxy publishes the server: `/app` for `https://example.com/app/`. The proxy removes it
+    /// from the path of each request. The server puts it before paths that clients get: before a `location` that begins
+    /// with one `/`, and before the `Path` of cookies. Cookies whose name begins with `__Host-` keep `Path=/`, because
+    /// browsers require it. [`Context::base_path`](crate::Context::base_path) returns the path for links in pages.
+    ///
+    /// If one of the [`trusted_proxies`](Self#structfield.trusted_proxies) sends `X-Forwarded-Prefix`, its value
+    /// applies instead, unless [`forwarded_field`](Self#structfield.forwarded_field) is `Forwarded`. Configure the
+    /// proxy to set or remove this field. Otherwise a client could send it. Default: empty.
+    base_path: String as impl Into<String> = String::new();
     /// The subprotocols of WebSockets, the preferred one first. An [`Upgrade`](crate::Upgrade) may override this list.
     /// Default: none; the server then negotiates no subprotocol.
     subprotocols: Vec<String> = Vec::new();

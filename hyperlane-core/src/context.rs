@@ -1,9 +1,11 @@
 //! The context of a request: the request, its response, and the values that the program's functions store for each
 //! other.
 
+mod base_path;
 #[cfg(feature = "cookies")]
 mod cookies;
 pub(crate) mod cors;
+mod csrf;
 mod failure;
 #[cfg(feature = "forms")]
 mod forms;
@@ -29,7 +31,7 @@ use crate::{
     conn::link::Link,
     error::{PanicData, RequestError},
     exchange::body::{BodyStream, Incoming},
-    http::{Failure, Head, Precondition, describe},
+    http::{Failure, Head, Precondition, cors::CorsRules, describe},
     panic::contain,
     proto::http::forwarded::{self, Forwarded},
     session::Sessions,
@@ -45,6 +47,8 @@ pub(crate) struct Program {
     /// reaches the middleware. The values are of the type `stream::Middleware`. The type is hidden by `Any`, because
     /// this module may not import from the higher module `stream`. `None` for a chain without response middleware.
     pub(crate) early_middleware: Vec<Option<Arc<dyn Any + Send + Sync>>>,
+    /// The CORS policy of each chain.
+    pub(crate) cors: Vec<Option<Arc<CorsRules>>>,
 }
 
 /// The kind of hook that the pipeline runs now. Hooks are the program's functions that handle requests: routes,
@@ -102,8 +106,10 @@ struct Extras {
     saved_response: Option<Box<Response>>,
     /// The public text of the error that ends a WebSocket. The Close frame has this text.
     end_reason: Option<Box<Cow<'static, str>>>,
-    /// The CORS fields of the response, if the route accepts other origins.
+    /// The CORS fields of the response, if the endpoint or the scope accepts other origins.
     cors: Option<Box<cors::RequestCors>>,
+    /// True if the paths of the response already have the base path.
+    has_base_path: bool,
 }
 
 impl Drop for Extras {
@@ -143,6 +149,8 @@ pub struct Context {
     can_roll_back: bool,
     /// True if the head of an upgrade or event stream was sent. No header field can be set any more.
     head_is_out: bool,
+    /// True if the server may be published under a path. The value is the same for all requests of a connection.
+    may_have_base_path: bool,
 }
 
 impl fmt::Debug for Context {
@@ -157,6 +165,7 @@ impl fmt::Debug for Context {
 
 impl Context {
     pub(crate) fn new(program: Arc<Program>, connection: Arc<Link>) -> Self {
+        let may_have_base_path = base_path::may_have_base_path(&connection.env.config);
         Self {
             request: Request::default(),
             response: None,
@@ -170,6 +179,7 @@ impl Context {
             stage: Stage::default(),
             can_roll_back: false,
             head_is_out: false,
+            may_have_base_path,
         }
     }
 
@@ -306,6 +316,9 @@ impl Context {
         if self.extras.is_some() {
             self.attach_session();
             self.attach_cors();
+        }
+        if self.may_have_base_path {
+            self.add_base_path();
         }
         Head::new(self.get_response())
     }

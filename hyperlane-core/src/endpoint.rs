@@ -203,7 +203,8 @@ macro_rules! builders {
             /// to its responses to pages of this origin, and answers their preflights.
             ///
             /// The server compares scheme, host and port without regard to case and to a default port. `origin` may
-            /// have any scheme, for example `capacitor://localhost` or `file://`. With `null`, or with a text that is
+            /// have any scheme, for example `capacitor://localhost` or `file://`. `https://*.app.example` allows all
+            /// subdomains, and `http://localhost:*` all ports. With `null`, or with a text that is
             /// not an origin, the server does not start and reports
             /// [`ServerError::Origin`](crate::ServerError::Origin).
             #[must_use]

@@ -13,6 +13,8 @@ mod content;
 mod content_type;
 #[cfg(feature = "cookies")]
 mod cookie_builder;
+pub(crate) mod cors;
+mod csrf;
 mod headers;
 mod into_response;
 mod json;
@@ -36,6 +38,8 @@ pub use self::{
     conditional::{EntityTag, Validators},
     content::{Body, FileBody, IntoBody, ToBody},
     content_type::ContentType,
+    cors::{Cors, CorsError},
+    csrf::Csrf,
     headers::{
         HeaderError, Headers, HeadersIter, RequestHeaders, RequestHeadersValue,
         RequestHeadersValueItem, ResponseHeaders,

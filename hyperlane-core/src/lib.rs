@@ -93,9 +93,10 @@ pub use hook::{
 #[cfg(feature = "cookies")]
 pub use http::CookieBuilder;
 pub use http::{
-    Body, ContentType, EntityTag, FileBody, HeaderError, Headers, HeadersIter, Html, HttpStatus,
-    HttpVersion, IntoBody, IntoResponse, Json, Method, Querys, QuerysIter, Redirect, Request,
-    RequestBody, Response, ToBody, UpgradeType, Validators, constants,
+    Body, ContentType, Cors, CorsError, Csrf, EntityTag, FileBody, HeaderError, Headers,
+    HeadersIter, Html, HttpStatus, HttpVersion, IntoBody, IntoResponse, Json, Method, Querys,
+    QuerysIter, Redirect, Request, RequestBody, Response, ToBody, UpgradeType, Validators,
+    constants,
 };
 #[cfg(feature = "multipart")]
 pub use multipart::{Field, Multipart};

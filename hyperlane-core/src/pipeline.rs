@@ -7,3 +7,4 @@ pub(crate) mod refusal;
 pub(crate) mod render;
 mod report;
 pub(crate) mod serve;
+mod unrouted;

@@ -105,9 +105,9 @@ impl Upgrade {
         self.headers.try_add(name, value)
     }
 
-    /// Accepts pages of these origins (such as `https://example.com`), in addition to [`ServerConfig::allowed_origins`]
-    /// and the server's own origin. The comparison ignores case and a default port. Every scheme is possible
-    /// (`capacitor://localhost`, `file://`).
+    /// Accepts pages of these origins (`https://example.com`, `https://*.example.com`), in addition to
+    /// [`ServerConfig::allowed_origins`] and the server's own origin. The comparison ignores case and a default port.
+    /// Every scheme is possible (`capacitor://localhost`, `file://`).
     ///
     /// A text without a scheme (`app.example:8443`) accepts pages of this host with any scheme. The upgrade fails with
     /// [`RequestError::AllowedOrigin`](crate::RequestError::AllowedOrigin) if one of the texts is `null` or is neither

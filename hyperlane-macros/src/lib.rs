@@ -1429,6 +1429,8 @@ declare! {
 /// - `max_body = 1024`: the maximum length of request bodies, in bytes
 /// - `server = "admin"`: the server to which the scope belongs, by the variable in `#[hyperlane(admin: Server)]`
 /// - `errors = render`: the function that renders errors, `fn(&ErrorInfo, &mut Context) -> impl IntoResponse`
+/// - `cors = CORS`: a `static` of the type `Cors`, which pages of other origins may read the responses
+/// - `csrf = Csrf::Off`: from which pages unsafe requests with the session's cookie are accepted
 /// - `inside = API`: a `static` scope around this one, instead of that of the module around
 ///
 /// ```

@@ -13,7 +13,9 @@ use crate::pattern;
 use crate::tokens::hygienic;
 
 /// The options of a scope.
-const OPTIONS: [&str; 5] = ["with", "inside", "server", "max_body", "errors"];
+const OPTIONS: [&str; 7] = [
+    "with", "inside", "server", "max_body", "errors", "cors", "csrf",
+];
 
 /// Expands `file_scope!("/api", ..)`.
 pub(crate) fn file(input: TokenStream) -> TokenStream {
@@ -113,7 +115,7 @@ impl Declaration {
                     self.calls.extend(quote_spanned!(at=> .with(&#function)));
                 }
             }
-            option @ ("inside" | "server" | "max_body" | "errors") => {
+            option @ ("inside" | "server" | "max_body" | "errors" | "cors" | "csrf") => {
                 input.parse::<Token![=]>().map_err(|error| {
                     Error::new(
                         error.span(),
@@ -122,7 +124,7 @@ impl Declaration {
                 })?;
                 let value = input.parse::<Expr>()?;
                 self.calls.extend(match option {
-                    "inside" | "errors" => quote_spanned!(span=> .#name(&#value)),
+                    "inside" | "errors" | "cors" => quote_spanned!(span=> .#name(&#value)),
                     _ => quote_spanned!(span=> .#name(#value)),
                 });
             }
@@ -196,6 +198,8 @@ fn example(option: &str) -> &'static str {
         "inside" => "inside = API",
         "server" => "server = \"admin\"",
         "errors" => "errors = render",
+        "cors" => "cors = CORS",
+        "csrf" => "csrf = Csrf::Off",
         _ => "max_body = 64 * 1024",
     }
 }

@@ -12,11 +12,13 @@
 )]
 
 mod access_log;
+mod base_path;
 mod channels;
 mod client_address;
 mod close;
 mod concurrency;
 mod cookies;
+mod cross_site;
 mod deflate;
 mod errors;
 mod frames;

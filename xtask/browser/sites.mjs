@@ -169,6 +169,64 @@ try {
     return (answer.status() === 403 && cookie.includes('__Host-session=') && state === 'open')
       ? has(own, 'remember') : { answer: answer.status(), cookie, state };
   });
+  // ---------------------------------------------------------------- the policies of scopes
+
+  // `evil` has followed a link to the server.
+  const stranger = await open('evil.test');
+  const api = (path) => new URL(path, url).href;
+  /** Fetches from a page and gives the status, the text and a field of the answer, or `blocked`. */
+  const ask = (page, path, options = {}) => page.evaluate(([url, options]) => fetch(url, options)
+    .then(async (answer) => [answer.status, await answer.text(), answer.headers.get('x-total'), answer.headers.get('x-hidden')])
+    .catch(() => 'blocked'), [api(path), options]);
+  const same = (got, wanted) => JSON.stringify(got) === JSON.stringify(wanted) || got;
+  const include = { credentials: 'include' };
+
+  await check('a page of an allowed origin reads an answer and its exposed fields alone', async () =>
+    same(await ask(page, '/api/orders', include), [200, 'orders', '0', null]));
+  await check('it sends another method and field after a preflight', async () =>
+    same(await ask(page, '/api/orders', { ...include, method: 'PUT', headers: { 'x-key': 'a' } }), [200, 'ordered', null, null]));
+  await check('it sends an unsafe request with the cookie of the session', async () =>
+    same(await ask(page, '/api/orders', { ...include, method: 'POST' }), [200, 'ordered', null, null]));
+  await check('it reads a 404, a 405 and an error of a handler', async () => {
+    const got = [];
+    for (const [path, method] of [['/api/missing', 'GET'], ['/api/orders', 'DELETE'], ['/api/sold-out', 'GET']]) {
+      got.push((await ask(page, path, { ...include, method, headers: { 'x-key': 'a' } }))[0]);
+    }
+    return same(got, [404, 405, 422]);
+  });
+  await check('it follows a redirect within the scope', async () =>
+    same((await ask(page, '/api/moved', include)).slice(0, 2), [200, 'orders']));
+  await check('it opens the event stream of the scope', async () =>
+    same(await page.evaluate((url) => follow(url), api('/api/events')), 'open'));
+  await check('a page of another origin reads nothing there, and its preflight is refused', async () => {
+    const got = [];
+    for (const options of [{}, include, { method: 'PUT' }, { method: 'DELETE' }]) {
+      got.push(await ask(stranger, '/api/orders', options));
+    }
+    got.push(await ask(stranger, '/api/missing'));
+    const total = (await ask(page, '/api/orders', include))[2];
+    return same([...got, total], [...Array(5).fill('blocked'), '2']);
+  });
+  await check('all pages read what is public, without credentials', async () =>
+    same([await ask(stranger, '/public/news'), await ask(stranger, '/public/news', include), await ask(stranger, '/public/missing')].map((got) => got[0]),
+      [200, 'b', 404]));
+  await check('a form of another site cannot act for the visitor, and the own form can', async () => {
+    const own = await context.newPage();
+    await own.goto(api('/form'));
+    const submit = async (page, run) => {
+      const [answer] = await Promise.all([page.waitForResponse(api('/api/orders')), page.evaluate(run, api('/api/orders'))]);
+      const { cookie = '' } = await answer.request().allHeaders();
+      return [answer.status(), cookie.includes('__Host-session=')];
+    };
+    const forged = await submit(stranger, (url) => {
+      const form = document.createElement('form');
+      Object.assign(form, { method: 'post', action: url });
+      document.body.append(form);
+      form.submit();
+    });
+    const real = await submit(own, () => document.querySelector('form').submit());
+    return same([forged, real], [[403, true], [200, true]]);
+  });
 } catch (error) {
   await check('the run comes to its end', () => Promise.reject(error));
 } finally {

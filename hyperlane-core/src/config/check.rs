@@ -8,8 +8,9 @@ use crate::proto::ws::deflate::DeflateConfig;
 use crate::{
     http::is_token,
     proto::http::{
+        forwarded::is_base_path,
         host::AllowedHost,
-        origin::{Origin, OriginError},
+        origin::{Origin, OriginError, is_origin_pattern},
     },
 };
 
@@ -42,12 +43,16 @@ impl ServerConfig {
         if let Some(Err(problem)) = self.deflate.as_ref().map(DeflateConfig::validate) {
             return Err(ConfigError::Deflate(problem));
         }
+        if !self.base_path.is_empty() && !is_base_path(&self.base_path) {
+            return Err(ConfigError::BasePath(self.base_path.clone()));
+        }
         for host in &self.allowed_hosts {
             host.parse::<AllowedHost>().map_err(ConfigError::Host)?;
         }
         for origin in &self.allowed_origins {
             match origin.parse::<Origin>() {
                 Ok(_) => {}
+                Err(_) if is_origin_pattern(origin) => {}
                 Err(OriginError::Null) => return Err(ConfigError::NullOrigin),
                 Err(_) => return Err(ConfigError::Origin(origin.clone())),
             }
@@ -227,6 +232,20 @@ mod tests {
     }
 
     #[test]
+    fn a_base_path_is_a_path() {
+        let check = |path: &str| ServerConfig::default().base_path(path).validate();
+        for fine in ["", "/app", "/a/b-c_d.e~f", "/%41"] {
+            assert_eq!(check(fine), Ok(()), "{fine}");
+        }
+        for wrong in [
+            "/", "app", "/app/", "//evil", "/a//b", "/a/../b", "/a;b", "/a b", "/a\\b", "/a?b",
+            "/é",
+        ] {
+            assert_eq!(check(wrong), Err(ConfigError::BasePath(wrong.to_owned())));
+        }
+    }
+
+    #[test]
     fn settings_that_contradict_are_refused() {
         let config = ServerConfig::default;
         assert_eq!(
@@ -245,7 +264,13 @@ mod tests {
                 Err(ConfigError::Subprotocol(wrong.to_owned()))
             );
         }
-        for fine in ["https://A:443", "file://", "capacitor://localhost"] {
+        for fine in [
+            "https://A:443",
+            "file://",
+            "capacitor://localhost",
+            "https://*.a",
+            "http://a:*",
+        ] {
             let origins = vec![fine.to_owned()];
             assert_eq!(config().allowed_origins(origins).validate(), Ok(()));
         }
@@ -255,7 +280,14 @@ mod tests {
             let text = error.unwrap_err().to_string();
             assert!(text.contains("dangerous_allow_null_origin"), "{text}");
         }
-        for wrong in ["*", "example.com", "https://", "https://a/", "https://*.a"] {
+        for wrong in [
+            "*",
+            "example.com",
+            "https://",
+            "https://a/",
+            "https://a.*.b",
+            "*.a",
+        ] {
             let origins = vec!["https://fine:8443".to_owned(), wrong.to_owned()];
             assert_eq!(
                 config().allowed_origins(origins).validate(),

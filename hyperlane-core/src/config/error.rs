@@ -34,12 +34,17 @@ pub enum ConfigError {
     Deflate(&'static str),
     /// The text of an allowed origin is not an origin: a scheme, a host and an optional port, without a path.
     #[error(
-        "allowed origin {0:?} is not `scheme://host[:port]`, as browsers send it: no path, no wildcard, names of hosts in ASCII (`xn--..`)"
+        "allowed origin {0:?} is not `scheme://host[:port]`, as browsers send it: no path, names of hosts in ASCII (`xn--..`), `*` only as in `https://*.example.com` and `http://localhost:*`"
     )]
     Origin(String),
     /// The text of an allowed host is not a host: a name (`*.` may precede it) or an address, with an optional port.
     #[error("allowed host {0}")]
     Host(AllowedHostError),
+    /// The base path does not begin with one `/`, ends with `/`, or has characters that a path cannot contain.
+    #[error(
+        "base path {0:?} is not a path such as `/app`: it begins with one `/` and ends with none"
+    )]
+    BasePath(String),
     /// The allowed origins contain `null`.
     #[error(
         "allowed origin `null` is the origin of any sandboxed frame: to allow all of them, set `dangerous_allow_null_origin`"

@@ -1,24 +1,18 @@
 //! Requests of web pages from other origins: the check of the origin, and the CORS header fields of the response.
 
-use std::time::Duration;
-
 use super::Context;
 use crate::{
     error::RequestError,
-    http::list_items,
+    http::{cors::CorsRules, list_items},
     proto::{
         http::{
-            cors::{CorsAnswer, CorsKind, CorsPolicy, CorsRequest, decide},
+            cors::{CorsAnswer, CorsKind, CorsPolicy, CorsRequest, MAX_AGE, decide},
             fetch::{FetchMetadata, Purpose, is_own_site},
             origin::AllowedOrigins,
         },
         ws::handshake::{OriginRefused, check_origin},
     },
 };
-
-/// The time for which browsers store the answer to a preflight. If an origin is removed from the allowed origins, its
-/// pages can still send requests without a new preflight until this time has passed.
-const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
 /// The CORS fields of the response to a request.
 #[derive(Clone, Debug)]
@@ -28,11 +22,25 @@ pub(super) struct RequestCors {
     refused: Option<OriginRefused>,
 }
 
-/// The CORS policy of a route.
+/// The CORS policy of an endpoint. It applies before the policy of the scope.
 #[derive(Debug)]
 pub(crate) struct RouteCors {
     pub(crate) origins: AllowedOrigins,
     pub(crate) methods: &'static [&'static str],
+}
+
+impl RouteCors {
+    fn policy(&self) -> CorsPolicy<'_> {
+        CorsPolicy {
+            any_origin: false,
+            methods: self.methods,
+            credentials: true,
+            allowed_headers: None,
+            exposed_headers: "",
+            max_age: MAX_AGE,
+            answers_all: false,
+        }
+    }
 }
 
 impl Context {
@@ -79,14 +87,23 @@ impl Context {
         }
     }
 
-    /// Checks one origin against the list of the server and the list of the route.
-    fn judge(&self, origin: &str, route: &AllowedOrigins) -> Result<(), OriginRefused> {
+    /// Checks one origin against the list of the server, the list of the route, and the policy of the scope.
+    pub(super) fn judge(&self, origin: &str, route: &AllowedOrigins) -> Result<(), OriginRefused> {
         let Some(connection) = &self.connection else {
             return Ok(());
         };
         let (host, secure) = self.own_host();
         let lists = [&connection.env.allowed_origins, route];
-        check_origin(origin, host, secure, &lists)
+        check_origin(origin, host, secure, &lists).or_else(|refused| {
+            let is_trusted = self.scope_cors().is_some_and(|cors| cors.trusts(origin));
+            is_trusted.then_some(()).ok_or(refused)
+        })
+    }
+
+    /// Returns the CORS policy of the request's scope.
+    fn scope_cors(&self) -> Option<&CorsRules> {
+        let policies = &self.program.cors;
+        policies.get(usize::from(self.chain))?.as_deref()
     }
 
     /// Returns the host and port that the client requested, and whether the client is known to use TLS.
@@ -98,7 +115,7 @@ impl Context {
         )
     }
 
-    fn fetch_metadata(&self) -> FetchMetadata<'_> {
+    pub(super) fn fetch_metadata(&self) -> FetchMetadata<'_> {
         let headers = self.get_request().get_headers();
         let foreign = headers
             .get_all("sec-fetch-site")
@@ -111,14 +128,25 @@ impl Context {
         }
     }
 
-    /// Decides the CORS fields of the response. [`head`](Self::head) adds them later, because a hook (a route,
-    /// middleware or error hook) may still reset or replace the response.
-    pub(crate) fn decide_cors(&mut self, route: &RouteCors) {
+    /// Returns whether a page of `origin` may send requests in its visitor's name, although it is not the server's own.
+    pub(super) fn trusts_origin(&self, origin: &str) -> bool {
+        let listed = self.connection.as_ref();
+        listed.is_some_and(|connection| connection.env.allowed_origins.allows(origin))
+            || self.scope_cors().is_some_and(|cors| cors.trusts(origin))
+    }
+
+    /// Decides the CORS fields of the response by the policies of the route, if it is that of an endpoint, and of the
+    /// scope. [`head`](Self::head) adds them later, because a hook (a route, middleware or error hook) may still reset
+    /// or replace the response.
+    pub(crate) fn decide_cors(&mut self, route: Option<&RouteCors>) {
         let Some(connection) = &self.connection else {
             return;
         };
-        let lists = [&connection.env.allowed_origins, &route.origins];
-        if lists.iter().all(|list| list.is_empty()) {
+        let route = route.filter(|route| {
+            !connection.env.allowed_origins.is_empty() || !route.origins.is_empty()
+        });
+        let scope = self.scope_cors();
+        if route.is_none() && scope.is_none() {
             return;
         }
         let request = self.get_request();
@@ -135,16 +163,28 @@ impl Context {
             requested_method: headers.get("access-control-request-method"),
             requested_headers: &requested,
         };
-        let policy = CorsPolicy {
-            methods: route.methods,
-            credentials: true,
-            max_age: PREFLIGHT_MAX_AGE,
-        };
         let mut refused = None;
-        let answer = decide(asked, policy, |origin| {
-            refused = self.judge(origin, &route.origins).err();
-            refused.is_none()
+        let mut answer = route.map(|route| {
+            decide(asked, route.policy(), |origin| {
+                refused = self.judge(origin, &route.origins).err();
+                refused.is_none()
+            })
         });
+        // The policy of the scope decides about pages that the endpoint does not name.
+        if let Some(scope) = scope
+            && (answer.is_none() || refused.is_some())
+        {
+            refused = None;
+            answer = Some(decide(asked, scope.policy(), |origin| {
+                if !scope.allows(origin) {
+                    refused = Some(OriginRefused::new(origin, self.own_host().0));
+                }
+                refused.is_none()
+            }));
+        }
+        let Some(answer) = answer else {
+            return;
+        };
         self.extras.get_or_insert_default().cors = Some(Box::new(RequestCors { answer, refused }));
     }
 
@@ -163,22 +203,28 @@ impl Context {
             .is_some_and(|cors| cors.answer.kind == CorsKind::Preflight)
     }
 
-    /// Answers a preflight that no route handles: the path has no route for `OPTIONS`. Does nothing for other requests.
+    /// Returns whether the request is a preflight, of a page that is allowed or not.
+    pub(crate) fn asks_permission(&self) -> bool {
+        self.cors()
+            .is_some_and(|cors| cors.answer.kind != CorsKind::Request)
+    }
+
+    /// Answers a preflight that no route handles: the path has no route for `OPTIONS`. Returns false for other requests.
     /// If middleware has already set a response with a success status, keeps this response.
     ///
     /// # Errors
     /// [`RequestError::Origin`] if the page may not send the request.
-    pub(crate) fn answer_preflight(&mut self) -> Result<(), RequestError> {
+    pub(crate) fn answer_preflight(&mut self) -> Result<bool, RequestError> {
         let refused = match self.cors() {
             Some(cors) if cors.answer.kind != CorsKind::Request => cors.refused.clone(),
-            _ => return Ok(()),
+            _ => return Ok(false),
         };
         let response = self.get_response();
         let status = response.get_status_code();
         let is_answered =
             status != 200 || !response.body().is_empty() || response.is_body_streamed();
         if is_answered && (200..300).contains(&status) {
-            return Ok(());
+            return Ok(true);
         }
         if let Some(refused) = refused {
             tracing::warn!(path = self.get_request().path(), "{refused}");
@@ -189,7 +235,7 @@ impl Context {
         for name in ["content-type", "allow", "location", "www-authenticate"] {
             response.remove_header(name);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Adds the CORS fields to the response. A field that the program has set keeps its value. The exception is `vary`:

@@ -11,6 +11,10 @@ impl Context {
         false
     }
 
+    pub(super) fn carries_session_cookie(&self) -> bool {
+        false
+    }
+
     pub(super) fn attach_session(&mut self) {}
 
     pub(super) fn shrink_session(&mut self) {}

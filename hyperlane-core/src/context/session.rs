@@ -145,7 +145,9 @@ impl Context {
             .as_ref()
             .and_then(|extras| extras.session.fields.clone());
         known.unwrap_or_else(|| {
-            let fields = self.sessions().fields(self.is_session_secure());
+            let fields = self
+                .sessions()
+                .fields(self.is_session_secure(), &self.base_path());
             if self.is_head_out() {
                 fields.write();
             }
@@ -167,6 +169,21 @@ impl Context {
         same_site == Some(CookieSameSite::None)
             && self.get_request().get_headers().contains("cookie")
             && self.is_session_secure()
+    }
+
+    /// Returns whether the request has a cookie of the name of the session's cookie.
+    pub(super) fn carries_session_cookie(&self) -> bool {
+        let mut cookies = self
+            .get_request()
+            .get_headers()
+            .get_all("cookie")
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim_ascii().split_once('='))
+            .peekable();
+        cookies.peek().is_some() && {
+            let name = SessionFields::name_of(self.is_session_secure());
+            cookies.any(|(known, _)| known == name)
+        }
     }
 
     /// Returns whether header fields can no longer be set. The program may have answered a WebSocket handshake by a

@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, fmt, io, panic::Location};
 
-use crate::{config::ConfigError, proto::http::origin::OriginError, route::RouteError};
+use crate::{
+    config::ConfigError, http::CorsError, proto::http::origin::OriginError, route::RouteError,
+};
 
 /// The reason why a server did not start. If `main` returns an error, Rust prints it by `Debug`. So `Debug` writes the
 /// same sentence as `Display`.
@@ -39,6 +41,14 @@ pub enum ServerError {
         place: Place,
         /// The fault of the origin.
         source: OriginError,
+    },
+    /// The CORS policy of a scope is invalid.
+    #[error("the CORS policy of {} is invalid: {source}", named_scope(scope))]
+    Cors {
+        /// The prefix of the scope; empty for the server itself.
+        scope: String,
+        /// The fault of the policy.
+        source: CorsError,
     },
     /// The server has more than 65 535 scopes and routes with middleware of their own.
     #[error("a server can have at most 65535 scopes and routes with `with`")]
@@ -102,6 +112,13 @@ pub enum ServerError {
 impl fmt::Debug for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+fn named_scope(prefix: &str) -> String {
+    match prefix {
+        "" => "the server".to_owned(),
+        prefix => format!("the scope {prefix:?}"),
     }
 }
 

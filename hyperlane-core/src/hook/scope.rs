@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Middleware, RenderError};
+use crate::http::{Cors, Csrf};
 
 /// The number of middleware functions that one scope holds.
 const WRAPS: usize = 8;
@@ -37,6 +38,8 @@ pub struct Scope {
     pub(crate) server: Option<&'static str>,
     pub(crate) max_body: Option<usize>,
     pub(crate) errors: Option<&'static dyn RenderError>,
+    pub(crate) cors: Option<&'static Cors>,
+    pub(crate) csrf: Option<Csrf>,
     wraps: [Option<&'static dyn Middleware>; WRAPS],
 }
 
@@ -63,6 +66,8 @@ impl Scope {
             server: None,
             max_body: None,
             errors: None,
+            cors: None,
+            csrf: None,
             wraps: [None; WRAPS],
         }
     }
@@ -121,6 +126,22 @@ impl Scope {
         self
     }
 
+    /// Sets the CORS policy of the scope: which pages of other origins may read its responses. It replaces the policy of
+    /// the outer scope. Default: the policy of the outer scope, or of the server.
+    #[must_use]
+    pub const fn cors(mut self, cors: &'static Cors) -> Self {
+        self.cors = Some(cors);
+        self
+    }
+
+    /// Sets from which pages the scope accepts unsafe requests with the session's cookie. Default: the setting of the
+    /// outer scope, or of the server.
+    #[must_use]
+    pub const fn csrf(mut self, csrf: Csrf) -> Self {
+        self.csrf = Some(csrf);
+        self
+    }
+
     /// Returns the middleware, outermost first.
     pub(crate) fn wraps(&self) -> impl Iterator<Item = &'static dyn Middleware> {
         self.wraps.into_iter().flatten()
@@ -135,6 +156,8 @@ impl fmt::Debug for Scope {
             .field("outer", &self.outer)
             .field("server", &self.server)
             .field("max_body", &self.max_body)
+            .field("cors", &self.cors)
+            .field("csrf", &self.csrf)
             .field("with", &wraps)
             .field("renders_errors", &self.errors.is_some())
             .finish()

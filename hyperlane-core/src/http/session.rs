@@ -20,17 +20,26 @@ pub(crate) struct SessionFields {
     /// The attribute `SameSite` of the cookie.
     same_site: &'static str,
     partitioned: bool,
+    /// The path of a cookie without the prefix `__Host-`, if it is not `/`.
+    path: Option<Box<str>>,
     /// The value of `Set-Cookie`.
     cookie: Mutex<Option<String>>,
     written: AtomicBool,
 }
 
 impl SessionFields {
-    pub(crate) fn new(secure: bool, same_site: &'static str, partitioned: bool) -> Arc<Self> {
+    pub(crate) fn new(
+        secure: bool,
+        same_site: &'static str,
+        partitioned: bool,
+        base_path: &str,
+    ) -> Arc<Self> {
+        let has_path = !secure && !base_path.is_empty();
         Arc::new(Self {
             name: Self::name_of(secure),
             same_site,
             partitioned: partitioned && secure,
+            path: has_path.then(|| base_path.into()),
             cookie: Mutex::new(None),
             written: AtomicBool::new(false),
         })
@@ -57,8 +66,9 @@ impl SessionFields {
         } else {
             ""
         };
+        let path = self.path.as_deref().unwrap_or("/");
         let cookie = format!(
-            "{}={value}; HttpOnly; SameSite={}{secure}{partitioned}; Path=/; Max-Age={max_age}",
+            "{}={value}; HttpOnly; SameSite={}{secure}{partitioned}; Path={path}; Max-Age={max_age}",
             self.name, self.same_site
         );
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = Some(cookie);

@@ -16,6 +16,7 @@ use crate::{
         setup::{Check, RouteSetup, SetupCheck},
         wrap::{Last, Next, Wrap},
     },
+    http::Csrf,
     observe::RouteLabel,
     route::{Route, RouteTable},
     session::Sessions,
@@ -43,12 +44,18 @@ pub(crate) struct Hook {
     /// The CORS policy of the endpoint (a path at which clients connect to the channels of their session). `None` if
     /// the hook does not belong to an endpoint.
     pub(crate) cors: Option<Arc<RouteCors>>,
+    /// True if the endpoint or the scope has a CORS policy.
+    has_cors: bool,
+    /// The protection of this route against cross-site requests; `None` for that of the scope.
+    pub(crate) own_csrf: Option<Csrf>,
+    /// The protection that applies.
+    pub(crate) csrf: Csrf,
     /// The middleware of this route alone, outermost first; or the one function of a hook of the kind `Middleware`.
     pub(crate) wraps: Vec<Wrap>,
     /// The index of the chain of the route's requests.
     pub(crate) chain: u16,
     /// The index of the chain of the scope, without the route's own middleware.
-    scope: u16,
+    pub(super) scope: u16,
     /// True for the hook that stands for requests without a route.
     is_placeholder: bool,
 }
@@ -78,6 +85,9 @@ impl Hook {
             methods: u16::MAX,
             has_only_methods: true,
             cors: None,
+            has_cors: false,
+            own_csrf: None,
+            csrf: Csrf::default(),
             wraps: Vec::new(),
             chain: 0,
             scope: 0,
@@ -277,13 +287,13 @@ pub(crate) fn allow(methods: BTreeSet<&'static str>) -> String {
 
 /// All hooks of a server.
 pub(crate) struct App {
-    routes: RouteTable<Hook>,
+    pub(super) routes: RouteTable<Hook>,
     pub(crate) chains: Chains,
     pub(crate) program: Arc<Program>,
     /// The methods of all routes, as the value of an `Allow` field.
     pub(crate) methods: String,
     /// The hook for requests that match no route.
-    fallback: Option<Hook>,
+    pub(super) fallback: Option<Hook>,
     /// The label, in spans and metrics, of requests that match no route.
     pub(crate) unrouted: Arc<RouteLabel>,
     /// The hook at the end of the chain of a request that no handler accepts.
@@ -360,10 +370,7 @@ impl App {
             }
         }
         app.chains = Chains::new(scopes, lists)?;
-
-        for (pattern, scope, hook) in routes {
-            app.add_route(pattern, scope, hook)?;
-        }
+        app.add_routes(routes, scopes)?;
         app.check_places()?;
         app.methods = app.all_methods();
         let early = app.chains.iter().map(|chain| {
@@ -374,8 +381,28 @@ impl App {
             states,
             sessions: None,
             early_middleware: early.collect(),
+            cors: app.chains.iter().map(|chain| chain.cors.clone()).collect(),
         });
         Ok(app)
+    }
+
+    /// Adds all routes. Their patterns have the prefixes of their scopes.
+    fn add_routes(
+        &mut self,
+        routes: Vec<(String, ScopeId, Hook)>,
+        scopes: &[PlannedScope],
+    ) -> Result<(), ServerError> {
+        if let Some(fallback) = &mut self.fallback {
+            fallback.csrf = self.chains.get(0).csrf;
+        }
+        for (pattern, scope, mut hook) in routes {
+            let mut scopes = scopes.iter();
+            if scopes.any(|scope| scope.csrf_exempt.contains(&pattern)) {
+                hook.own_csrf = Some(Csrf::Off);
+            }
+            self.add_route(pattern, scope, hook)?;
+        }
+        Ok(())
     }
 
     /// Adds a route. `pattern` has the prefix of the scope.
@@ -387,6 +414,13 @@ impl App {
     ) -> Result<(), ServerError> {
         hook.scope = self.chains.of_route(scope, &[])?;
         hook.chain = self.chains.of_route(scope, &hook.wraps)?;
+        let chain = self.chains.get(hook.scope);
+        hook.has_cors = hook.cors.is_some() || chain.cors.is_some();
+        hook.csrf = match hook.cors {
+            // An endpoint checks all its requests itself.
+            Some(_) => Csrf::Off,
+            None => hook.own_csrf.unwrap_or(chain.csrf),
+        };
         let place = hook.place;
         if let Some(source) = hook.cors.as_ref().and_then(|cors| cors.origins.refused()) {
             return Err(ServerError::Origin {
@@ -526,63 +560,13 @@ impl App {
         if let Some(params) = params {
             ctx.set_route_params(params);
         }
-        if let Some(cors) = &hook.cors {
-            ctx.decide_cors(cors);
+        if hook.has_cors {
+            ctx.decide_cors(hook.cors.as_deref());
+            // A handler of all methods has not been written for preflights.
+            if ctx.asks_permission() && hook.methods().is_none() {
+                return Routed::NotFound;
+            }
         }
         Routed::To(hook)
-    }
-
-    /// Decides about a request that no handler has accepted.
-    #[inline(never)]
-    fn unrouted(&self, ctx: &mut Context) -> Routed<'_> {
-        match (self.decline(ctx), &self.fallback) {
-            (Routed::NotFound, Some(hook)) => Routed::To(hook),
-            (Routed::NotFound, None) => {
-                ctx.chain = self.chains.of_path(ctx.get_request().routing_path());
-                Routed::NotFound
-            }
-            (routed, _) => {
-                let found = self.routes.find(ctx.get_request().routing_path());
-                let first = found.and_then(|found| found.routes().first());
-                ctx.chain = first.map_or(0, |route| route.value().scope);
-                if let Some(cors) = self.cors(ctx) {
-                    ctx.decide_cors(cors);
-                }
-                routed
-            }
-        }
-    }
-
-    /// Returns the CORS policy of the endpoint at the path of a request. The caller needs it for a request that no
-    /// handler of the endpoint gets: the host is wrong, or all handlers have declined.
-    pub(crate) fn cors(&self, ctx: &Context) -> Option<&RouteCors> {
-        let found = self.routes.find(ctx.get_request().routing_path())?;
-        found
-            .iter()
-            .find_map(|(route, _)| route.value().cors.as_deref())
-    }
-
-    /// Returns why no handler has accepted a request.
-    fn decline(&self, ctx: &Context) -> Routed<'_> {
-        let Some(found) = self.routes.find(ctx.get_request().routing_path()) else {
-            return Routed::NotFound;
-        };
-        let mut furthest: Option<GuardKind> = None;
-        let mut allowed = BTreeSet::new();
-        for hook in found.routes().iter().map(Route::value) {
-            let Some(kind) = hook.declined(ctx) else {
-                continue;
-            };
-            if let GuardKind::Method(_) = kind {
-                allowed.extend(hook.methods().unwrap_or_default());
-            }
-            if furthest.is_none_or(|known| known.rank() < kind.rank()) {
-                furthest = Some(kind);
-            }
-        }
-        match furthest {
-            Some(kind) => Routed::Declined(kind, allowed),
-            None => Routed::NotFound,
-        }
     }
 }

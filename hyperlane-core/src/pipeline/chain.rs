@@ -7,6 +7,7 @@ use crate::{
     context::Stage,
     error::ServerError::{self, TooManyChains},
     hook::{HookKind, Registration, Scope, render::Renderer, wrap::Wrap},
+    http::{Cors, Csrf, cors::CorsRules},
     route::RouteTable,
     stream::Middleware,
 };
@@ -25,6 +26,12 @@ pub(crate) struct PlannedScope {
     pub(crate) wraps: Vec<Wrap>,
     /// The function that renders errors, or that of the outer scope.
     pub(crate) errors: Option<Renderer>,
+    /// The CORS policy, or that of the outer scope.
+    pub(crate) cors: Option<Cors>,
+    /// The protection against cross-site requests, or that of the outer scope.
+    pub(crate) csrf: Option<Csrf>,
+    /// The patterns of routes without this protection. Only the server itself has them.
+    pub(crate) csrf_exempt: Vec<String>,
     /// The limit of bodies, or that of the outer scope.
     pub(crate) max_body: Option<usize>,
     /// The declaration of a scope that macros registered.
@@ -89,6 +96,8 @@ pub(crate) struct Chain {
     pub(crate) wraps: Arc<[Wrap]>,
     /// The function that renders errors.
     pub(crate) errors: Option<Renderer>,
+    pub(crate) cors: Option<Arc<CorsRules>>,
+    pub(crate) csrf: Csrf,
 }
 
 /// Hooks with their order numbers.
@@ -140,6 +149,15 @@ impl Chains {
                 0 => Chain::default(),
                 _ => chains.get(index_of(scope.outer)?).clone(),
             };
+            let cors = match &scope.cors {
+                Some(cors) => Some(Arc::new(cors.rules().map_err(|source| {
+                    ServerError::Cors {
+                        scope: scope.prefix.clone(),
+                        source,
+                    }
+                })?)),
+                None => outer.cors.clone(),
+            };
             let own = in_order("middleware", lists.wraps);
             let own = own.into_iter().flat_map(|hook| hook.wraps);
             let around = outer.wraps.iter().cloned();
@@ -161,6 +179,8 @@ impl Chains {
                 ),
                 wraps: wraps.collect(),
                 errors: scope.errors.or(outer.errors),
+                cors,
+                csrf: scope.csrf.unwrap_or(outer.csrf),
             };
             if id == 0 {
                 chains.own = chain;

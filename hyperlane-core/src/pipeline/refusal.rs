@@ -33,9 +33,18 @@ pub(super) fn misdirected(
     observe(stream, &app.unrouted, Some(ctx));
     // The CORS fields let pages of allowed origins read this response, like all other responses of an endpoint (a route
     // for the clients of a channel).
-    if let Some(cors) = app.cors(ctx) {
-        ctx.decide_cors(cors);
-    }
+    app.enter_scope(ctx);
+    unread(stream, ctx, head, refused.into())
+}
+
+/// Refuses a request and leaves its body unread. Returns the error. If the server cannot prepare the body
+/// (`start_body`), returns this error instead.
+pub(super) fn unread(
+    stream: &mut Stream,
+    ctx: &mut Context,
+    head: BodyHead,
+    refused: RequestError,
+) -> RequestError {
     let unread = BodyPlan {
         mode: BodyMode::Stream,
         max: None,
@@ -44,7 +53,7 @@ pub(super) fn misdirected(
         .exchange
         .start_body(ctx.get_mut_request(), head, unread)
     {
-        Ok(_) => refused.into(),
+        Ok(_) => refused,
         Err(error) => error,
     }
 }

@@ -6,7 +6,7 @@ use std::{pin::Pin, sync::Arc};
 use super::{
     app::{App, Hook, Routed},
     proxy_header::read_proxy_header,
-    refusal::{declined, misdirected, not_found},
+    refusal::{declined, misdirected, not_found, unread},
     render::render_error,
     report::{names, report},
 };
@@ -160,15 +160,18 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Step::Route => {
                         if route.is_none() {
                             step = Step::ResponseMiddleware;
-                            if let Err(error) = ctx.answer_preflight() {
-                                ctx.refuse(error);
-                                let _ = report(&stream, &mut ctx, route, None);
-                                facts.set(Facts::REFUSED);
-                                step = Step::RequestError(0);
-                                continue;
-                            }
-                            if app.chains.get(ctx.chain).wraps.is_empty() {
-                                continue;
+                            match ctx.answer_preflight() {
+                                Ok(false) if !app.chains.get(ctx.chain).wraps.is_empty() => {}
+                                // The middleware of the chain does not run for a preflight: it may require fields
+                                // that a browser sends later.
+                                Ok(_) => continue,
+                                Err(error) => {
+                                    ctx.refuse(error);
+                                    let _ = report(&stream, &mut ctx, route, None);
+                                    facts.set(Facts::REFUSED);
+                                    step = Step::RequestError(0);
+                                    continue;
+                                }
                             }
                         }
                         step = Step::InRoute;
@@ -437,6 +440,12 @@ fn begin<'a>(
     };
     let label = route.map_or(&app.unrouted, |hook| &hook.label);
     observe(stream, label, Some(ctx));
+    if !ctx.get_request().get_method().is_safe() {
+        let csrf = route.map_or_else(|| app.chains.get(ctx.chain).csrf, |hook| hook.csrf);
+        if let Err(refused) = ctx.check_csrf(csrf) {
+            return Err(Box::new(unread(stream, ctx, head, refused)));
+        }
+    }
     if head.is_empty() {
         return Ok(true);
     }

@@ -11,6 +11,7 @@ use crate::{
     exchange::body::BodyPlan,
     extract::handler::{Handler, PlannedHandler},
     hook::{Middleware, Run, wrap::Wrap},
+    http::Csrf,
     pipeline::{
         app::Hook,
         chain::{PlannedKind, ScopeId},
@@ -52,6 +53,7 @@ pub struct At<'a, P: Registrar = Server> {
     pattern: String,
     wraps: Vec<Wrap>,
     max_body: Option<usize>,
+    csrf: Option<Csrf>,
 }
 
 impl<'a, P: Registrar> At<'a, P> {
@@ -61,6 +63,7 @@ impl<'a, P: Registrar> At<'a, P> {
             pattern: pattern.to_owned(),
             wraps: Vec::new(),
             max_body: None,
+            csrf: None,
         }
     }
 
@@ -73,6 +76,13 @@ impl<'a, P: Registrar> At<'a, P> {
     /// Sets the maximum length of request bodies, in bytes. Default: the limit of the scope.
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.max_body = Some(bytes);
+        self
+    }
+
+    /// Sets from which pages the handler accepts unsafe requests with the session's cookie. Has no effect on endpoints,
+    /// which check all requests by themselves. Default: the setting of the scope.
+    pub fn csrf(mut self, csrf: Csrf) -> Self {
+        self.csrf = Some(csrf);
         self
     }
 
@@ -120,6 +130,7 @@ impl<'a, P: Registrar> At<'a, P> {
             pattern,
             wraps,
             max_body,
+            ..
         } = self;
         let (server, scope) = parent.target();
         for mut hook in server.endpoint_hooks(endpoint, place) {
@@ -134,6 +145,7 @@ impl<'a, P: Registrar> At<'a, P> {
         let (server, scope) = self.parent.target();
         hook.wraps = self.wraps;
         hook.body.max = self.max_body;
+        hook.own_csrf = self.csrf;
         server.push_in(scope, PlannedKind::Route(self.pattern), hook);
         self.parent
     }
@@ -168,6 +180,7 @@ impl<P: Registrar> fmt::Debug for At<'_, P> {
             .field("pattern", &self.pattern)
             .field("with", &self.wraps)
             .field("max_body", &self.max_body)
+            .field("csrf", &self.csrf)
             .finish_non_exhaustive()
     }
 }

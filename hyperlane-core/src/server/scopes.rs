@@ -9,6 +9,7 @@ use crate::{
         Middleware, Registration, RenderError, Scope, ScopeRegistration, render::Renderer,
         scope::is_inside, wrap::Wrap,
     },
+    http::{Cors, Csrf},
     pipeline::chain::{Planned, PlannedKind, PlannedScope, ScopeId},
 };
 
@@ -68,6 +69,37 @@ impl Server {
     /// ```
     pub fn errors(&mut self, renderer: impl RenderError) -> &mut Self {
         self.scopes.get_mut(0).errors = Some(Renderer::Shared(Arc::new(renderer)));
+        self
+    }
+
+    /// Sets the CORS policy of the server: which pages of other origins may read its responses. Scopes may have policies
+    /// of their own. Default: none; pages of other origins can then read nothing, except at endpoints of channels that
+    /// allow them.
+    ///
+    /// [`Cors`] has an example.
+    pub fn cors(&mut self, cors: Cors) -> &mut Self {
+        self.scopes.get_mut(0).cors = Some(cors);
+        self
+    }
+
+    /// Sets from which pages the server accepts unsafe requests with the session's cookie. Default:
+    /// [`Csrf::SameOrigin`].
+    pub fn csrf(&mut self, csrf: Csrf) -> &mut Self {
+        self.scopes.get_mut(0).csrf = Some(csrf);
+        self
+    }
+
+    /// Accepts unsafe requests with the session's cookie from all pages, for the routes of one pattern: for example the
+    /// path to which the page of a login provider posts a form. `pattern` is the whole pattern of the routes, with the
+    /// prefixes of their scopes. A pattern without a route has no effect.
+    ///
+    /// ```
+    /// use hyperlane_core::Server;
+    ///
+    /// Server::new().csrf_exempt("/login/{provider}/callback");
+    /// ```
+    pub fn csrf_exempt(&mut self, pattern: impl Into<String>) -> &mut Self {
+        self.scopes.get_mut(0).csrf_exempt.push(pattern.into());
         self
     }
 
@@ -167,10 +199,9 @@ impl Scopes {
         let scope = PlannedScope {
             outer,
             prefix: format!("{}{prefix}", around.prefix),
-            wraps: Vec::new(),
             max_body: around.max_body,
-            errors: None,
             declared: None,
+            ..PlannedScope::default()
         };
         self.0.push(scope);
         self.0.len() - 1
@@ -199,6 +230,8 @@ impl Scopes {
         planned.wraps = scope.wraps().map(Wrap::Static).collect();
         planned.max_body = scope.max_body.or(planned.max_body);
         planned.errors = scope.errors.map(Renderer::Static);
+        planned.cors = scope.cors.cloned();
+        planned.csrf = scope.csrf;
         id
     }
 }
@@ -272,6 +305,18 @@ impl ServerScope<'_> {
     pub fn errors(&mut self, renderer: impl RenderError) -> &mut Self {
         let renderer = Renderer::Shared(Arc::new(renderer));
         self.server.scopes.get_mut(self.id).errors = Some(renderer);
+        self
+    }
+
+    /// Sets the CORS policy of the scope, like [`Server::cors`]. It replaces the policy of the scope around this one.
+    pub fn cors(&mut self, cors: Cors) -> &mut Self {
+        self.server.scopes.get_mut(self.id).cors = Some(cors);
+        self
+    }
+
+    /// Sets from which pages the scope accepts unsafe requests with the session's cookie, like [`Server::csrf`].
+    pub fn csrf(&mut self, csrf: Csrf) -> &mut Self {
+        self.server.scopes.get_mut(self.id).csrf = Some(csrf);
         self
     }
 

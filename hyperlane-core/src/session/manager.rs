@@ -130,9 +130,11 @@ impl Sessions {
         }
     }
 
-    /// Makes the session's fields for a response. If `secure` is true, their cookie is sent over TLS only.
-    pub(crate) fn fields(&self, secure: bool) -> Arc<SessionFields> {
-        SessionFields::new(secure, self.same_site.attribute(secure), self.partitioned)
+    /// Makes the session's fields for a response. If `secure` is true, their cookie is sent over TLS only. `base_path` is
+    /// the path under which the server is published.
+    pub(crate) fn fields(&self, secure: bool, base_path: &str) -> Arc<SessionFields> {
+        let same_site = self.same_site.attribute(secure);
+        SessionFields::new(secure, same_site, self.partitioned, base_path)
     }
 
     pub(crate) fn has_store(&self) -> bool {

@@ -29,6 +29,7 @@ const METRICS: &str = "docs/observability.md";
 pub(super) fn problems() -> Result<Vec<String>, String> {
     let mut problems = Vec::new();
     for document in [
+        "docs/cross-site.md",
         "docs/errors.md",
         "docs/rfc6455.md",
         "docs/rfc9112.md",

@@ -20,12 +20,25 @@ pub(crate) struct CorsRequest<'a> {
 /// The permissions that pages from allowed origins have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CorsPolicy<'a> {
+    /// True if the policy allows all origins. The response is then the same for all pages: `*`.
+    pub(crate) any_origin: bool,
     pub(crate) methods: &'a [&'a str],
     /// True if requests may carry cookies, and pages may read the responses to such requests.
     pub(crate) credentials: bool,
+    /// The header fields that pages may send, as a list. `None` if they may send all fields for which they ask.
+    pub(crate) allowed_headers: Option<&'a str>,
+    /// The header fields of responses that pages may read, as a list.
+    pub(crate) exposed_headers: &'a str,
     /// The time for which browsers may cache the response to a preflight.
     pub(crate) max_age: Duration,
+    /// True if the server also answers preflights for methods that the policy does not list. The browser then reports
+    /// which methods the policy allows.
+    pub(crate) answers_all: bool,
 }
+
+/// The time for which browsers store the answer to a preflight by default. If an origin is removed from the allowed
+/// origins, its pages can still send requests without a new preflight until this time has passed.
+pub(crate) const MAX_AGE: Duration = Duration::from_secs(600);
 
 /// The outcome of [`decide`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,42 +65,56 @@ pub(crate) enum CorsKind {
 /// the response.
 ///
 /// The fields contain the allowed origin instead of `*`, because browsers refuse `*` for requests with cookies. Every
-/// response has `Vary: Origin`. Without this field, a cache could serve the response to pages of other origins.
+/// response has `Vary: Origin`. Without this field, a cache could serve the response to pages of other origins. Only a
+/// policy for all origins has `*`, and needs no `Vary`.
 pub(crate) fn decide(
     request: CorsRequest<'_>,
     policy: CorsPolicy<'_>,
     is_allowed: impl FnOnce(&str) -> bool,
 ) -> CorsAnswer {
-    let mut fields: Vec<CorsField> = vec![("vary", "Origin".into())];
+    let mut fields: Vec<CorsField> = match policy.any_origin {
+        true => vec![("access-control-allow-origin", "*".into())],
+        false => vec![("vary", "Origin".into())],
+    };
     let asked = request
         .requested_method
         .filter(|_| request.method == "OPTIONS" && request.origin.is_some());
-    let Some(origin) = request.origin.filter(|origin| is_allowed(origin)) else {
+    let is_allowed = |origin: &&str| policy.any_origin || is_allowed(origin);
+    let Some(origin) = request.origin.filter(is_allowed) else {
         let kind = match asked {
             Some(_) => CorsKind::RefusedPreflight,
             None => CorsKind::Request,
         };
         return CorsAnswer { kind, fields };
     };
-    fields.push(("access-control-allow-origin", origin.to_owned().into()));
+    if !policy.any_origin {
+        fields.push(("access-control-allow-origin", origin.to_owned().into()));
+    }
     if policy.credentials {
         fields.push(("access-control-allow-credentials", "true".into()));
     }
     // If the policy does not list the requested method, the route's own handler answers the OPTIONS request.
-    let is_preflight = asked.is_some_and(|method| policy.methods.contains(&method));
+    let is_preflight =
+        asked.is_some_and(|method| policy.answers_all || policy.methods.contains(&method));
     if is_preflight {
         fields.push((
             "access-control-allow-methods",
             policy.methods.join(", ").into(),
         ));
-        let names = names(request.requested_headers);
+        let names = match policy.allowed_headers {
+            Some(names) => names.to_owned(),
+            None => names(request.requested_headers).join(", "),
+        };
         if !names.is_empty() {
-            fields.push(("access-control-allow-headers", names.join(", ").into()));
+            fields.push(("access-control-allow-headers", names.into()));
         }
         fields.push((
             "access-control-max-age",
             policy.max_age.as_secs().to_string().into(),
         ));
+    } else if !policy.exposed_headers.is_empty() {
+        let names = policy.exposed_headers.to_owned();
+        fields.push(("access-control-expose-headers", names.into()));
     }
     CorsAnswer {
         kind: match is_preflight {
@@ -113,6 +140,10 @@ mod tests {
     use super::*;
 
     const POLICY: CorsPolicy<'_> = CorsPolicy {
+        any_origin: false,
+        allowed_headers: None,
+        exposed_headers: "",
+        answers_all: false,
         methods: &["GET", "HEAD", "POST"],
         credentials: true,
         max_age: Duration::from_secs(600),

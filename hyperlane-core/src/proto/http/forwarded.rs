@@ -111,6 +111,54 @@ pub fn read<'a, V: IntoIterator<Item = &'a str>>(
     })
 }
 
+/// The maximum length of a path in `X-Forwarded-Prefix`, in bytes.
+const MAX_PREFIX: usize = 256;
+
+/// Reads the path under which trusted proxies publish the server, from `X-Forwarded-Prefix`. Each proxy that removes a
+/// part of the path appends this part to the list, or replaces the field. So the function joins the last N items for N
+/// trusted proxies. Returns `None` if the peer is not trusted, without the field, or if a part is not a path.
+pub(crate) fn read_prefix<'a, V: IntoIterator<Item = &'a str>>(
+    values: impl Fn(&str) -> V,
+    peer: Option<IpAddr>,
+    trusted: &[Cidr],
+) -> Option<String> {
+    let is_trusted = |address| trusted.iter().any(|range| range.contains(address));
+    if !peer.map_or(!trusted.is_empty(), is_trusted) {
+        return None;
+    }
+    let prefixes = items(values("x-forwarded-prefix"));
+    if prefixes.is_empty() {
+        return None;
+    }
+    let nodes = items(values("x-forwarded-for"));
+    let passed = nodes
+        .iter()
+        .take_while(|node| parse_node(node).is_some_and(is_trusted))
+        .count();
+    let mut joined = String::new();
+    for part in prefixes.iter().take(passed.saturating_add(1)).rev() {
+        let part = part.strip_suffix('/').unwrap_or(part);
+        if !part.is_empty() && !is_base_path(part) {
+            return None;
+        }
+        joined.push_str(part);
+    }
+    (joined.len() <= MAX_PREFIX).then_some(joined)
+}
+
+/// Returns whether a text is an absolute path without a slash at its end, which can stand before other paths. It is no
+/// start of another host (`//`), and contains no character that ends the attribute of a cookie.
+pub(crate) fn is_base_path(text: &str) -> bool {
+    let is_segment = |segment: &str| {
+        !matches!(segment, "" | "." | "..")
+            && segment
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+=:@".contains(&byte))
+    };
+    let segments = text.strip_prefix('/').map(|rest| rest.split('/'));
+    segments.is_some_and(|mut segments| segments.all(is_segment))
+}
+
 /// Returns the items of all lines of a list, from right to left. Keeps empty items, because an empty item also comes
 /// from a proxy, and the positions of the items must match the proxies.
 fn items<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {

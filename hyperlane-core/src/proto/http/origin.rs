@@ -192,6 +192,11 @@ fn authority_of(text: &str, is_special: bool) -> Option<(Host, Option<u16>)> {
     Some((Host::parse(host, is_special)?, port))
 }
 
+/// Returns whether a text stands for several origins of a scheme: `https://*.app.example`, `http://localhost:*`.
+pub(crate) fn is_origin_pattern(text: &str) -> bool {
+    Pattern::parse(text.trim_ascii()).is_some_and(|pattern| pattern.scheme.is_some())
+}
+
 /// The origins whose pages may use a server, in addition to the server's own origin.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AllowedOrigins {
@@ -207,13 +212,101 @@ enum Entry {
     Origin(Origin),
     /// The origins of a host with any scheme. Without a port, the origin must have the default port of its scheme.
     Host(Host, Option<u16>),
+    Pattern(Pattern),
+}
+
+/// Several origins: `https://*.app.example`, `http://localhost:*`.
+#[derive(Clone, Debug)]
+struct Pattern {
+    /// The scheme, in lower case. `None` for any scheme.
+    scheme: Option<String>,
+    host: Host,
+    /// True if the pattern means the subdomains of the host, and not the host itself.
+    subdomains: bool,
+    port: PortPattern,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum PortPattern {
+    Any,
+    /// `None` for the default port of the scheme.
+    One(Option<u16>),
+}
+
+impl Pattern {
+    /// Parses a pattern. Returns `None` for a text that has no `*` at one of the two places.
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, authority) = match text.split_once("://") {
+            Some((scheme, authority)) => (Some(scheme), authority),
+            None => (None, text),
+        };
+        let below = authority.strip_prefix("*.");
+        let subdomains = below.is_some();
+        let authority = below.unwrap_or(authority);
+        let (authority, any_port) = match authority.strip_suffix(":*") {
+            Some(authority) => (authority, true),
+            None => (authority, false),
+        };
+        if !subdomains && !any_port {
+            return None;
+        }
+        let (scheme, host, port) = match scheme {
+            Some(scheme) => {
+                let origin = Origin::form(&format!("{scheme}://{authority}"))?;
+                (Some(origin.scheme), origin.host, origin.port)
+            }
+            None => {
+                let (host, port) = authority_of(authority, true)?;
+                (None, host, port)
+            }
+        };
+        let is_name = matches!(host, Host::Name(_));
+        if host.is_empty() || (subdomains && !is_name) || (any_port && port.is_some()) {
+            return None;
+        }
+        let port = match any_port {
+            true => PortPattern::Any,
+            false => PortPattern::One(port),
+        };
+        Some(Self {
+            scheme,
+            host,
+            subdomains,
+            port,
+        })
+    }
+
+    fn has(&self, origin: &Origin) -> bool {
+        let is_scheme = self
+            .scheme
+            .as_ref()
+            .is_none_or(|scheme| *scheme == origin.scheme);
+        let is_host = match (&self.host, &origin.host) {
+            (Host::Name(above), Host::Name(name)) if self.subdomains => name
+                .strip_suffix(above.as_str())
+                .and_then(|rest| rest.strip_suffix('.'))
+                .is_some_and(|labels| !labels.is_empty()),
+            (own, host) => own == host,
+        };
+        let is_port = match self.port {
+            PortPattern::Any => true,
+            PortPattern::One(port) => {
+                port.or_else(|| default_port(&origin.scheme)) == origin.port()
+            }
+        };
+        is_scheme && is_host && is_port
+    }
 }
 
 impl AllowedOrigins {
-    /// Adds an origin, or `host[:port]` for any scheme. Does not add an invalid text. [`refused`](Self::refused)
-    /// returns the error for the first invalid text.
+    /// Adds an origin, `host[:port]` for any scheme, or a pattern with `*.` before the host or `*` as the port. Does
+    /// not add an invalid text. [`refused`](Self::refused) returns the error for the first invalid text.
     pub(crate) fn add(&mut self, text: &str) {
         let text = text.trim_ascii();
+        if let Some(pattern) = Pattern::parse(text) {
+            self.entries.push(Entry::Pattern(pattern));
+            return;
+        }
         match text.parse() {
             Ok(origin) => self.entries.push(Entry::Origin(origin)),
             Err(error) => match (&error, authority_of(text, true)) {
@@ -245,12 +338,18 @@ impl AllowedOrigins {
         self.entries.is_empty() && !self.null && !self.any
     }
 
+    /// Returns whether the list contains an origin, as the field `Origin` names it.
+    pub(crate) fn allows(&self, origin: &str) -> bool {
+        self.has(&Page::parse(origin.trim_ascii()))
+    }
+
     /// Returns whether the list contains the origin of a page.
     fn has(&self, page: &Page) -> bool {
         self.any
             || match page {
                 Page::Origin(origin) => self.entries.iter().any(|entry| match entry {
                     Entry::Origin(known) => known == origin,
+                    Entry::Pattern(pattern) => pattern.has(origin),
                     Entry::Host(host, port) => {
                         *host == origin.host
                             && port.or_else(|| default_port(&origin.scheme)) == origin.port()
@@ -474,6 +573,50 @@ mod tests {
             let list = AllowedOrigins::of([wrong]);
             assert_eq!(list.refused(), Some(&OriginError::Form(wrong.to_owned())));
             assert!(list.is_empty());
+        }
+    }
+
+    #[test]
+    fn patterns_take_subdomains_and_ports() {
+        let list = AllowedOrigins::of([
+            "https://*.app.example",
+            "http://localhost:*",
+            "*.b.example:8443",
+        ]);
+        assert_eq!(list.refused(), None);
+        for origin in [
+            "https://a.app.example",
+            "https://A.B.App.example:443",
+            "http://localhost",
+            "http://localhost:65535",
+            "https://x.b.example:8443",
+        ] {
+            assert!(list.allows(origin), "{origin}");
+        }
+        for origin in [
+            "https://app.example",
+            "https://.app.example",
+            "https://evilapp.example",
+            "https://a.app.example:8443",
+            "http://a.app.example",
+            "https://a.app.example.evil.example",
+            "https://localhost:1",
+            "http://evil.localhost:1",
+            "https://x.b.example",
+            "null",
+            "",
+        ] {
+            assert!(!list.allows(origin), "{origin}");
+        }
+        for wrong in [
+            "https://*",
+            "https://*.",
+            "https://*.1.2.3.4",
+            "https://a.*.b",
+            "https://**.a",
+            "http://a:1:*",
+        ] {
+            assert!(AllowedOrigins::of([wrong]).refused().is_some(), "{wrong}");
         }
     }
 

@@ -9,7 +9,7 @@ fn table(limit: usize) -> Arc<Table> {
 }
 
 fn fields() -> Arc<SessionFields> {
-    SessionFields::new(false, "Lax", false)
+    SessionFields::new(false, "Lax", false, "")
 }
 
 fn begin(table: &Arc<Table>) -> Arc<SessionEntry> {

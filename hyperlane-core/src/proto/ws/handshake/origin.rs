@@ -16,6 +16,13 @@ pub struct OriginRefused {
 }
 
 impl OriginRefused {
+    pub(crate) fn new(origin: &str, host: &str) -> Self {
+        Self {
+            origin: origin.trim_ascii().into(),
+            host: host.into(),
+        }
+    }
+
     /// Returns the refused `Origin` value.
     pub fn origin(&self) -> &str {
         &self.origin
@@ -77,10 +84,7 @@ pub(crate) fn check_origin(
 ) -> Result<(), OriginRefused> {
     match is_allowed(origin, host, secure, lists) {
         true => Ok(()),
-        false => Err(OriginRefused {
-            origin: origin.trim_ascii().into(),
-            host: host.into(),
-        }),
+        false => Err(OriginRefused::new(origin, host)),
     }
 }
 
