@@ -108,9 +108,9 @@ server_config! {
     nodelay: Option<bool> = None;
     /// The IP time to live, 1 to 255 hops. Default: `None`, the default of the operating system.
     ttl: Option<u32> = None;
-    /// Maximum number of connections in the system's accept queue. Default: 1024, enough for many clients that
-    /// reconnect at once.
-    backlog: u32 = 1024;
+    /// Maximum number of connections in the system's accept queue. Default: 4096, enough for 10 000 clients that
+    /// reconnect at once. The system may have a lower limit (Linux: `net.core.somaxconn`).
+    backlog: u32 = 4096;
 
     /// Maximum number of open connections. Default: `None`, 80 % of the process's limit of file descriptors. The other
     /// descriptors remain for the program.
