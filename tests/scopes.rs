@@ -218,6 +218,12 @@ async fn an_unknown_path_belongs_to_the_deepest_scope() {
         (reply.status, reply.header("allow")),
         (405, Some("GET, HEAD"))
     );
+    // With a slash, the prefix is inside as well.
+    assert_eq!(
+        client.get("/api/").await.header("trace"),
+        Some("before-all(api()api)all after")
+    );
+    assert_eq!(client.get("/api/acme/users/").await.status, 401);
     let reply = client.get("/nowhere").await;
     assert_eq!(
         (reply.status, reply.header("trace")),
@@ -375,6 +381,12 @@ mod failing {
         panic!("in the handler")
     }
 
+    #[get("/forgiven/{id}")]
+    #[with(recover)]
+    async fn forgiven(Path(id): Path<u64>) -> String {
+        id.to_string()
+    }
+
     #[get("/answered")]
     #[with(answer)]
     async fn answered() -> &'static str {
@@ -472,6 +484,9 @@ async fn middleware_sees_every_failure_and_the_error_hooks_run() {
         }
     }
     let reply = client.get("/failing/recovered").await;
+    assert_eq!((reply.status, reply.text()), (503, "again, please"));
+    assert_eq!(reply.header("hook"), None);
+    let reply = client.get("/failing/forgiven/x").await;
     assert_eq!((reply.status, reply.text()), (503, "again, please"));
     assert_eq!(reply.header("hook"), None);
     let reply = client.get("/failing/answered").await;

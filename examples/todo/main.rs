@@ -35,7 +35,6 @@ impl Todos {
     }
 }
 
-/// The secret that allows changes.
 pub struct Token(pub String);
 
 /// The pages that may use the API from another origin.

@@ -448,6 +448,10 @@ impl futures_sink::Sink<Message> for WebSocket {
                 .lane()
                 .send(Payload::Message(&message), Order::Own, Limit::None)
                 .map_err(closed),
+            Target::Channel(channel) if message.is_control() => {
+                channel.send_control(&message);
+                Ok(())
+            }
             Target::Channel(channel) => channel.send_promised(message),
         }
     }

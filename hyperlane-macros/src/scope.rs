@@ -156,7 +156,9 @@ impl Declaration {
         );
         let calls = &self.calls;
         quote_spanned! {span=>
-            const _: () = {
+            // The name makes a second scope of the module a compile error.
+            #[allow(dead_code)]
+            const HYPERLANE_SCOPE_OF_THIS_MODULE: () = {
                 #private::inventory::submit! {{
                     #private::ScopeRegistration {
                         module: ::core::module_path!(),

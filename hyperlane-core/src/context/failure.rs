@@ -105,7 +105,18 @@ impl Context {
     /// }
     /// ```
     pub fn recover(&mut self) -> bool {
-        self.take_caught().is_some()
+        if self.take_caught().is_none() {
+            return false;
+        }
+        // The pipeline does not see the failure any more, so its cause is logged here.
+        if let Some(cause) = self.take_failure().and_then(|failure| failure.cause) {
+            tracing::error!(error = cause, "middleware has recovered from a failed hook");
+        }
+        if let Some(extras) = &mut self.extras {
+            extras.error = None;
+            extras.panic = None;
+        }
+        true
     }
 
     /// Returns whether no hook has set a response: the status is 200, and there is no body. Header fields do not count,

@@ -109,8 +109,11 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// static LOGINS: RateLimit = RateLimit::per_minute(10);
 /// static ACCOUNT: Scope = Scope::new("/account").with(&LOGINS);
 ///
+/// /// Middleware that runs outside of the limit has checked the client and has inserted this value.
+/// struct User(String);
+///
 /// fn user(ctx: &Context) -> Option<&str> {
-///     ctx.get_request().get_headers().get("x-api-key")
+///     ctx.get::<User>().map(|user| user.0.as_str())
 /// }
 ///
 /// let mut server = Server::new();
@@ -173,8 +176,10 @@ impl RateLimit {
         self
     }
 
-    /// Names the client by a part of the request, for example an API key. If the function returns `None`, the address
-    /// of the client counts.
+    /// Names the client, for example by its user. If the function returns `None`, the address of the client counts.
+    ///
+    /// Return only names that the program has verified. With a text that a client may choose, such as a header field,
+    /// the client can be a new one with each request.
     #[must_use]
     pub const fn by(mut self, key: KeyOf) -> Self {
         self.key = Some(key);

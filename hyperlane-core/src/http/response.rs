@@ -256,8 +256,9 @@ impl Response {
         self
     }
 
+    /// Records that the program has decided about the body.
     #[inline]
-    fn forget_description(&mut self) {
+    pub(crate) fn forget_description(&mut self) {
         if self.described != Described::No {
             self.described = Described::No;
         }

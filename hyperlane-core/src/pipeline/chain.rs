@@ -192,6 +192,7 @@ impl Chains {
                 // reported with its routes.
                 let below = format!("{}/{{*rest}}", scope.prefix);
                 let _ = chains.by_path.insert(&scope.prefix, index);
+                let _ = chains.by_path.insert(&format!("{}/", scope.prefix), index);
                 let _ = chains.by_path.insert(&below, index);
             }
         }

@@ -61,6 +61,7 @@ fn render(ctx: &mut Context, app: &App, is_bare: bool) {
         if !is_rendered {
             describe(ctx.get_mut_response(), 500);
         }
+        ctx.get_mut_response().forget_description();
         return;
     }
     if is_bare {

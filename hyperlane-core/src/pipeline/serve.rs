@@ -246,9 +246,11 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 if let Step::RequestMiddleware(_) = step
                     && let Outcome::Done(Status::Reject) | Outcome::Refused(_) = outcome
                     && ctx.is_preflight()
+                    && route.is_none()
                 {
-                    // The rejection of a preflight does not count, because browsers send a preflight without the fields
-                    // that middleware may require.
+                    // The rejection of a preflight that the server itself answers does not count, because browsers send
+                    // a preflight without the fields that middleware may require. A handler of the program that takes
+                    // OPTIONS runs only if middleware lets it.
                     ctx.stage = Stage::Middleware;
                     ctx.discard_saved_response();
                     step = Step::Route;
@@ -275,6 +277,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 let refusal = match outcome {
                     // The middleware of the chain has not answered in place of the error hooks.
                     Outcome::Done(_) if caught == Some(Caught::Panic) => {
+                        stream.connection().lane.handles.set_kept_open(false);
                         if has_begun(&stream) {
                             facts.set(Facts::FAILED);
                             ctx.set_end_reason(HttpStatus::phrase(500).into());

@@ -11,7 +11,7 @@ impl App {
     pub(super) fn unrouted(&self, ctx: &mut Context) -> Routed<'_> {
         match (self.decline(ctx), &self.fallback) {
             (Routed::NotFound, Some(hook)) => {
-                ctx.decide_cors(None);
+                self.enter_scope(ctx);
                 match ctx.asks_permission() {
                     true => Routed::NotFound,
                     false => Routed::To(hook),

@@ -178,9 +178,12 @@ impl Server {
             Some(server) => self.name.as_deref() == Some(server),
             None => !self.only_scoped,
         };
-        is_ours.then(|| scope.map_or(0, |scope| scopes.declared(scope)))
+        is_ours.then(|| scope.map_or(0, |scope| scopes.declared(scope, 0)))
     }
 }
+
+/// The number of scopes around a declared scope. Scopes that are further out are left out.
+const MOST_NESTED: u32 = 64;
 
 /// The scopes of a server. The first one is the server itself.
 #[derive(Clone, Debug)]
@@ -214,7 +217,7 @@ impl Scopes {
     }
 
     /// Returns the index of a declared scope. Adds the scope, and those around it, if the server does not have it yet.
-    fn declared(&mut self, scope: &'static Scope) -> ScopeId {
+    fn declared(&mut self, scope: &'static Scope, depth: u32) -> ScopeId {
         let is_same = |planned: &PlannedScope| {
             planned
                 .declared
@@ -223,7 +226,11 @@ impl Scopes {
         if let Some(id) = self.0.iter().position(is_same) {
             return id;
         }
-        let outer = outer_of(scope).map_or(0, |outer| self.declared(outer));
+        // Scopes that name each other by `inside` have no end.
+        let outer = match depth {
+            MOST_NESTED => 0,
+            _ => outer_of(scope).map_or(0, |outer| self.declared(outer, depth + 1)),
+        };
         let id = self.add(outer, scope.prefix);
         let planned = self.get_mut(id);
         planned.declared = Some(scope);
@@ -257,7 +264,7 @@ fn outer_of(scope: &'static Scope) -> Option<&'static Scope> {
 pub(super) fn server_of(scope: &'static Scope) -> Option<&'static str> {
     // A `static` cannot be inside itself through others without a cycle, so the number of steps has a limit.
     let mut at = Some(scope);
-    for _ in 0..64 {
+    for _ in 0..MOST_NESTED {
         let scope = at?;
         if scope.server.is_some() {
             return scope.server;
@@ -275,7 +282,7 @@ fn innermost(
     inventory::iter::<ScopeRegistration>
         .into_iter()
         .filter(|found| is_inside(module, found.module))
-        .filter(|found| except.is_none_or(|except| !std::ptr::eq(*found, except)))
+        .filter(|found| except.is_none_or(|except| found.module != except.module))
         .max_by_key(|found| found.module.len())
 }
 

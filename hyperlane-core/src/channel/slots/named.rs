@@ -282,7 +282,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn tasks_that_open_and_close_names_keep_the_limit_and_free_all_memory() {
         let sessions = Sessions::new(&ServerConfig::default(), &Planned::default());
-        let session = Session::begin(sessions.clone(), sessions.fields(false), false);
+        let session = Session::begin(sessions.clone(), sessions.fields(false, ""), false);
         let entry = session.entry();
         let usage = || sessions.table.usage().1;
         let before = usage();
