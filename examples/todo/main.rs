@@ -3,7 +3,6 @@
 //!
 //! ```text
 //! TODO_TOKEN=secret cargo run --example todo [-- 127.0.0.1:8080]
-//! curl http://127.0.0.1:8080/todos
 //! curl http://127.0.0.1:8080/todos -H 'authorization: Bearer secret' --json '{"title": "milk"}'
 //! ```
 
@@ -35,6 +34,7 @@ impl Todos {
     }
 }
 
+/// The secret that allows changes.
 pub struct Token(pub String);
 
 /// The pages that may use the API from another origin.
