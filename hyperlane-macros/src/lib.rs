@@ -606,6 +606,9 @@ declare! {
         /// Runs the function once for each HTTP request that follows the current request on the same connection:
         /// `#[try_get_http_request(request)]`.
         ///
+        /// These requests pass no middleware, no limits of scopes and routes, and no check for forged requests of other
+        /// sites. Values that middleware has stored are those of the first request.
+        ///
         /// The variable in the argument holds the request as a `Request`. Without an argument, the macro reads requests
         /// and binds no variable.
         ///

@@ -193,3 +193,61 @@ fn lists_show_names_of_functions() {
     let hooks: Vec<_> = routes.iter().flat_map(|route| &route.hooks).collect();
     assert_eq!(hooks, [&"wrap", &"nothing"]);
 }
+
+/// Refuses every request.
+struct Deny;
+
+impl ServerHook for Deny {
+    async fn new(_: &mut Stream, _: &mut Context) -> Self {
+        Self
+    }
+
+    async fn handle(self, _: &mut Stream, _: &mut Context) -> Status {
+        Status::Reject
+    }
+}
+
+#[tokio::test]
+async fn a_preflight_does_not_carry_a_request_past_middleware() {
+    let mut client = client(|server| {
+        server
+            .cors(Cors::new().origins(&["https://app.example"]))
+            .request_middleware::<Deny>();
+        server.at("/own").options(async || "the handler");
+        server.at("/plain").get(async || "the handler");
+    })
+    .await;
+    let preflight = "origin: https://app.example\r\naccess-control-request-method: GET\r\n";
+    client.request("OPTIONS", "/own", preflight).await;
+    let reply = client.reply().await;
+    assert_eq!(reply.status, 403, "{}", reply.text());
+    // The server's own answer to a preflight runs no handler, so middleware cannot refuse it.
+    client.request("OPTIONS", "/plain", preflight).await;
+    assert_eq!(client.reply().await.status, 204);
+}
+
+#[cfg(feature = "tower")]
+#[tokio::test]
+async fn a_fallback_is_in_the_scope_of_its_path() {
+    let service = tower::service_fn(|_: http::Request<BodyStream>| async {
+        Ok::<_, std::convert::Infallible>(http::Response::new("the fallback".to_owned()))
+    });
+    let mut client = client(|server| {
+        server.fallback_service(service).scope("/api", |api| {
+            api.with(wrap);
+        });
+    })
+    .await;
+    for (path, wrapped) in [
+        ("/api/x", Some("yes")),
+        ("/api/", Some("yes")),
+        ("/x", None),
+    ] {
+        let reply = client.get(path).await;
+        assert_eq!(
+            (reply.text(), reply.header("wrapped")),
+            ("the fallback", wrapped),
+            "{path}"
+        );
+    }
+}

@@ -77,7 +77,7 @@ pub(crate) struct Facts {
     pub(crate) is_1_0: bool,
     /// The client allows another request on this connection, and the method is not CONNECT.
     keeps_alive: bool,
-    /// The server answers to the host of the request, whoever the peer is. If false, the peer decides.
+    /// The server answers to the host of the request for every peer. If false, the peer decides.
     pub(super) is_host_allowed: bool,
 }
 
@@ -423,7 +423,7 @@ fn has_begun(input: &Input) -> bool {
     !matches!(input.buffer.unread(), [] | [b'\r'])
 }
 
-/// Returns whether the server answers to a host, whoever the peer is. `number` is 0 for a host that is not known.
+/// Returns whether the server answers to a host for every peer. `number` is 0 for a host that is not known.
 #[inline]
 fn is_host_allowed(
     link: &Link,
