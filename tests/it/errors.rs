@@ -1,5 +1,7 @@
 //! How errors are rendered: by default, and by a function of the program.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use hyperlane::{
     prelude::*,
     serde_json::{self, Value},
@@ -231,4 +233,27 @@ async fn scopes_render_their_own_errors() {
     );
     let reply = ask(&mut client, "GET", "/moved/nowhere", "").await;
     assert_eq!(reply.header("location"), Some("/pages/own"));
+}
+
+#[tokio::test]
+async fn an_error_is_rendered_once_even_if_the_renderer_returns_an_error() {
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+    fn failing(error: &ErrorInfo, _: &mut Context) -> Result<(), Error> {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        Err(Error::new(usize::from(error.status), "no page for this"))
+    }
+
+    let mut client = client(|server| {
+        server.errors(failing);
+    })
+    .await;
+    let reply = client.get("/nowhere").await;
+    assert_eq!(reply.status, 404);
+    assert!(
+        reply.text().contains("no page for this"),
+        "{}",
+        reply.text()
+    );
+    assert_eq!(CALLS.load(Ordering::Relaxed), 1);
 }
