@@ -165,7 +165,9 @@ async def main():
         check(f"the log of {name} says it once", len(lines) == 1, lines)
         for part in ("421", "`allowed_hosts`", "`trusted_proxies`", "127.0.0.1"):
             check(f"the log of {name} names {part}", part in "".join(lines), lines)
-    check("a trusting server logs nothing of hosts", not warnings("trusting", "421"), warnings("trusting", "421"))
+    # The code with its colon: a port may hold the same digits.
+    lines = warnings("trusting", " 421: ")
+    check("a trusting server logs nothing of hosts", not lines, lines)
 
 
 begun = time.monotonic()
