@@ -2,71 +2,216 @@
 
 use std::time::Duration;
 
-/// Limits of rooms (groups of connections that receive the same messages).
+use crate::pattern::Pattern;
+
+/// Limits of all rooms of a server together. [`RoomLimits`] are the limits of one room.
+///
+/// ```
+/// use std::time::Duration;
+/// use hyperlane_broadcast::{RoomLimits, Rooms, RoomsConfig};
+///
+/// let config = RoomsConfig::default()
+///     .history_messages(50)
+///     .limits_for("log:*", RoomLimits::default().history_age(Duration::from_secs(3600)));
+/// let rooms = Rooms::with_config(config);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RoomsConfig {
     /// Maximum length of a room's name, in bytes. Default: 255.
     pub name_bytes: usize,
+    /// Maximum number of rooms. Default: 100 000. At the limit, a new room displaces the empty room that was used least
+    /// recently. If no room is empty, [`Rooms::room`](crate::Rooms::room) returns an error.
+    pub rooms: usize,
     /// Maximum number of rooms that one connection may join. Default: 128.
     pub rooms_per_connection: usize,
-    /// Maximum number of messages in a room's history. Default: 100.
-    ///
-    /// Slow members receive missed messages from the history. New members may ask for the last messages
-    /// of the history ([`Join::history`](crate::Join::history)).
-    pub history_messages: usize,
-    /// Maximum size of a room's history, in bytes. Default: 1 MiB. Each message adds its length and a small overhead.
-    pub history_bytes: usize,
-    /// Maximum age of a message in a room's history. Default: 5 min.
-    pub history_age: Duration,
+    /// Maximum size of the histories of all rooms together, in bytes. Default: 64 MiB. Above the limit, the empty rooms
+    /// that were used least recently lose their histories first. If no room is empty, the longest history loses its
+    /// oldest messages.
+    pub histories_bytes: usize,
+    /// Maximum size of what waits for slow members in all rooms together, in bytes. Default: 256 MiB. Above the limit,
+    /// the members that are farthest behind lose their place first, whatever the policy of their room.
+    pub waiting_bytes: usize,
+    /// Maximum time that [`Room::broadcast`](crate::Room::broadcast) waits while the room's queue is full. Default: 5 s.
+    pub publish_timeout: Duration,
+    /// Limits of each room whose name matches no pattern of [`limits_for`](Self::limits_for).
+    pub limits: RoomLimits,
+    /// Limits of rooms by pattern. The first pattern that matches the name applies.
+    pub(crate) patterns: Vec<(Pattern, RoomLimits)>,
     /// Names of the rooms for which the metric `hyperlane_room_size` is recorded. Default: none.
     ///
     /// Each name becomes a value of the metric's label `room`. The metric covers only the listed rooms, because the
-    /// number of rooms has no limit, and a label should have few values.
+    /// number of rooms is high, and a label should have few values.
     #[cfg(feature = "metrics")]
     pub measured_rooms: Vec<String>,
+}
+
+/// Limits of one room: its history, its queue and its slow members.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RoomLimits {
+    /// Maximum number of messages in the history. Default: 100.
+    ///
+    /// New members may ask for the last messages of the history ([`Join::history`](crate::Join::history)), and members
+    /// that return for the messages since their last one ([`Join::since`](crate::Join::since)).
+    pub history_messages: usize,
+    /// Maximum size of the history, in bytes. Default: 4 MiB. A message counts with its encoded forms: each wire format
+    /// in use among the members keeps its own. A message may be as long as a quarter of this limit.
+    pub history_bytes: usize,
+    /// Maximum age of a message in the history. Default: 5 min. A room without members keeps its history until then.
+    pub history_age: Duration,
+    /// Maximum number of messages that wait in the room's queue for the room's hubs. Default: 4096.
+    pub queue_messages: usize,
+    /// Maximum size of the messages that wait in the room's queue, in bytes. Default: 1 MiB. Each message counts its
+    /// length and an overhead of about 200 bytes. An empty queue takes one message of any size.
+    pub queue_bytes: usize,
+    /// What happens to a member that reads more slowly than the room publishes. Default: [`SlowPolicy::Disconnect`].
+    pub slow: SlowPolicy,
+    /// Maximum number of messages that a slow member may be behind. Default: 16 384.
+    pub slow_messages: usize,
+    /// Maximum size of the messages that a slow member may be behind, in bytes. Default: 4 MiB.
+    pub slow_bytes: usize,
+    /// Maximum time for which a slow member may take nothing. Default: 15 s. The server's own limit,
+    /// [`ServerConfig::outbox_stall`](hyperlane_core::ServerConfig), applies too.
+    pub slow_stall: Duration,
+    /// Size of a member's outbox from which the room sends no more to it, in bytes. Default: 256 KiB. Then the member is
+    /// slow: the messages wait in the room, where all members share them.
+    pub outbox_bytes: usize,
+}
+
+/// What happens to a slow member whose place the room no longer keeps.
+///
+/// A member is slow from the first message that its full outbox refuses, until it has received all that it has missed.
+/// While it is slow, the room keeps the messages that it has not received yet, within the limits
+/// [`slow_messages`](RoomLimits::slow_messages), [`slow_bytes`](RoomLimits::slow_bytes) and
+/// [`slow_stall`](RoomLimits::slow_stall), and in any case as long as they are in the history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlowPolicy {
+    /// Within the limits the member receives every message. Beyond them its connection is closed: a WebSocket with
+    /// code 1013 (try again later).
+    #[default]
+    Disconnect,
+    /// Beyond the limits the member loses the oldest messages, and goes on with the oldest that the room still has.
+    DropOldest,
+    /// The member loses the messages that are published while its outbox is full. It goes on with the newest.
+    DropNewest,
+    /// Of all messages with the same key ([`Publisher::key`](crate::Publisher::key)) that the member has missed, it
+    /// receives the newest. A message without a key counts as a key of its own.
+    Conflate,
 }
 
 impl Default for RoomsConfig {
     fn default() -> Self {
         Self {
             name_bytes: 255,
+            rooms: 100_000,
             rooms_per_connection: 128,
-            history_messages: 100,
-            history_bytes: 1024 * 1024,
-            history_age: Duration::from_secs(5 * 60),
+            histories_bytes: 64 * 1024 * 1024,
+            waiting_bytes: 256 * 1024 * 1024,
+            publish_timeout: Duration::from_secs(5),
+            limits: RoomLimits::default(),
+            patterns: Vec::new(),
             #[cfg(feature = "metrics")]
             measured_rooms: Vec::new(),
         }
     }
 }
 
+impl Default for RoomLimits {
+    fn default() -> Self {
+        Self {
+            history_messages: 100,
+            history_bytes: 4 * 1024 * 1024,
+            history_age: Duration::from_secs(5 * 60),
+            queue_messages: 4096,
+            queue_bytes: 1024 * 1024,
+            slow: SlowPolicy::default(),
+            slow_messages: 16 * 1024,
+            slow_bytes: 4 * 1024 * 1024,
+            slow_stall: Duration::from_secs(15),
+            outbox_bytes: 256 * 1024,
+        }
+    }
+}
+
+/// Makes a method that sets a field and returns the value.
+macro_rules! setters {
+    ($($field:ident: $type:ty),+ $(,)?) => {
+        $(
+            #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+            #[must_use]
+            pub fn $field(mut self, $field: $type) -> Self {
+                self.$field = $field;
+                self
+            }
+        )+
+    };
+}
+
+impl RoomLimits {
+    setters! {
+        history_messages: usize,
+        history_bytes: usize,
+        history_age: Duration,
+        queue_messages: usize,
+        queue_bytes: usize,
+        slow: SlowPolicy,
+        slow_messages: usize,
+        slow_bytes: usize,
+        slow_stall: Duration,
+        outbox_bytes: usize,
+    }
+
+    /// Returns the maximum length of a message, in bytes.
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.history_bytes / 4
+    }
+}
+
 impl RoomsConfig {
-    /// Sets [`history_messages`](Self::history_messages).
+    setters! {
+        rooms: usize,
+        rooms_per_connection: usize,
+        histories_bytes: usize,
+        waiting_bytes: usize,
+        publish_timeout: Duration,
+        limits: RoomLimits,
+    }
+
+    /// Sets the limits of the rooms whose name matches `pattern`. In a pattern, `*` stands for any number of any bytes.
+    /// If several patterns match, the one that was set first applies.
+    #[must_use]
+    pub fn limits_for(mut self, pattern: impl AsRef<str>, limits: RoomLimits) -> Self {
+        self.patterns.push((Pattern::new(pattern.as_ref()), limits));
+        self
+    }
+
+    /// Sets [`history_messages`](RoomLimits::history_messages) of [`limits`](Self::limits).
     #[must_use]
     pub fn history_messages(mut self, messages: usize) -> Self {
-        self.history_messages = messages;
+        self.limits.history_messages = messages;
         self
     }
 
-    /// Sets [`history_bytes`](Self::history_bytes).
+    /// Sets [`history_bytes`](RoomLimits::history_bytes) of [`limits`](Self::limits).
     #[must_use]
     pub fn history_bytes(mut self, bytes: usize) -> Self {
-        self.history_bytes = bytes;
+        self.limits.history_bytes = bytes;
         self
     }
 
-    /// Sets [`history_age`](Self::history_age).
+    /// Sets [`history_age`](RoomLimits::history_age) of [`limits`](Self::limits).
     #[must_use]
     pub fn history_age(mut self, age: Duration) -> Self {
-        self.history_age = age;
+        self.limits.history_age = age;
         self
     }
 
-    /// Sets [`rooms_per_connection`](Self::rooms_per_connection).
+    /// Sets [`slow`](RoomLimits::slow) of [`limits`](Self::limits).
     #[must_use]
-    pub fn rooms_per_connection(mut self, rooms: usize) -> Self {
-        self.rooms_per_connection = rooms;
+    pub fn slow(mut self, policy: SlowPolicy) -> Self {
+        self.limits.slow = policy;
         self
     }
 
@@ -78,20 +223,9 @@ impl RoomsConfig {
         self
     }
 
-    pub(crate) fn history_limits(&self) -> HistoryLimits {
-        HistoryLimits {
-            messages: self.history_messages,
-            bytes: self.history_bytes,
-            age: self.history_age,
-        }
+    /// Returns the limits of the room of this name.
+    pub(crate) fn limits_of(&self, name: &str) -> &RoomLimits {
+        let matching = self.patterns.iter().find(|(pattern, _)| pattern.matches(name));
+        matching.map_or(&self.limits, |(_, limits)| limits)
     }
-}
-
-/// Limits of a [`History`](crate::history::History). When a message is added, the history drops its oldest messages
-/// until it is within all limits.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HistoryLimits {
-    pub(crate) messages: usize,
-    pub(crate) bytes: usize,
-    pub(crate) age: Duration,
 }

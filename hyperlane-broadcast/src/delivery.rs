@@ -1,0 +1,16 @@
+//! Delivery: rooms, their members, and the hubs that bring messages to them.
+//!
+//! A room ([`RoomCore`]) has one shard for each hub. A shard is the part of the room that its hub serves: a queue of
+//! messages, joins and leaves, and the seats of members. A hub is a task. Its *pass* over a shard takes what is in the
+//! queue, in order, and delivers the messages to the seats.
+//!
+//! A thread that needs several locks takes them in this order: the registry's tables, a membership's list of rooms, a
+//! room's state, a shard's queue. No code calls a connection, wakes a hub, or drops a message while it holds one of
+//! these locks.
+
+pub(crate) mod core;
+pub(crate) mod hub;
+pub(crate) mod membership;
+mod pass;
+mod seat;
+pub(crate) mod shard;

@@ -1,0 +1,228 @@
+//! Hubs: tasks that deliver the messages of all rooms.
+
+use std::{
+    any::Any,
+    collections::VecDeque,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use hyperlane_core::hub::{defer, polled_connection};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    core::RoomCore,
+    pass::{Pass, Turn},
+    shard::Shard,
+};
+
+/// Number of deliveries after which a hub lets other tasks of its thread run.
+const DELIVERIES_PER_TURN: usize = 256;
+
+/// What a hub needs from the registry of rooms.
+pub(crate) trait Runner: Send + Sync {
+    /// Starts a task for the hub. Returns false if none can be started.
+    fn start(&self, hub: &Arc<Hub>) -> bool;
+
+    /// Makes sure that the hub's task is woken soon, even if the thread does not come to it.
+    fn watch(&self);
+
+    /// Takes back a reference to a room.
+    fn release(&self, core: Arc<RoomCore>);
+}
+
+/// A hub. It serves one shard of each room.
+pub(crate) struct Hub {
+    runner: Box<dyn Runner>,
+    /// Shards that wait for a pass. A shard is in the inbox at most once.
+    inbox: Mutex<VecDeque<Arc<Shard>>>,
+    wakeup: Notify,
+    /// The connection that wakes the hub's task at the end of its current poll; 0 for none.
+    deferred_by: AtomicU64,
+    stopped: AtomicBool,
+    /// True while a task runs this hub.
+    running: AtomicBool,
+}
+
+/// A guard that marks a hub as running. Dropping the guard allows another task to run the hub. A runtime that shuts
+/// down drops the guard together with the task.
+struct RunningGuard(Arc<Hub>);
+
+impl Drop for RunningGuard {
+    fn drop(&mut self) {
+        self.0.running.store(false, Ordering::Release);
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(runner: Box<dyn Runner>) -> Self {
+        Self {
+            runner,
+            inbox: Mutex::new(VecDeque::new()),
+            wakeup: Notify::new(),
+            deferred_by: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            running: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// Tells the hub's task to end once the inbox is empty and all passes are done.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.wakeup.notify_one();
+    }
+
+    /// Wakes the hub's task if the inbox is not empty.
+    pub(crate) fn nudge(&self) {
+        if !self.inbox().is_empty() {
+            self.wakeup.notify_one();
+        }
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, VecDeque<Arc<Shard>>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends a shard to the inbox and wakes the hub's task. Does nothing if the shard is in the inbox already, or if a
+    /// pass runs over it: that pass also delivers the new messages.
+    pub(crate) fn enqueue(&self, shard: &Arc<Shard>) {
+        if shard.mark_woken(Instant::now) {
+            self.inbox().push_back(shard.clone());
+            self.wakeup.notify_one();
+        }
+    }
+
+    /// Wakes the hub for a shard. If this thread polls a connection's task, the hub's task is woken at the end of the
+    /// poll. The hub then delivers all messages that were published during the poll together. Returns false if no task
+    /// can run the hub.
+    pub(crate) fn wake(self: &Arc<Self>, shard: &Arc<Shard>) -> bool {
+        if !self.is_running() && !self.runner.start(self) {
+            return false;
+        }
+        let Some(connection) = polled_connection() else {
+            self.enqueue(shard);
+            return true;
+        };
+        if shard.mark_woken(Instant::now) {
+            self.inbox().push_back(shard.clone());
+            if self.deferred_by.swap(connection, Ordering::AcqRel) != connection {
+                let hub = self.clone();
+                defer(move || {
+                    hub.deferred_by.store(0, Ordering::Release);
+                    hub.wakeup.notify_one();
+                });
+                self.runner.watch();
+            }
+        }
+        true
+    }
+
+    /// Returns the future that a task polls to run the hub. The future ends after [`stop`](Self::stop).
+    /// Returns `None` if a task runs the hub already.
+    pub(crate) fn run(self: Arc<Self>) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let was_idle = !self.running.swap(true, Ordering::AcqRel);
+        was_idle.then(|| {
+            let running = RunningGuard(self);
+            async move { running.0.deliver().await }
+        })
+    }
+
+    async fn deliver(&self) {
+        let mut passes: VecDeque<Pass> = VecDeque::new();
+        // Shards to wake at a time: their slow members may have stalled, or their pause ends. A shard has few entries.
+        let mut timers: Vec<(Instant, Arc<Shard>)> = Vec::new();
+        let mut budget = DELIVERIES_PER_TURN;
+        loop {
+            passes.extend(self.inbox().drain(..).filter_map(Pass::new));
+            let Some(pass) = passes.pop_front() else {
+                if self.stopped.load(Ordering::Acquire) {
+                    return;
+                }
+                match timers.iter().map(|(at, _)| *at).min() {
+                    None => self.wakeup.notified().await,
+                    Some(at) => {
+                        // The result is not needed: the loop checks the inbox and the time itself.
+                        let _ = tokio::time::timeout_at(at, self.wakeup.notified()).await;
+                        self.fire(&mut timers);
+                    }
+                }
+                budget = DELIVERIES_PER_TURN;
+                continue;
+            };
+            if let Some((pass, turn)) = run_turn(pass, &mut budget) {
+                match turn {
+                    Turn::More => passes.push_back(pass),
+                    Turn::Done(wake_at) => {
+                        let core = pass.core().clone();
+                        if let Some(at) = wake_at {
+                            set_timer(&mut timers, at, pass.shard());
+                        }
+                        drop(pass);
+                        self.runner.release(core);
+                    }
+                }
+            }
+            if budget == 0 {
+                budget = DELIVERIES_PER_TURN;
+                // A room with many messages does not delay the timers of other rooms.
+                self.fire(&mut timers);
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Wakes the shards whose time has come.
+    fn fire(&self, timers: &mut Vec<(Instant, Arc<Shard>)>) {
+        if timers.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for (_, shard) in timers.extract_if(.., |(at, _)| *at <= now) {
+            self.enqueue(&shard);
+        }
+    }
+}
+
+/// Sets the timer of a shard. An earlier one of the same shard stays.
+fn set_timer(timers: &mut Vec<(Instant, Arc<Shard>)>, at: Instant, shard: &Arc<Shard>) {
+    let known = timers.iter_mut().find(|(_, known)| Arc::ptr_eq(known, shard));
+    match known {
+        Some((known, _)) => *known = at.min(*known),
+        None => timers.push((at, shard.clone())),
+    }
+}
+
+/// Runs a turn of a pass. Returns `None` if it panics: a destructor of a payload may, for example. The pass then puts
+/// the seats back, and the hub goes on.
+fn run_turn(mut pass: Pass, budget: &mut usize) -> Option<(Pass, Turn)> {
+    let name = pass.core().name.clone();
+    let shard = pass.shard().clone();
+    let turn = catch_unwind(AssertUnwindSafe(move || {
+        let turn = pass.run_turn(budget);
+        (pass, turn)
+    }));
+    match turn {
+        Ok(done) => Some(done),
+        Err(panic) => {
+            let text = text_of(&*panic);
+            tracing::error!(room = %name, "a hub panicked and goes on: {text}");
+            // What the pass has not delivered is delivered by the next one.
+            shard.wake();
+            None
+        }
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    let owned = || panic.downcast_ref::<String>().map(String::as_str);
+    literal.or_else(owned).unwrap_or("no text")
+}

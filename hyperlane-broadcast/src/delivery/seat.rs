@@ -1,0 +1,283 @@
+//! Seats: the members of a shard, and the delivery of messages to one member.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use hyperlane_core::{CloseCode, Outbox, PushError, WireFormat};
+use tokio::time::Instant;
+
+use super::membership::{Membership, Release, grow_by_an_eighth};
+use crate::{
+    ledger::Ledger,
+    member::MemberId,
+    post::{Audience, Post},
+};
+
+/// A member in a shard.
+pub(crate) struct Seat {
+    pub(crate) outbox: Outbox,
+    pub(crate) membership: Arc<Membership>,
+}
+
+/// The members of a shard.
+#[derive(Default)]
+pub(crate) struct Seats {
+    /// The members that have received all messages up to [`cursor`](Self::cursor).
+    pub(crate) live: Vec<Seat>,
+    /// The members that are behind: slow ones, and new ones that receive the history first.
+    pub(crate) behind: HashMap<u64, Behind>,
+    /// The number of the last message that was delivered to the live members.
+    pub(crate) cursor: u64,
+}
+
+/// A member that is behind.
+pub(crate) struct Behind {
+    pub(crate) seat: Seat,
+    /// The number of the first message that it has not received.
+    pub(crate) position: u64,
+    /// True after its outbox has refused a message. False for a new member that receives the history.
+    pub(crate) is_slow: bool,
+    /// The time when the outbox last took a message or was found empty enough.
+    pub(crate) progress: Instant,
+    /// Number of messages that the member has lost and does not know of yet.
+    pub(crate) missed: u64,
+    /// Bytes of its outbox that count as waiting.
+    pub(crate) waiting: usize,
+    /// Sends that wait until the member has caught up.
+    pub(crate) releases: Vec<Release>,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    Done,
+    /// The outbox was full. The member has not received the message with this number and those that follow.
+    Full(u64),
+}
+
+impl Seats {
+    /// Adds a member that has received all messages up to the cursor.
+    pub(crate) fn add_live(&mut self, seat: Seat) {
+        grow_by_an_eighth(&mut self.live);
+        self.live.push(seat);
+    }
+
+    /// Adds a member that is behind.
+    pub(crate) fn add_behind(&mut self, behind: Behind) {
+        behind.seat.membership.set_behind();
+        self.behind.insert(behind.seat.membership.id, behind);
+    }
+
+    /// Takes out a member that was behind. The caller passes its releases on.
+    pub(crate) fn take_behind(&mut self, id: u64, ledger: &Ledger) -> Option<Behind> {
+        let behind = self.behind.remove(&id)?;
+        ledger.sub_waiting(behind.waiting);
+        behind.seat.membership.set_caught_up();
+        if self.behind.is_empty() {
+            self.behind = HashMap::new();
+        }
+        Some(behind)
+    }
+
+    /// Removes members, given the numbers of their connections.
+    pub(crate) fn remove(&mut self, leaving: &[u64], ledger: &Ledger) {
+        match leaving {
+            [] => return,
+            [id] => {
+                if self.take_behind(*id, ledger).is_none()
+                    && let Some(at) = self.live.iter().position(|seat| seat.membership.id == *id)
+                {
+                    self.live.swap_remove(at);
+                }
+            }
+            _ => {
+                let mut leaving: Vec<_> = leaving.to_vec();
+                leaving.retain(|id| self.take_behind(*id, ledger).is_none());
+                leaving.sort_unstable();
+                if !leaving.is_empty() {
+                    self.live
+                        .retain(|seat| leaving.binary_search(&seat.membership.id).is_err());
+                }
+            }
+        }
+        if self.live.len() < self.live.capacity() / 2 {
+            self.live.shrink_to(self.live.len() + self.live.len() / 8);
+        }
+    }
+
+    /// Returns the number of the oldest message that a member may still need.
+    pub(crate) fn needed(&self) -> u64 {
+        let positions = self.behind.values().map(|behind| behind.position);
+        let live = (!self.live.is_empty()).then_some(self.cursor + 1);
+        positions.chain(live).min().unwrap_or(u64::MAX)
+    }
+}
+
+impl Behind {
+    pub(crate) fn new(seat: Seat, position: u64, is_slow: bool) -> Self {
+        Self {
+            seat,
+            position,
+            is_slow,
+            progress: Instant::now(),
+            missed: 0,
+            waiting: 0,
+            releases: Vec::new(),
+        }
+    }
+
+    /// Passes on all sends that wait for this member. Call it without a lock.
+    pub(crate) fn pass_releases(&mut self) {
+        for release in self.releases.drain(..) {
+            release.pass();
+        }
+    }
+}
+
+/// Messages that are delivered together.
+pub(crate) struct Batch {
+    pub(crate) posts: Vec<Arc<Post>>,
+    /// Sends that wait for a part of the messages, each with the number of messages in that part. In the order of the
+    /// parts.
+    pub(crate) releases: Vec<(usize, Release)>,
+    /// True if at least one message is not for all members.
+    is_selective: bool,
+    /// For each wire format in use: the encoded messages as one buffer, and the number of messages in the buffer.
+    merged: Vec<(WireFormat, Bytes, u64)>,
+}
+
+impl Batch {
+    pub(crate) fn new(posts: Vec<Arc<Post>>, releases: Vec<(usize, Release)>) -> Self {
+        let is_for_all = |post: &Arc<Post>| matches!(post.audience(), Audience::All);
+        Self {
+            is_selective: !posts.iter().all(is_for_all),
+            posts,
+            releases,
+            merged: Vec::new(),
+        }
+    }
+
+    /// Returns the number of the first message that is kept, from the index `at` on. Returns `None` if all of them are
+    /// volatile.
+    pub(crate) fn first_kept(&self, at: usize) -> Option<u64> {
+        let mut rest = self.posts.iter().skip(at);
+        rest.find(|post| !post.is_volatile()).map(|post| post.number)
+    }
+
+    /// Returns the encoded messages in the wire format of `outbox`, as one buffer, and the number of messages in
+    /// the buffer. All outboxes of the same format share the buffer.
+    fn merged(&mut self, outbox: &Outbox, ledger: &Ledger) -> (&Bytes, u64) {
+        let format = outbox.format();
+        let known = self.merged.iter().position(|(known, ..)| *known == format);
+        let at = known.unwrap_or_else(|| {
+            let (bytes, count) = self.merge(outbox, ledger);
+            self.merged.push((format, bytes, count));
+            self.merged.len() - 1
+        });
+        static NONE: Bytes = Bytes::new();
+        match self.merged.get(at) {
+            Some((_, bytes, count)) => (bytes, *count),
+            None => (&NONE, 0),
+        }
+    }
+
+    /// Encodes the messages in the wire format of `outbox`, as one buffer. Returns the buffer and the number of
+    /// messages in it.
+    fn merge(&self, outbox: &Outbox, ledger: &Ledger) -> (Bytes, u64) {
+        match self.posts.as_slice() {
+            [one] => match one.encoded(outbox, ledger) {
+                Some(bytes) => (bytes.clone(), 1),
+                None => (Bytes::new(), 0),
+            },
+            many => {
+                let parts = || many.iter().filter_map(|post| post.encoded(outbox, ledger));
+                let mut merged = BytesMut::with_capacity(parts().map(Bytes::len).sum());
+                let mut count = 0;
+                for part in parts() {
+                    merged.extend_from_slice(part);
+                    count += 1;
+                }
+                (merged.freeze(), count)
+            }
+        }
+    }
+}
+
+/// The means of delivering to the members of one room.
+pub(crate) struct Courier<'a> {
+    pub(crate) ledger: &'a Ledger,
+    /// Size of an outbox from which it is full, in bytes.
+    pub(crate) outbox_bytes: usize,
+    /// Number of delivered messages. A message for several members counts once for each.
+    pub(crate) delivered: u64,
+}
+
+impl Courier<'_> {
+    /// Delivers a batch to a live member.
+    pub(crate) fn deliver(&mut self, seat: &Seat, batch: &mut Batch) -> Delivery {
+        if batch.is_selective || !seat.outbox.format().is_shared() {
+            return self.deliver_each(seat, batch, 0..batch.posts.len());
+        }
+        let (bytes, count) = batch.merged(&seat.outbox, self.ledger);
+        if bytes.is_empty() {
+            return Delivery::Done;
+        }
+        match seat.outbox.__deliver(bytes, self.outbox_bytes) {
+            Ok(()) => {
+                self.delivered += count;
+                Delivery::Done
+            }
+            Err(PushError::Full) => match batch.first_kept(0) {
+                Some(number) => Delivery::Full(number),
+                None => Delivery::Done,
+            },
+            Err(_) => Delivery::Done,
+        }
+    }
+
+    /// Delivers a range of the messages of a batch one by one.
+    pub(crate) fn deliver_each(
+        &mut self,
+        seat: &Seat,
+        batch: &Batch,
+        range: std::ops::Range<usize>,
+    ) -> Delivery {
+        for at in range {
+            let Some(post) = batch.posts.get(at) else {
+                break;
+            };
+            if !self.deliver_post(seat, post)
+                && let Some(number) = batch.first_kept(at)
+            {
+                return Delivery::Full(number);
+            }
+        }
+        Delivery::Done
+    }
+
+    /// Delivers one message if the member is in its audience. Returns false if the outbox is full.
+    pub(crate) fn deliver_post(&mut self, seat: &Seat, post: &Post) -> bool {
+        if !post.audience().includes(MemberId::local(seat.membership.id)) {
+            return true;
+        }
+        let sent = match seat.outbox.format().is_shared() {
+            true => match post.encoded(&seat.outbox, self.ledger) {
+                Some(bytes) => seat.outbox.__deliver(bytes, self.outbox_bytes),
+                None => return true,
+            },
+            false => seat
+                .outbox
+                .__deliver_message(&post.draft.message, self.outbox_bytes),
+        };
+        self.delivered += u64::from(sent.is_ok());
+        sent != Err(PushError::Full)
+    }
+}
+
+impl Seat {
+    /// Closes the connection of a slow member whose place the room no longer keeps.
+    pub(crate) fn close_slow(&self) {
+        self.outbox
+            .close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", true);
+    }
+}

@@ -1,0 +1,405 @@
+//! Shards: the part of a room that one hub serves.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use hyperlane_core::Outbox;
+use tokio::time::Instant;
+
+use super::{
+    core::RoomCore,
+    hub::Hub,
+    membership::{Membership, Release},
+    seat::{Batch, Behind, Seat, Seats},
+};
+use crate::{
+    config::RoomLimits,
+    ledger::{Ledger, Totals},
+    post::Post,
+};
+
+/// Maximum size of the messages that a pass merges into one write, in bytes. Each message counts with its overhead. The
+/// last message of a batch may exceed the limit.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Maximum number of joins and leaves that a pass carries out under the lock of the queue.
+const CHANGES_PER_TURN: usize = 256;
+
+/// An entry of a shard's queue.
+pub(crate) enum Command {
+    Join {
+        outbox: Outbox,
+        membership: Arc<Membership>,
+        /// The number of the first message that the member receives.
+        from: u64,
+        /// The number of the room's last message when the member joined.
+        last: u64,
+    },
+    Leave(u64),
+    Post(Arc<Post>),
+    Release(Release),
+}
+
+/// The part of a room that one hub serves: the seats of members, and a queue of messages, joins and leaves. The
+/// messages are in the queue in the order of their numbers.
+pub(crate) struct Shard {
+    core: Weak<RoomCore>,
+    hub: Arc<Hub>,
+    index: usize,
+    queue: Mutex<ShardQueue>,
+    /// The seats of members. Only the shard's hub locks the seats, so the lock is never contended. While a pass runs,
+    /// the pass holds the seats, and this field is empty. Two passes over one shard must therefore not run at the same
+    /// time.
+    seats: Mutex<Seats>,
+    /// Number of commands that were ever in the queue.
+    begun: AtomicU64,
+    /// Number of commands that were carried out: all live members have received the messages among them.
+    done: AtomicU64,
+    /// Size and number of the messages in the queue.
+    queued_bytes: AtomicUsize,
+    queued_posts: AtomicUsize,
+    /// The number of the oldest message that a member may still need.
+    needed: AtomicU64,
+    totals: Arc<Totals>,
+}
+
+#[derive(Default)]
+struct ShardQueue {
+    commands: VecDeque<Command>,
+    wake: WakeState,
+    /// Members that are behind and whose outbox has room again.
+    drained: Vec<u64>,
+    /// The number of the oldest message that a join in the queue asks for; `u64::MAX` if there is none.
+    joins_need: u64,
+    /// Until this time the hub delivers no messages from the queue, because some members are nearly as fast as the
+    /// room and catch up.
+    paused_until: Option<Instant>,
+}
+
+/// Tells whether the hub has been woken for the shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum WakeState {
+    /// The shard is not in the hub's inbox.
+    #[default]
+    Idle,
+    /// The shard is in the hub's inbox, or a pass runs over it.
+    Woken,
+}
+
+/// The work that a pass takes from a shard's queue in one call.
+pub(crate) enum Work {
+    /// Messages for the live members.
+    Batch(Batch),
+    /// Members have joined or left; or sends that waited for no message can go on.
+    Changes(Vec<Release>),
+    /// No work, and `take_work` has put the seats back into the shard.
+    Done,
+    /// The queue has messages, but the hub pauses. `take_work` has put the seats back into the shard.
+    Paused(Instant),
+}
+
+impl Shard {
+    pub(crate) fn new(core: Weak<RoomCore>, hub: Arc<Hub>, index: usize, totals: Arc<Totals>) -> Self {
+        Self {
+            core,
+            hub,
+            index,
+            queue: Mutex::new(ShardQueue {
+                joins_need: u64::MAX,
+                ..ShardQueue::default()
+            }),
+            seats: Mutex::default(),
+            begun: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            queued_bytes: AtomicUsize::new(0),
+            queued_posts: AtomicUsize::new(0),
+            needed: AtomicU64::new(u64::MAX),
+            totals,
+        }
+    }
+
+    fn lock_queue(&self) -> MutexGuard<'_, ShardQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the room. Returns `None` if the room is being dropped.
+    pub(crate) fn core(&self) -> Option<Arc<RoomCore>> {
+        self.core.upgrade()
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(crate) fn is_of(&self, core: &RoomCore) -> bool {
+        std::ptr::eq(self.core.as_ptr(), core)
+    }
+
+    /// Returns whether all commands were carried out.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.done.load(Ordering::Acquire) == self.begun.load(Ordering::Acquire)
+    }
+
+    /// Returns the number of commands that were ever in the queue.
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the first `count` commands were carried out.
+    pub(crate) fn has_done(&self, count: u64) -> bool {
+        self.done.load(Ordering::Acquire) >= count
+    }
+
+    /// Returns the number of the oldest message that a member may still need.
+    pub(crate) fn needed(&self) -> u64 {
+        self.needed.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the queue has room for a message of `bytes`. Only the thread that holds the room's lock adds
+    /// messages, so the answer stays true while it holds the lock.
+    pub(crate) fn has_room(&self, bytes: usize, limits: &RoomLimits) -> bool {
+        let posts = self.queued_posts.load(Ordering::Acquire);
+        posts == 0
+            || posts < limits.queue_messages
+                && self.queued_bytes.load(Ordering::Acquire) + bytes <= limits.queue_bytes
+    }
+
+    /// Returns whether the queue is more than half full: somebody publishes faster than the hub delivers.
+    fn is_flooded(&self, limits: &RoomLimits) -> bool {
+        self.queued_posts.load(Ordering::Acquire) > limits.queue_messages / 2
+            || self.queued_bytes.load(Ordering::Acquire) > limits.queue_bytes / 2
+    }
+
+    /// Appends a command. The caller wakes the hub after it has released its locks.
+    pub(crate) fn enqueue(&self, command: Command) {
+        let mut queue = self.lock_queue();
+        match &command {
+            Command::Post(post) => {
+                self.queued_posts.fetch_add(1, Ordering::AcqRel);
+                self.queued_bytes.fetch_add(post.queue_bytes(), Ordering::AcqRel);
+            }
+            Command::Join { from, .. } => {
+                queue.joins_need = queue.joins_need.min(*from);
+                self.needed.fetch_min(*from, Ordering::AcqRel);
+            }
+            Command::Leave(_) | Command::Release(_) => {}
+        }
+        self.begun.fetch_add(1, Ordering::AcqRel);
+        queue.commands.push_back(command);
+    }
+
+    /// Wakes the hub for this shard. Returns false if no task can run the hub.
+    pub(crate) fn wake(self: &Arc<Self>) -> bool {
+        self.hub.wake(self)
+    }
+
+    /// Notes that the outbox of a member has room again, and wakes the hub.
+    pub(crate) fn drained(self: &Arc<Self>, id: u64) {
+        {
+            let mut queue = self.lock_queue();
+            queue.drained.push(id);
+            queue.paused_until = None;
+        }
+        self.hub.enqueue(self);
+    }
+
+    /// Discards the queue and the seats, because no task can run the hub. Returns what has to be dropped and passed on
+    /// without locks.
+    pub(crate) fn clear(&self) -> VecDeque<Command> {
+        let mut queue = self.lock_queue();
+        self.queued_posts.store(0, Ordering::Release);
+        self.queued_bytes.store(0, Ordering::Release);
+        self.done.store(self.begun(), Ordering::Release);
+        std::mem::take(&mut queue.commands)
+    }
+
+    /// Marks the hub as woken for this shard. Returns false if the hub was woken already, or if the shard is paused.
+    pub(super) fn mark_woken(&self, now: impl FnOnce() -> Instant) -> bool {
+        let mut queue = self.lock_queue();
+        if queue.wake == WakeState::Woken {
+            return false;
+        }
+        if let Some(until) = queue.paused_until {
+            if now() < until {
+                return false;
+            }
+            queue.paused_until = None;
+        }
+        queue.wake = WakeState::Woken;
+        self.totals.shard_began();
+        true
+    }
+
+    fn set_idle(&self, queue: &mut ShardQueue, seats: Seats) {
+        if queue.wake == WakeState::Woken {
+            queue.wake = WakeState::Idle;
+            self.totals.shard_ended();
+        }
+        self.set_needed(queue, &seats);
+        // The seats are put back under the queue's lock. The next pass can start only after the lock is released, and
+        // therefore finds the seats.
+        *self.lock_seats() = seats;
+    }
+
+    fn set_needed(&self, queue: &ShardQueue, seats: &Seats) {
+        let needed = seats.needed().min(queue.joins_need);
+        self.needed.store(needed, Ordering::Release);
+    }
+
+    pub(crate) fn take_seats(&self) -> Seats {
+        std::mem::take(&mut *self.lock_seats())
+    }
+
+    /// Puts back the seats of a pass that is dropped before its end. The next pass runs over all members that are
+    /// behind.
+    pub(crate) fn put_back(&self, seats: Seats) {
+        let mut queue = self.lock_queue();
+        queue.drained.extend(seats.behind.keys());
+        self.set_idle(&mut queue, seats);
+        self.set_done(&queue);
+    }
+
+    /// Returns the members that are behind and whose outbox has room again.
+    pub(crate) fn take_drained(&self) -> Vec<u64> {
+        std::mem::take(&mut self.lock_queue().drained)
+    }
+
+    /// Notes that the live members have received all messages that were taken from the queue.
+    pub(crate) fn set_delivered(&self, seats: &Seats) {
+        let queue = self.lock_queue();
+        self.set_needed(&queue, seats);
+        self.set_done(&queue);
+    }
+
+    /// Notes that all commands were carried out except those in the queue.
+    fn set_done(&self, queue: &ShardQueue) {
+        let done = self.begun() - queue.commands.len() as u64;
+        self.done.store(done, Ordering::Release);
+    }
+
+    pub(crate) fn is_queue_empty(&self) -> bool {
+        self.lock_queue().commands.is_empty()
+    }
+
+    /// Carries out the joins and leaves at the front of the queue. Otherwise takes the messages there, up to the next
+    /// join or leave and up to [`BATCH_BYTES`]. `pause` gives the time until which the hub pauses if the queue is more
+    /// than half full.
+    pub(crate) fn take_work(
+        &self,
+        seats: &mut Seats,
+        limits: &RoomLimits,
+        ledger: &Ledger,
+        pause: impl FnOnce(&Seats) -> Option<Instant>,
+    ) -> Work {
+        let mut queue = self.lock_queue();
+        match queue.commands.front() {
+            None => {
+                queue.commands = VecDeque::new();
+                self.set_done(&queue);
+                if !queue.drained.is_empty() {
+                    return Work::Changes(Vec::new());
+                }
+                self.set_idle(&mut queue, std::mem::take(seats));
+                Work::Done
+            }
+            Some(Command::Post(_)) => {
+                if self.is_flooded(limits)
+                    && queue.drained.is_empty()
+                    && let Some(until) = pause(seats)
+                {
+                    queue.paused_until = Some(until);
+                    self.set_idle(&mut queue, std::mem::take(seats));
+                    return Work::Paused(until);
+                }
+                Work::Batch(self.take_batch(&mut queue))
+            }
+            Some(_) => Work::Changes(self.carry_out(&mut queue, seats, ledger)),
+        }
+    }
+
+    fn take_batch(&self, queue: &mut ShardQueue) -> Batch {
+        let (mut posts, mut releases) = (Vec::new(), Vec::new());
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES {
+            match queue.commands.pop_front() {
+                Some(Command::Post(post)) => {
+                    bytes += post.queue_bytes();
+                    posts.push(post);
+                }
+                Some(Command::Release(release)) => releases.push((posts.len(), release)),
+                Some(change) => {
+                    queue.commands.push_front(change);
+                    break;
+                }
+                None => break,
+            }
+        }
+        self.queued_posts.fetch_sub(posts.len(), Ordering::AcqRel);
+        self.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        Batch::new(posts, releases)
+    }
+
+    /// Carries out joins, leaves and releases at the front of the queue. Returns the releases that wait for no message.
+    fn carry_out(
+        &self,
+        queue: &mut ShardQueue,
+        seats: &mut Seats,
+        ledger: &Ledger,
+    ) -> Vec<Release> {
+        let mut leaving = Vec::new();
+        let mut releases = Vec::new();
+        for _ in 0..CHANGES_PER_TURN {
+            match queue.commands.pop_front() {
+                Some(Command::Join {
+                    outbox,
+                    membership,
+                    from,
+                    last,
+                }) => {
+                    if leaving.contains(&membership.id) {
+                        // The connection has left and joins again.
+                        seats.remove(&leaving, ledger);
+                        leaving.clear();
+                    }
+                    seats.cursor = seats.cursor.max(last);
+                    let id = membership.id;
+                    let seat = Seat { outbox, membership };
+                    if from <= seats.cursor {
+                        seats.add_behind(Behind::new(seat, from, false));
+                        queue.drained.push(id);
+                    } else {
+                        seats.add_live(seat);
+                    }
+                }
+                Some(Command::Leave(id)) => leaving.push(id),
+                Some(Command::Release(release)) => match seats.behind.get_mut(&release.id) {
+                    Some(behind) if !leaving.contains(&release.id) => behind.releases.push(release),
+                    _ => releases.push(release),
+                },
+                Some(post @ Command::Post(_)) => {
+                    queue.commands.push_front(post);
+                    break;
+                }
+                None => break,
+            }
+        }
+        seats.remove(&leaving, ledger);
+        self.set_done(queue);
+        queue.joins_need = u64::MAX;
+        for command in &queue.commands {
+            if let Command::Join { from, .. } = command {
+                queue.joins_need = queue.joins_need.min(*from);
+            }
+        }
+        releases
+    }
+}
