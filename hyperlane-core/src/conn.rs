@@ -14,6 +14,7 @@
 //! has the states of a connection from its beginning to its end.
 
 pub(crate) mod acks;
+pub(crate) mod barrier;
 pub(crate) mod buffer;
 mod clock;
 pub(crate) mod cork;

@@ -64,7 +64,10 @@ pub use tokio;
 /// these functions; programs do not.
 #[doc(hidden)]
 pub mod hub {
-    pub use crate::conn::cork::{defer, flush_current, polled_connection};
+    pub use crate::conn::{
+        barrier::Barrier,
+        cork::{defer, flush_current, polled_connection},
+    };
 }
 
 pub use config::{AccessLog, ConfigError, RequestConfig, ServerConfig};

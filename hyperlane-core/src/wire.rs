@@ -47,6 +47,11 @@ impl WireFormat {
         )
     }
 
+    /// Returns whether messages are events.
+    pub(crate) fn is_events(self) -> bool {
+        matches!(self, Self::EventStream | Self::EventStreamChunked)
+    }
+
     /// Returns whether a message that was encoded for one connection of this format is valid for all of them.
     pub fn is_shared(self) -> bool {
         self != Self::WebSocketTakeover

@@ -5,16 +5,17 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
+    barrier::AfterLast,
     handshake::answer_late_handshake,
     input::{Input, Mode, Wait},
     lifecycle::Transport,
     link::Link,
-    send::{Limit, Order, Payload},
+    send::LastOrder,
 };
 use crate::{
     env::timers::{MaybeTick, Tick},
     error::PushError,
-    proto::ws::{CloseCode, Message, encode_close},
+    proto::ws::{CloseCode, Message, encode_close, encode_to_bytes},
     wire::WireFormat,
 };
 
@@ -86,6 +87,11 @@ impl Link {
             }
         }
         drop(input);
+        if self.lane.has_held()
+            && let Some(at) = self.check_held(now)
+        {
+            next = next.min(at);
+        }
         if handshake_due.is_some_and(|due| due <= now) {
             answer_late_handshake(self);
         }
@@ -128,12 +134,13 @@ impl Input {
         let mut is_closing = false;
         if link.lane.life.takes_bytes()
             && let Some(websocket) = self.websocket()
-            && !websocket.close_sent
+            && (!websocket.close_sent || link.lane.life.is_held())
         {
             websocket.close_sent = true;
             let mut bytes = Vec::new();
             encode_close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", &mut bytes);
-            is_closing = link.lane().send_last(&bytes, true).is_ok();
+            let (after, order) = (AfterLast::AwaitClose, LastOrder::DropUnsent);
+            is_closing = link.lane().send_last(&bytes, after, order).is_ok();
         }
         if is_closing {
             let by = now.after(link.env.config.close_timeout);
@@ -242,9 +249,14 @@ fn handshake_due(link: &Link, mode: &Mode) -> Option<Tick> {
 }
 
 fn send_ping(link: &Link, payload: Bytes) -> Result<(), PushError> {
-    let ping = Message::Ping(payload);
-    link.lane()
-        .send(Payload::Message(&ping), Order::Now, Limit::Mark)
+    let ping = encode_to_bytes(&Message::Ping(payload));
+    link.lane.open_ping();
+    // The order of pings and messages does not matter, so a ping waits for no barrier.
+    let sent = link.lane().deliver(&ping, usize::MAX);
+    if sent.is_err() {
+        link.lane.take_open_ping();
+    }
+    sent
 }
 
 /// Sends a comment if nothing was sent on the event stream for the interval of heartbeats.
@@ -258,10 +270,10 @@ fn check_heartbeat(link: &Link, now: Tick, next: &mut Tick) {
         return;
     }
     // A comment between two lines does not change an event. If the program has written only a part of a line, a comment
-    // would break this line.
-    if link.lane.is_at_line_end() {
+    // would break this line. While events of the program are held, the line end may be among them.
+    if link.lane.is_at_line_end() && !link.lane.has_held() {
         let comment = link.lane.format().frame(HEARTBEAT);
-        let _ = link.lane().push(&comment);
+        let _ = link.lane().deliver(&comment, usize::MAX);
     }
     *next = (*next).min(now.after(every));
 }

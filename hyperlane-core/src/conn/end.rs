@@ -2,16 +2,18 @@
 
 use std::{
     borrow::Cow,
-    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
 use super::{
+    barrier::AfterLast,
     buffer,
     driver::signals,
     input::{Fill, Input, Mode, Wait},
     lifecycle::{Lifecycle, Sending, Transport},
     link::Link,
+    send::LastOrder,
     transport::Reader,
 };
 use crate::{
@@ -109,7 +111,7 @@ impl HookList {
         self.0.is_none()
     }
 
-    fn push(&mut self, key: u64, hook: EndHook) {
+    pub(super) fn push(&mut self, key: u64, hook: EndHook) {
         let mut end = &mut self.0;
         while let Some(node) = end {
             end = &mut node.next.0;
@@ -171,25 +173,34 @@ impl Link {
     /// Ends an event stream at a shutdown. The connection's task polls the program's handler before this call, so the
     /// last events of the handler are sent.
     pub(super) fn end_events_on_shutdown(&self) {
-        let format = self.lane.format();
-        let is_events = matches!(
-            format,
-            WireFormat::EventStream | WireFormat::EventStreamChunked
-        );
-        if !is_events || !self.lane.is_open() {
-            return;
+        if self.lane.format().is_events() && self.lane.is_open() {
+            self.end_events(false);
         }
-        if format == WireFormat::EventStreamChunked {
-            // An error means that the connection is lost and needs no last chunk.
-            let _ = self.lane().send_last(LAST_CHUNK, false);
+    }
+
+    /// Ends an event stream, after the messages that are on their way to it. With `drop_unsent`, ends it at once: all
+    /// events of the outbox except the first are dropped, and no last chunk follows, because events are missing.
+    pub(crate) fn end_events(&self, drop_unsent: bool) {
+        let (order, last) = match self.lane.format() {
+            _ if drop_unsent => (LastOrder::DropUnsent, &b""[..]),
+            WireFormat::EventStreamChunked => (LastOrder::Held, LAST_CHUNK),
+            _ => (LastOrder::Held, &b""[..]),
+        };
+        match self.lane().send_last(last, AfterLast::Close, order) {
+            Ok(Some(number)) => self.lane().ask(number),
+            // The stream ends already, when its barriers let it.
+            Err(_) if self.lane.life.is_held() => {}
+            Ok(None) | Err(_) => self.signal_close(),
         }
-        self.signal_close();
     }
 
     /// Begins to close the connection after the handler's side has ended.
     pub(super) fn finish(&self, ending: Ending) {
         match ending {
+            // The end of an event stream waits behind a barrier.
+            Ending::Http | Ending::Idle if self.lane.life.is_held() => {}
             Ending::Http | Ending::Idle => {
+                self.lane().send_held();
                 let mut input = self.lock_input();
                 let life = &self.lane.life;
                 if life.is_transport_open() {
@@ -217,6 +228,7 @@ impl Link {
                     let _ = self.close_websocket(code, &reason, false);
                 } else {
                     // The program sent its own 101 and then did not use the connection as a WebSocket.
+                    self.lane().send_held();
                     self.lane.life.advance(Sending::Closing);
                     self.begin_linger(&mut input);
                 }
@@ -293,17 +305,18 @@ impl Link {
         }
         self.lane.life.advance(Sending::Closing);
         self.driver.signal(signals::RECHECK);
+        self.settle_closed();
     }
 
     /// Makes the connection an event stream. The task discards all later bytes from the client.
     pub(crate) fn begin_events(&self, format: WireFormat) {
+        // This writes the response head before another task can get a handle to the event stream. Otherwise an event
+        // could overtake the head.
+        self.lane().flush();
         let mut input = self.lock_input();
         if matches!(input.mode, Mode::Discard) {
             return;
         }
-        // This writes the response head before another task can get a handle to the event stream. Otherwise an event
-        // could overtake the head.
-        self.lane().flush();
         input.mode = Mode::Discard;
         input.wait_for(Wait::Nothing, self.now());
         drop(input);
@@ -346,11 +359,11 @@ impl Link {
             out.drop_window();
             out.lose(self.lane());
             out.close();
+            self.lane.end_backlog();
             out.take_waiters()
         };
         // Wakes the tasks that began to wait while the connection closed.
         waiters.wake();
-        self.lane.backlog.store(false, Ordering::Release);
     }
 }
 

@@ -22,8 +22,8 @@ pub(crate) struct Lane {
     pub(crate) id: u64,
     pub(crate) life: Lifecycle,
     format: AtomicU8,
-    /// True if the queue is not empty. The connection's task then has to flush it.
-    pub(super) backlog: AtomicBool,
+    /// The bits [`QUEUE`], [`HELD`] and [`BARRIERS`]. They change under the lock `out`.
+    unsent: AtomicU8,
     /// False while an event stream that the program writes as raw bytes is in the middle of a line.
     at_line_end: AtomicBool,
     /// What the client waits for, as the index of an [`Awaited`].
@@ -40,6 +40,13 @@ pub(crate) struct Lane {
     out: Mutex<Out>,
     pub(super) ends: EndHooks,
 }
+
+/// The queue is not empty. The connection's task has to flush it.
+const QUEUE: u8 = 1;
+/// Something is held behind a [barrier](super::barrier).
+const HELD: u8 = 2;
+/// The lane has barriers, or has had some.
+const BARRIERS: u8 = 4;
 
 /// What the client of a lane waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +65,7 @@ impl Lane {
             id,
             life: Lifecycle::new(),
             format: AtomicU8::new(WireFormat::Http.to_index()),
-            backlog: AtomicBool::new(false),
+            unsent: AtomicU8::new(0),
             at_line_end: AtomicBool::new(true),
             awaited: AtomicU8::new(Awaited::Nothing as u8),
             handles: Handles::default(),
@@ -90,8 +97,44 @@ impl Lane {
         self.life.is_open()
     }
 
+    /// Returns whether the connection's task has to flush the queue.
     pub(crate) fn has_backlog(&self) -> bool {
-        self.backlog.load(Ordering::Acquire)
+        self.unsent.load(Ordering::Acquire) & QUEUE != 0
+    }
+
+    /// Records that the queue is not empty. Returns whether it was empty before.
+    pub(super) fn begin_backlog(&self) -> bool {
+        self.unsent.fetch_or(QUEUE, Ordering::AcqRel) & QUEUE == 0
+    }
+
+    pub(super) fn end_backlog(&self) {
+        self.unsent.fetch_and(!QUEUE, Ordering::AcqRel);
+    }
+
+    /// Returns whether bytes are in the queue or held behind a barrier.
+    #[inline]
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.unsent.load(Ordering::Acquire) & (QUEUE | HELD) != 0
+    }
+
+    pub(super) fn has_held(&self) -> bool {
+        self.unsent.load(Ordering::Acquire) & HELD != 0
+    }
+
+    pub(super) fn set_held(&self, is_held: bool) {
+        match is_held {
+            true => self.unsent.fetch_or(HELD, Ordering::AcqRel),
+            false => self.unsent.fetch_and(!HELD, Ordering::AcqRel),
+        };
+    }
+
+    /// Returns whether the lane may have barriers.
+    pub(crate) fn has_barriers(&self) -> bool {
+        self.unsent.load(Ordering::Acquire) & BARRIERS != 0
+    }
+
+    pub(super) fn set_has_barriers(&self) {
+        self.unsent.fetch_or(BARRIERS, Ordering::AcqRel);
     }
 
     /// Returns whether the lane belongs to a session's channel. Only the channel may send on such a lane.
@@ -167,9 +210,9 @@ impl Lane {
         self.out.try_lock().ok()
     }
 
-    /// Returns the number of bytes in the queue.
+    /// Returns the number of bytes in the queue and behind barriers.
     pub(crate) fn queued(&self) -> usize {
-        match self.has_backlog() {
+        match self.has_unsent() {
             true => self.lock_out().queued(),
             false => 0,
         }

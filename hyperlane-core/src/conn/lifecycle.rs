@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 /// | part | from | to | when |
 /// |---|---|---|---|
 /// | sending | `Open` | `Closing` | the handler's side has ended, a task closes the connection, or the peer is gone |
-/// | sending | `Open`, `Closing` | `LastWord` | a Close frame or a last chunk is queued as the last entry |
+/// | sending | `Open` | `Held` | a Close frame or the end of an event stream waits behind a [barrier](super::barrier) |
+/// | sending | `Open`, `Held`, `Closing` | `LastWord` | a Close frame or a last chunk is queued as the last entry |
 /// | sending | any | `Lost` | the transport has failed or is closed; the queue is dropped |
 /// | transport | `Open` | `Flushing` | the handler's side has ended, or a task closes the connection |
 /// | transport | `Open` | `Flushing` | the peer has sent a Close frame or broken the protocol |
@@ -33,6 +34,9 @@ pub(crate) struct Lifecycle {
 pub(crate) enum Sending {
     /// Everything can be sent.
     Open,
+    /// Messages are refused, except those that were on their way when the connection began to close. The last word is
+    /// sent after them.
+    Held,
     /// Messages are refused. Only the connection itself can still send its last bytes.
     Closing,
     /// No more bytes are accepted, and the task sends the queue. The last entry of the queue is the last word: a Close
@@ -108,6 +112,24 @@ impl Lifecycle {
         self.sending.load(Ordering::Acquire) == Sending::Open as u8
     }
 
+    /// Returns whether the last word waits behind a barrier.
+    pub(super) fn is_held(&self) -> bool {
+        self.sending.load(Ordering::Acquire) == Sending::Held as u8
+    }
+
+    /// Returns whether messages that are on their way can still be sent.
+    #[inline]
+    pub(super) fn takes_deliveries(&self) -> bool {
+        self.sending.load(Ordering::Acquire) <= Sending::Held as u8
+    }
+
+    /// Returns whether the connection may write more of its own bytes: its last word is neither held nor queued.
+    #[inline]
+    pub(super) fn takes_own_bytes(&self) -> bool {
+        let sending = self.sending.load(Ordering::Acquire);
+        sending == Sending::Open as u8 || sending == Sending::Closing as u8
+    }
+
     /// Returns whether nothing can be sent any more.
     pub(super) fn is_lost(&self) -> bool {
         self.sending.load(Ordering::Acquire) == Sending::Lost as u8
@@ -116,6 +138,11 @@ impl Lifecycle {
     /// Moves the sending side forward to `to`. A side that is already past `to` stays where it is.
     pub(super) fn advance(&self, to: Sending) {
         self.sending.fetch_max(to as u8, Ordering::AcqRel);
+    }
+
+    /// Refuses further messages. The bytes in the cork are still sent.
+    pub(crate) fn refuse_messages(&self) {
+        self.advance(Sending::Closing);
     }
 
     pub(super) fn transport(&self) -> Transport {
@@ -172,7 +199,9 @@ mod tests {
     fn sending_moves_forward_only() {
         let life = Lifecycle::new();
         for (to, at) in [
+            (Sending::Held, Sending::Held),
             (Sending::Closing, Sending::Closing),
+            (Sending::Held, Sending::Closing),
             (Sending::LastWord, Sending::LastWord),
             (Sending::Closing, Sending::LastWord),
             (Sending::Lost, Sending::Lost),
@@ -181,6 +210,9 @@ mod tests {
             life.advance(to);
             assert_eq!(life.sending.load(Ordering::Acquire), at as u8);
             assert_eq!(life.takes_bytes(), at < Sending::LastWord);
+            assert_eq!(life.takes_deliveries(), at < Sending::Closing);
+            assert_eq!(life.takes_own_bytes(), at == Sending::Closing);
+            assert_eq!(life.is_held(), at == Sending::Held);
             assert!(!life.is_open());
         }
         assert!(life.is_lost());

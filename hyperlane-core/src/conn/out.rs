@@ -5,13 +5,13 @@
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
-    sync::atomic::Ordering,
     task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf, Bytes};
 
 use super::{
+    barrier::Barriers,
     cork::{Piece, Pieces},
     driver::signals,
     lane::LaneRef,
@@ -120,6 +120,8 @@ pub(crate) struct Out {
     /// The tick since which the socket has accepted nothing although the queue is not empty.
     stalled_since: Tick,
     last_sent: Tick,
+    /// The barriers of a connection that is in rooms, with what they hold.
+    pub(super) barriers: Option<Box<Barriers>>,
     /// Tasks that wait for room in the queue or for the end of the connection.
     pub(super) waiters: Wakers,
     /// True if the connection's task waits for room for more of a streamed body.
@@ -143,6 +145,7 @@ impl Out {
             sent: 0,
             stalled_since: now,
             last_sent: now,
+            barriers: None,
             waiters: Wakers::default(),
             awaits_body_room: false,
             has_drained: false,
@@ -152,9 +155,25 @@ impl Out {
         }
     }
 
-    /// Returns the number of bytes in the queue.
+    /// Returns the number of bytes in the queue and behind barriers.
     pub(crate) fn queued(&self) -> usize {
+        self.queue.bytes() + self.held_weight()
+    }
+
+    /// Returns the number of bytes in the queue.
+    pub(super) fn queue_bytes(&self) -> usize {
         self.queue.bytes()
+    }
+
+    /// Returns the number of bytes that the socket will get: those in the queue and those behind barriers.
+    pub(super) fn unsent(&self) -> usize {
+        let held = self.barriers.as_ref();
+        self.queue.bytes() + held.map_or(0, |barriers| barriers.held_bytes())
+    }
+
+    /// Records that bytes have left the outbox.
+    pub(super) fn set_drained(&mut self) {
+        self.has_drained = true;
     }
 
     /// Returns the number of bytes that the socket has accepted.
@@ -329,6 +348,7 @@ impl Out {
         lane.lane.life.advance(Sending::Lost);
         self.has_drained = true;
         self.change_queue(&lane.link.env.metrics, |queue| *queue = Queue::default());
+        self.drop_held(lane);
         lane.link.driver.signal(signals::LOST);
     }
 
@@ -359,6 +379,24 @@ impl Out {
         )
     }
 
+    /// Writes as much of the queue as the socket accepts now, if the queue was empty before. The task writes the rest.
+    pub(super) fn write_queue(&mut self, lane: LaneRef<'_>, was_empty: bool) {
+        self.last_sent = lane.link.now();
+        while was_empty && !self.queue.is_empty() {
+            match self.write_front() {
+                Ok(written) => self.advance(written, lane.link),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => break,
+                    _ => self.lose(lane),
+                },
+            }
+        }
+        if !self.queue.is_empty() {
+            lane.set_backlog();
+        }
+    }
+
     /// Flushes the queue into a socket. Ready when the queue is empty.
     fn poll_flush(&mut self, lane: LaneRef<'_>, cx: &mut Context<'_>) -> Poll<()> {
         while !self.queue.is_empty() {
@@ -375,26 +413,31 @@ impl Out {
                 },
             }
         }
-        lane.lane.backlog.store(false, Ordering::Release);
+        lane.lane.end_backlog();
         Poll::Ready(())
     }
 
-    /// Returns the waiters to wake if the queue is at most the high-water mark `outbox_bytes`. Also wakes the
+    /// Returns the waiters to wake if the outbox is at most the high-water mark `outbox_bytes`. Also wakes the
     /// connection's task if the task waits for room for a body, and the queue is at most at its own, lower mark.
     ///
     /// Waiters are returned only after bytes have left the queue. Otherwise a future that waits inside the connection's
     /// task would be a busy loop: each flush would wake the task, and the task would flush again, while the client
     /// reads nothing.
-    fn take_ready_waiters(&mut self, lane: LaneRef<'_>) -> Wakers {
-        if self.awaits_body_room && self.queue.bytes() <= lane.body_mark() {
+    pub(super) fn take_ready_waiters(&mut self, lane: LaneRef<'_>) -> Wakers {
+        let queued = self.queued();
+        if self.awaits_body_room && queued <= lane.body_mark() {
             self.awaits_body_room = false;
             lane.link.driver.wake();
         }
-        if self.has_drained && self.queue.bytes() <= lane.link.env.config.outbox_bytes {
+        let mut ready = Wakers::default();
+        if self.has_drained && queued <= lane.link.env.config.outbox_bytes {
             self.has_drained = false;
-            return self.take_waiters();
+            ready = self.take_waiters();
         }
-        Wakers::default()
+        if let Some(barriers) = &mut self.barriers {
+            barriers.take_drained(self.queue.bytes(), &mut ready);
+        }
+        ready
     }
 
     /// Writes a part of the queue even if tokio has not reported the socket as writable. Returns whether the socket
@@ -472,7 +515,7 @@ impl Link {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(_)) => out.lose(lane),
         }
-        self.lane.backlog.store(false, Ordering::Release);
+        self.lane.end_backlog();
         Poll::Ready(())
     }
 }

@@ -1,20 +1,18 @@
 //! The outbox: the handle by which other tasks send to a connection.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, sync::Arc, task::Waker};
 
 use bytes::Bytes;
 
 use super::{
+    barrier::Barrier,
     end::run_end_hook,
     link::Link,
     send::{Limit, Order, Payload},
 };
 use crate::{
     error::{PushError, ResponseError},
-    proto::{
-        http::chunked::LAST_CHUNK,
-        ws::{CloseCode, Message},
-    },
+    proto::ws::{CloseCode, Message},
     wire::{WireFormat, refuse_close},
 };
 
@@ -62,7 +60,8 @@ impl Outbox {
             .is_some_and(|connection| connection.lane.is_open())
     }
 
-    /// Returns the number of bytes in the queue.
+    /// Returns the number of bytes in the queue. Includes the bytes that wait until messages of rooms, which are on their
+    /// way to the connection, have been delivered.
     pub fn queued(&self) -> usize {
         self.connection
             .as_ref()
@@ -102,13 +101,22 @@ impl Outbox {
     /// the channel numbers its messages.
     pub fn push(&self, bytes: &Bytes) -> Result<(), PushError> {
         let connection = self.connection()?;
-        // The bytes may be a ping that a sender has encoded once for many connections. The first byte identifies a
-        // ping.
+        self.count_ping(connection, bytes, || connection.lane().push(bytes))
+    }
+
+    /// Sends bytes, which may be a ping that a sender has encoded once for many connections. The first byte identifies a
+    /// ping.
+    fn count_ping(
+        &self,
+        connection: &Link,
+        bytes: &Bytes,
+        send: impl FnOnce() -> Result<(), PushError>,
+    ) -> Result<(), PushError> {
         let is_ping = bytes.first() == Some(&PING_FRAME) && self.format().is_websocket();
         if is_ping {
             connection.lane.open_ping();
         }
-        let sent = connection.lane().push(bytes);
+        let sent = send();
         if is_ping && sent.is_err() {
             connection.lane.take_open_ping();
         }
@@ -152,9 +160,14 @@ impl Outbox {
     }
 
     /// Closes the connection. A WebSocket first gets the queued messages and then a Close frame with `code` and
-    /// `reason`. With `drop_unsent`, all queued messages of a WebSocket except the first are dropped. The first stays,
-    /// because a part of it may be sent already. An event stream ends without `code` and `reason`, and a browser then
-    /// reconnects.
+    /// `reason`. An event stream ends without `code` and `reason`, and a browser then reconnects. Messages that a room
+    /// has published before this call also come first, if the room delivers them within
+    /// [`ServerConfig::close_timeout`](crate::ServerConfig). Meanwhile, other sends fail with [`PushError::Closed`].
+    ///
+    /// With `drop_unsent`, the connection closes at once, and all queued messages except the first are dropped. The
+    /// first stays, because a part of it may be sent already. An event stream then ends without its last chunk, because
+    /// events are missing. If the connection is closing already, but still waits for messages of a room, this wait
+    /// ends, and a WebSocket gets the earlier code and reason.
     pub fn close(&self, code: CloseCode, reason: &str, drop_unsent: bool) {
         let Some(connection) = &self.connection else {
             return;
@@ -164,11 +177,86 @@ impl Outbox {
             format if format.is_websocket() => {
                 let _ = connection.close_websocket(code, reason, drop_unsent);
             }
-            WireFormat::EventStreamChunked if !drop_unsent => {
-                let _ = connection.lane().send_last(LAST_CHUNK, false);
-                connection.signal_close();
-            }
+            format if format.is_events() => connection.end_events(drop_unsent),
             _ => connection.signal_close(),
+        }
+    }
+
+    /// Adds a barrier: the connection's own sends and its end wait for the messages that are on their way, as the barrier
+    /// says. Has no effect if the connection takes no more messages, or has this barrier already. A connection has at
+    /// most 65 536 barriers; usually it has one.
+    #[doc(hidden)]
+    pub fn __add_barrier(&self, barrier: Arc<dyn Barrier>) {
+        if let Some(connection) = &self.connection {
+            connection.add_barrier(barrier);
+        }
+    }
+
+    /// Releases a ticket of [`Barrier::hold`]: sends what waited for it, unless it waits for another barrier as well.
+    /// Any thread may call this.
+    #[doc(hidden)]
+    pub fn __release(&self, ticket: u64) {
+        if let Some(connection) = &self.connection {
+            connection.release(ticket);
+        }
+    }
+
+    /// Sends whole encoded messages like [`push`](Self::push), but past the barriers. Unlike `push`, also works while
+    /// the connection is about to close and waits for messages that are on their way.
+    ///
+    /// # Errors
+    /// [`PushError::Full`] if the queue has more bytes than `limit`, or than
+    /// [`ServerConfig::outbox_bytes`](crate::ServerConfig). What waits for a barrier does not count. Otherwise returns
+    /// the errors of [`push`](Self::push).
+    #[doc(hidden)]
+    pub fn __deliver(&self, bytes: &Bytes, limit: usize) -> Result<(), PushError> {
+        let connection = self.connection()?;
+        connection.lane().flush();
+        self.count_ping(connection, bytes, || {
+            connection.lane().deliver(bytes, limit)
+        })
+    }
+
+    /// Sends a message like [`__deliver`](Self::__deliver), encoded for this connection alone. This is for the format
+    /// [`WireFormat::WebSocketTakeover`], which compresses messages in the order of sending. For any other format, call
+    /// `__deliver`.
+    ///
+    /// # Errors
+    /// Returns the errors of [`__deliver`](Self::__deliver), and [`PushError::Closed`] if the format cannot carry the
+    /// message.
+    #[doc(hidden)]
+    pub fn __deliver_message(&self, message: &Message, limit: usize) -> Result<(), PushError> {
+        if self.format().is_shared() || matches!(message, Message::Ping(_)) {
+            let bytes = self.encode(message).map_err(|_| PushError::Closed)?;
+            return self.__deliver(&bytes, limit);
+        }
+        if refuse_close(message).is_err() {
+            return Err(PushError::Closed);
+        }
+        let connection = self.connection()?;
+        connection.lane().flush();
+        connection.lane().deliver_message(message, limit)
+    }
+
+    /// Returns true if the queue has at most `limit` bytes (and at most
+    /// [`ServerConfig::outbox_bytes`](crate::ServerConfig)), or if the connection takes no more messages. Otherwise
+    /// wakes `waker` once, as soon as one of these is so. If a waker is registered with two limits, the higher one
+    /// applies.
+    #[doc(hidden)]
+    pub fn __poll_drained(&self, limit: usize, waker: &Waker) -> bool {
+        self.connection
+            .as_ref()
+            .is_none_or(|connection| connection.poll_drained(limit, waker))
+    }
+
+    /// Runs `hook` once, as soon as the connection takes no more messages: its Close frame or its last chunk is sent or
+    /// queued, it has begun to close, the peer's Close has arrived, or the peer is gone. If that is so already, runs
+    /// `hook` at once. The hook does not run under a lock of the connection.
+    #[doc(hidden)]
+    pub fn __on_closed(&self, hook: impl FnOnce() + Send + 'static) {
+        match &self.connection {
+            Some(connection) => connection.on_closed(Box::new(hook)),
+            None => run_end_hook(Box::new(hook)),
         }
     }
 

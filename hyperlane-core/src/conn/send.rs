@@ -7,14 +7,12 @@
 //! The lane's own hook (the program's function that the connection's task runs) usually sends into the
 //! [`cork`](super::cork) instead: the buffer that the task writes at the end of each poll.
 
-use std::{
-    sync::atomic::Ordering,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
 use super::{
+    barrier::AfterLast,
     cork::{self, Cork, Piece, Written},
     lane::LaneRef,
     lifecycle::Sending,
@@ -55,6 +53,18 @@ pub(crate) enum Limit {
     /// No limit. This is for senders that have waited for room, and for bytes that the connection sends by itself, such
     /// as a handshake response.
     None,
+}
+
+/// The order of a last word relative to what is held behind [barriers](super::barrier).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastOrder {
+    /// After what is on its way, and after what is held.
+    Held,
+    /// After what is held, which is sent now.
+    Now,
+    /// Now. What is held is dropped, and so are all messages of the queue except the first. The first stays, because a
+    /// part of it may be sent already.
+    DropUnsent,
 }
 
 impl LaneRef<'_> {
@@ -115,6 +125,12 @@ impl LaneRef<'_> {
         self.flush();
         let mut out = self.lane.lock_out();
         self.check_limit(&out, limit)?;
+        if out.is_barred() {
+            let number = out.hold_bytes(self, piece.keep_from(0));
+            drop(out);
+            self.ask(number);
+            return Ok(());
+        }
         out.write(self, piece);
         match self.lane.life.is_lost() {
             true => Err(PushError::Closed),
@@ -124,7 +140,7 @@ impl LaneRef<'_> {
 
     #[inline]
     fn check_limit(self, out: &Out, limit: Limit) -> Result<(), PushError> {
-        if !self.lane.life.takes_bytes() {
+        if !self.lane.is_open() {
             return Err(PushError::Closed);
         }
         if limit == Limit::Mark && out.queued() > self.link.env.config.outbox_bytes {
@@ -146,7 +162,7 @@ impl LaneRef<'_> {
         let driver = &self.link.driver;
         let is_usual = self.lane.sends_plain_frames()
             && self.lane.is_open()
-            && !self.lane.has_backlog()
+            && !self.lane.has_unsent()
             && !driver.is_budget_spent();
         if !is_usual {
             return false;
@@ -209,6 +225,12 @@ impl LaneRef<'_> {
         self.flush();
         let mut out = self.lane.lock_out();
         self.check_limit(&out, limit)?;
+        if out.is_barred() {
+            let number = out.hold_message(self, message.clone());
+            drop(out);
+            self.ask(number);
+            return Ok(());
+        }
         let frame = Bytes::from(out.encode(message));
         if cork::is_polling(self.lane.id) {
             // The cork cannot keep wire order relative to other senders, so the frame goes into the queue. The task
@@ -247,43 +269,100 @@ impl LaneRef<'_> {
     #[cold]
     fn send_pieces(self, pieces: &Cork) -> Result<(), PushError> {
         let mut out = self.lane.lock_out();
-        if !self.lane.life.takes_bytes() {
+        if !self.lane.life.takes_own_bytes() {
             return Err(PushError::Closed);
+        }
+        if out.is_barred() {
+            let number = out.hold_pieces(self, pieces.pieces());
+            drop(out);
+            self.ask(number);
+            return Ok(());
         }
         out.write_pieces(self, pieces.pieces());
         Ok(())
     }
 
-    /// Sends the last word of the lane: a Close frame or a last chunk. The queue is sent before the last word. With
-    /// `drop_unsent`, all messages of the queue except the first are dropped. The first stays, because a part of it may
-    /// be sent already.
-    pub(crate) fn send_last(self, bytes: &[u8], drop_unsent: bool) -> Result<(), PushError> {
-        self.flush();
+    /// Sends the last word of the lane: a Close frame, or the end of an event stream, which has no bytes if the stream
+    /// is not chunked. The cork and the queue are sent before the last word. Returns a number if the last word is held.
+    /// The caller then passes the number to [`ask`](Self::ask), after it has released the locks of the connection.
+    ///
+    /// With [`LastOrder::DropUnsent`], a Close frame that is held already replaces `bytes`.
+    ///
+    /// # Errors
+    /// [`PushError::Closed`] if a last word was sent, or is held and `order` does not drop it.
+    pub(super) fn send_last(
+        self,
+        bytes: &[u8],
+        after: AfterLast,
+        order: LastOrder,
+    ) -> Result<Option<u64>, PushError> {
+        if cork::has_bytes(self.lane.id) {
+            // If the cork is held, the following code sends, drops or asks for it.
+            let _ = self.write_cork();
+        }
         let mut out = self.lane.lock_out();
-        if !self.lane.life.takes_bytes() {
+        let is_refused = match order {
+            LastOrder::Held | LastOrder::Now => !self.lane.life.takes_own_bytes(),
+            LastOrder::DropUnsent => !self.lane.life.takes_bytes(),
+        };
+        if is_refused {
             return Err(PushError::Closed);
         }
-        if drop_unsent {
-            out.drop_unsent(&self.link.env.metrics);
+        let mut promised = None;
+        match order {
+            LastOrder::Held if out.is_barred() => {
+                return Ok(Some(out.hold_last(self, bytes, after)));
+            }
+            LastOrder::Held => {}
+            LastOrder::Now => drop(out.send_held(self, u64::MAX)),
+            LastOrder::DropUnsent => {
+                promised = out.drop_held(self);
+                out.drop_unsent(&self.link.env.metrics);
+            }
         }
-        out.write(self, Piece::copied(bytes));
+        let bytes = match (&promised, after) {
+            (Some(close), AfterLast::AwaitClose) => close,
+            _ => bytes,
+        };
+        if !bytes.is_empty() {
+            out.write(self, Piece::copied(bytes));
+        }
         self.lane.life.advance(Sending::LastWord);
-        Ok(())
+        Ok(None)
     }
 
-    /// Writes the cork: the bytes that the lane's own hook has sent in the current poll.
+    /// Sends what is held, without waiting for the barriers. A held last word is sent as well.
+    pub(super) fn send_held(self) {
+        if self.lane.has_held() {
+            self.lane.lock_out().send_held(self, u64::MAX);
+        }
+    }
+
+    /// Writes the cork: the bytes that the lane's own hook has sent in the current poll. Not called under a lock of the
+    /// connection.
     #[inline]
     pub(crate) fn flush(self) {
-        if cork::has_bytes(self.lane.id) {
-            self.write_cork();
+        if cork::has_bytes(self.lane.id)
+            && let Some(number) = self.write_cork()
+        {
+            self.ask(number);
         }
     }
 
+    /// Writes the cork, or holds it and returns the number for [`ask`](Self::ask).
     #[inline(never)]
-    fn write_cork(self) {
+    fn write_cork(self) -> Option<u64> {
         let mut out = self.lane.lock_out();
-        if !self.lane.life.takes_bytes() {
-            return cork::drain(self.lane.id, |_| {});
+        if !self.lane.life.takes_own_bytes() {
+            cork::drain(self.lane.id, |_| {});
+            return None;
+        }
+        if out.is_barred() {
+            let mut number = None;
+            cork::drain(self.lane.id, |pieces| {
+                number = Some(out.hold_pieces(self, pieces));
+            });
+            return number;
         }
         // Usually the socket accepts all bytes at once. They then stay where they are.
         let left = cork::drain_in_place(|bytes| out.try_write(self, bytes));
@@ -292,9 +371,10 @@ impl LaneRef<'_> {
             Some(0) => cork::drain(self.lane.id, |pieces| out.write_pieces(self, pieces)),
             Some(taken) => cork::drain(self.lane.id, |pieces| out.keep(self, pieces, taken)),
         }
+        None
     }
 
-    /// Returns the number of bytes that the socket has accepted, plus the bytes in the queue and in the cork. If the
+    /// Returns the number of bytes that the socket has accepted, plus the bytes in the outbox and in the cork. If the
     /// connection is lost, counts only the bytes that the socket has accepted.
     pub(crate) fn bytes_sent(self) -> u64 {
         let corked = cork::corked_len(self.lane.id);
@@ -302,7 +382,7 @@ impl LaneRef<'_> {
         match self.lane.life.is_lost() {
             // The bytes in the queue and in the cork will never be sent.
             true => out.sent(),
-            false => out.sent() + (out.queued() + corked) as u64,
+            false => out.sent() + (out.unsent() + corked) as u64,
         }
     }
 
@@ -331,7 +411,7 @@ impl LaneRef<'_> {
     /// Records that the queue is not empty, and starts the timer for a peer that does not read. Wakes the task to flush
     /// the queue, unless this thread is polling the task: each poll ends with a flush.
     pub(super) fn set_backlog(self) {
-        if !self.lane.backlog.swap(true, Ordering::AcqRel) {
+        if self.lane.begin_backlog() {
             self.link.arm(self.link.now().after(self.link.stall_time()));
             if !cork::is_polling(self.lane.id) {
                 self.link.driver.wake();
@@ -342,7 +422,7 @@ impl LaneRef<'_> {
     /// Returns whether an open lane has room for sure: [`poll_room`](Self::poll_room) would not wait.
     #[inline]
     pub(crate) fn has_room(self) -> bool {
-        !self.link.driver.is_budget_spent() && !self.lane.has_backlog()
+        !self.link.driver.is_budget_spent() && !self.lane.has_unsent()
     }
 
     /// Waits until the size of the queue is at most the high-water mark.
@@ -360,8 +440,8 @@ impl LaneRef<'_> {
             self.link.driver.count_failed_send(self.lane.id);
             return Poll::Ready(Err(PushError::Closed));
         }
-        // Without a backlog, the queue is empty. This is the usual case, and costs two atomic loads.
-        if !self.lane.has_backlog() {
+        // Usually the outbox is empty. This costs two atomic loads.
+        if !self.lane.has_unsent() {
             return Poll::Ready(Ok(()));
         }
         let mut out = self.lane.lock_out();

@@ -13,6 +13,7 @@ use bytes::{Bytes, buf::Limit};
 
 use super::{
     acks::Acks,
+    barrier::AfterLast,
     buffer::{READ_BUFFER, ReadBuffer},
     cork,
     driver::signals,
@@ -24,6 +25,7 @@ use super::{
     lifecycle::Transport,
     link::Link,
     rates::Rates,
+    send::LastOrder,
 };
 use crate::{
     env::timers::{MaybeTick, Tick},
@@ -57,7 +59,7 @@ pub(crate) struct WsInput {
     inbox: Inbox,
     /// True after the handler has ended. Incoming messages are then dropped.
     drops_messages: bool,
-    /// True if the server has sent its Close.
+    /// True if the server has sent its Close, or holds it behind a barrier.
     pub(super) close_sent: bool,
     /// The end of the WebSocket; `None` while messages can still come. It is in a box, so open connections stay small.
     pub(super) end: Option<Box<WsEnd>>,
@@ -316,7 +318,8 @@ impl Link {
         Poll::Pending
     }
 
-    /// Sends a Close. Messages that the peer sends before its own Close are still delivered.
+    /// Sends a Close, after the messages that are on their way to the peer. With `drop_unsent`, sends it at once.
+    /// Messages that the peer sends before its own Close are still delivered.
     pub(crate) fn close_websocket(
         &self,
         code: CloseCode,
@@ -324,23 +327,42 @@ impl Link {
         drop_unsent: bool,
     ) -> Result<(), PushError> {
         let mut input = self.lock_input();
-        let now = self.now();
         let Some(websocket) = input.websocket() else {
             return Err(PushError::Closed);
         };
-        if websocket.close_sent {
+        if websocket.close_sent && !(drop_unsent && self.lane.life.is_held()) {
             return Err(PushError::Closed);
         }
         websocket.close_sent = true;
         let mut bytes = Vec::new();
         encode_close(code, reason, &mut bytes);
-        let sent = self.lane().send_last(&bytes, drop_unsent);
-        let by = now.after(self.env.config.close_timeout);
-        input.close_by.set(by);
+        let order = match drop_unsent {
+            true => LastOrder::DropUnsent,
+            false => LastOrder::Held,
+        };
+        let sent = self.lane().send_last(&bytes, AfterLast::AwaitClose, order);
         drop(input);
+        match sent {
+            Ok(Some(number)) => self.lane().ask(number),
+            Ok(None) | Err(_) => self.await_close(),
+        }
+        sent.map(drop)
+    }
+
+    /// Sends a Close without waiting for the messages that are on their way to the peer. An error means that the
+    /// connection is lost.
+    fn send_close_now(&self, bytes: &[u8]) {
+        let order = LastOrder::Now;
+        let _ = self.lane().send_last(bytes, AfterLast::AwaitClose, order);
+    }
+
+    /// Limits the time of the closing handshake, after the server has sent its Close.
+    pub(super) fn await_close(&self) {
+        let by = self.now().after(self.env.config.close_timeout);
+        self.lock_input().close_by.set(by);
         self.arm(by);
         self.driver.signal(signals::RECHECK);
-        sent
+        self.settle_closed();
     }
 }
 
@@ -472,9 +494,12 @@ impl Input {
                     None => encode_message(&Message::Close(None), &mut bytes),
                 }
                 // The task still sends the queue, within `close_timeout`.
-                let _ = link.lane().send_last(&bytes, false);
+                link.send_close_now(&bytes);
                 websocket.close_sent = true;
             }
+            // The server may hold a Close of its own. The peer reads no message after its own Close, so there is
+            // nothing to wait for.
+            link.lane().send_held();
             websocket.end = Some(Box::new(WsEnd::Closed(frame)));
         }
         self.buffer.discard();
@@ -491,9 +516,10 @@ impl Input {
             if !websocket.close_sent {
                 let mut bytes = Vec::new();
                 encode_close(code, &reason, &mut bytes);
-                let _ = link.lane().send_last(&bytes, false);
+                link.send_close_now(&bytes);
                 websocket.close_sent = true;
             }
+            link.lane().send_held();
             websocket.end = Some(Box::new(WsEnd::Violation(error)));
         }
         self.buffer.discard();
@@ -521,11 +547,15 @@ fn count_received(link: &Link, length: usize) {
 /// each pong would make the queue longer. Of several unanswered pings, only the latest needs an answer (RFC 6455
 /// §5.5.3).
 fn answer_ping(link: &Link, payload: &Bytes) {
-    if link.lane.queued() > link.env.config.outbox_bytes {
-        return;
-    }
     let message = Message::Pong(payload.clone());
-    if cork::with(link.id(), |cork| encode_message(&message, cork.bytes())).is_none() {
-        let _ = link.lane().push(&encode_to_bytes(&message));
+    if !link.lane.has_barriers() {
+        if link.lane.queued() > link.env.config.outbox_bytes {
+            return;
+        }
+        if cork::with(link.id(), |cork| encode_message(&message, cork.bytes())).is_some() {
+            return;
+        }
     }
+    // The cork may be held, but a pong does not wait for messages.
+    let _ = link.lane().deliver(&encode_to_bytes(&message), usize::MAX);
 }

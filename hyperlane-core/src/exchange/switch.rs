@@ -138,12 +138,19 @@ impl Exchange {
         Ok(())
     }
 
-    /// Ends a chunked event stream with the last chunk. Does nothing for any other answer, or if the lane is closed.
+    /// Ends an event stream, after the messages that are on their way to it. A chunked stream of typed events gets its
+    /// last chunk. Does nothing for any other answer, or if the lane is closed.
     pub(crate) fn end_events(&mut self) {
-        if matches!(self.answer, Answer::Events { chunked: true })
-            && self.connection().lane.is_open()
-        {
+        let lane = &self.connection().lane;
+        if !self.answer.is_event_stream() || !lane.is_open() {
+            return;
+        }
+        if lane.has_barriers() {
+            self.connection().end_events(false);
+        } else if matches!(self.answer, Answer::Events { chunked: true }) {
+            // One write for the last events and the last chunk.
             self.wire.write(LAST_CHUNK);
+            lane.life.refuse_messages();
         }
     }
 }

@@ -584,8 +584,8 @@ mod tests {
             ("its context", size_of::<Context>(), 152),
             ("the context's request", size_of::<Request>(), 104),
             ("its stream", size_of::<Stream>(), 48),
-            ("link", size_of::<Link>(), 296),
-            ("the link's lane", size_of::<Lane>(), 128),
+            ("link", size_of::<Link>(), 304),
+            ("the link's lane", size_of::<Lane>(), 136),
             ("the link's input", size_of::<Input>(), 72),
             ("state of a WebSocket's input", size_of::<WsInput>(), 128),
         ];
