@@ -105,9 +105,11 @@ pub mod broadcast {
     pub use hyperlane_broadcast::{
         Broadcast, BroadcastMap, BroadcastMapReceiver, BroadcastMapSendError, BroadcastMapSender,
         BroadcastReceiver, BroadcastSendError, BroadcastSendResult, BroadcastSender, BroadcastType,
-        Capacity, Connected, DEFAULT_BROADCAST_SENDER_CAPACITY, Join,
-        MAX_BROADCAST_SENDER_CAPACITY, Member, MemberId, Offset, ReceiverCount, Room, RoomError,
-        RoomExt, Rooms, RoomsConfig,
+        Broker, BrokerRoom, Capacity, Connected, DEFAULT_BROADCAST_SENDER_CAPACITY, InProcess,
+        Join, Joined, MAX_BROADCAST_SENDER_CAPACITY, Member, MemberId, Offset, OffsetError,
+        Publication, PublishError, PublishScope, Published, Publisher, Publishing, ReceiverCount,
+        Refused, Room, RoomError, RoomExt, RoomLimits, Rooms, RoomsBuilder, RoomsConfig,
+        SlowPolicy,
     };
 }
 
@@ -198,7 +200,8 @@ pub mod prelude {
         ServerControlHook, ServerError, ServerHook, ServerSentEvents, State, Status, Stream,
         Upgrade, WebSocket, WebSocketFrame,
         broadcast::{
-            Connected, Join, Member, MemberId, Room, RoomError, RoomExt, Rooms, RoomsConfig,
+            Connected, Join, Joined, Member, MemberId, Offset, PublishError, Published, Room,
+            RoomError, RoomExt, RoomLimits, Rooms, RoomsConfig, SlowPolicy,
         },
     };
     #[cfg(feature = "forms")]

@@ -46,7 +46,7 @@ async fn talk(stream: &mut Stream, ctx: &mut Context) -> Status {
         && room.join(&socket).await.is_ok()
     {
         while let Ok(message) = socket.recv().await {
-            room.broadcast(message).await;
+            room.broadcast(message).await.unwrap();
         }
     }
     Status::Continue

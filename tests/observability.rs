@@ -214,7 +214,7 @@ hook! {
             if message.to_str().is_ok_and(|text| text == "panic") {
                 panic!("on purpose");
             }
-            room.broadcast(message).await;
+            room.broadcast(message).await.unwrap();
         }
     }
     Floods |stream, ctx| {

@@ -742,15 +742,21 @@ socket_session.broadcast_except(uuid, items).await
             let Ok(member) = room.join_with(&socket, join).await else {
                 return Status::Reject;
             };
-            room.broadcast_except(&member, format!("{name} connected"))
+            let connected = room
+                .broadcast_except(&member, format!("{name} connected"))
                 .await;
+            if connected.is_err() {
+                return Status::Reject;
+            }
             while let Ok(message) = socket.recv().await {
                 if message.is_empty() {
                     // The page sends a dummy message every 20 s.
                     let _ = socket.send("").await;
                     continue;
                 }
-                room.broadcast_except(&socket, message).await;
+                if room.broadcast_except(&socket, message).await.is_err() {
+                    break;
+                }
             }
             Status::Continue
         }

@@ -42,7 +42,9 @@ async fn talk(stream: &mut Stream, ctx: &mut Context) -> Status {
     };
     if room.join(&socket).await.is_ok() {
         while let Ok(message) = socket.recv().await {
-            room.broadcast(message).await;
+            if room.broadcast(message).await.is_err() {
+                break;
+            }
         }
     }
     Status::Continue
@@ -61,7 +63,10 @@ async fn follow(stream: &mut Stream, ctx: &mut Context) -> Status {
 #[post("/publish")]
 async fn publish(ctx: &mut Context) -> HttpStatus {
     if let Ok(room) = ctx.room(ROOM) {
-        room.broadcast(ctx.get_request().get_body_string()).await;
+        let published = room.broadcast(ctx.get_request().get_body_string()).await;
+        if published.is_err() {
+            return HttpStatus::ServiceUnavailable;
+        }
     }
     HttpStatus::NoContent
 }

@@ -53,7 +53,9 @@ impl Chat {
         // If the client has disconnected, this send fails, and so does the join below.
         let _ = socket.send(welcome.to_message()).await;
         room.join_with(socket, seat(&who)).await?;
-        room.broadcast_except(socket, ToClient::Joined { member: &who }.to_message())
+        // A room that is flooded takes no news for a while. The list of members is right all the same.
+        let _ = room
+            .broadcast_except(socket, ToClient::Joined { member: &who }.to_message())
             .await;
         Ok(who)
     }
@@ -77,7 +79,13 @@ impl Chat {
         let said = Said::now(from.clone(), text);
         let log = self.log(room).await;
         let mut log = log.lock().await;
-        room.broadcast(ToClient::Message(&said).to_message()).await;
+        if room
+            .broadcast(ToClient::Message(&said).to_message())
+            .await
+            .is_err()
+        {
+            return;
+        }
         log.push_back(said);
         if log.len() > HISTORY {
             log.pop_front();
@@ -94,7 +102,8 @@ impl Chat {
         who.name = Name::new(&name)?.into_string();
         // A second join changes the name and the farewell of the member. The join fails if the client has disconnected.
         if room.join_with(socket, seat(who)).await.is_ok() {
-            room.broadcast(ToClient::Renamed { member: who }.to_message())
+            let _ = room
+                .broadcast(ToClient::Renamed { member: who }.to_message())
                 .await;
         }
         Ok(())

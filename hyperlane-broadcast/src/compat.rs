@@ -191,7 +191,8 @@ impl WebSocket {
             }
             let body = ctx.get_response().body();
             if !body.is_empty() {
-                room.publish_to_all(message_of(body.to_vec()));
+                // A message that the room cannot take is lost, as in the plugin.
+                let _ = room.broadcast(message_of(body.to_vec())).await;
                 call(config.sended.as_ref(), stream, ctx).await;
             }
             if has_ended {
@@ -221,8 +222,8 @@ impl WebSocket {
         data: impl Into<Vec<u8>>,
     ) -> Option<ReceiverCount> {
         let room = self.rooms.room(broadcast_type.get_key()).ok()?;
-        let reached = room.publish_to_all(message_of(data.into()));
-        Some(reached).filter(|&reached| reached > 0)
+        let published = room.try_broadcast(message_of(data.into())).ok()?;
+        Some(published.members).filter(|&members| members > 0)
     }
 
     /// Returns the number of clients in a room.

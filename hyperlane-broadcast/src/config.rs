@@ -222,10 +222,4 @@ impl RoomsConfig {
         self.measured_rooms = names.into_iter().map(Into::into).collect();
         self
     }
-
-    /// Returns the limits of the room of this name.
-    pub(crate) fn limits_of(&self, name: &str) -> &RoomLimits {
-        let matching = self.patterns.iter().find(|(pattern, _)| pattern.matches(name));
-        matching.map_or(&self.limits, |(_, limits)| limits)
-    }
 }

@@ -14,3 +14,6 @@ pub(crate) mod membership;
 mod pass;
 mod seat;
 pub(crate) mod shard;
+
+#[cfg(test)]
+pub(crate) const SEAT_BYTES: usize = size_of::<seat::Seat>();

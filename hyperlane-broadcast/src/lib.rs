@@ -23,7 +23,9 @@
 //!         let join = Join::new().history(20).farewell("a member has left");
 //!         if room.join_with(&socket, join).await.is_ok() {
 //!             while let Ok(message) = socket.recv().await {
-//!                 room.broadcast(message).await;
+//!                 if room.broadcast(message).await.is_err() {
+//!                     break;
+//!                 }
 //!             }
 //!         }
 //!         Status::Continue
@@ -57,24 +59,25 @@
 
 #![warn(unreachable_pub)]
 
+mod broker;
 #[cfg(feature = "compat")]
 pub mod compat;
 mod config;
-mod core;
+mod delivery;
 mod error;
 mod ext;
-mod history;
-mod hub;
+mod ledger;
+mod log;
 mod member;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 mod metrics;
-mod pass;
+mod offset;
+mod pattern;
 mod post;
+mod publisher;
 mod registry;
 mod room;
 mod rooms;
-mod seat;
-mod shard;
 
 // Channels between tasks.
 mod broadcast;
@@ -88,11 +91,15 @@ pub use broadcast::{
 pub use broadcast_map::{
     BroadcastMap, BroadcastMapReceiver, BroadcastMapSendError, BroadcastMapSender,
 };
-pub use config::RoomsConfig;
-pub use error::RoomError;
+pub use broker::{
+    Broker, BrokerRoom, InProcess, Publication, PublishScope, Published, Publishing, Refused,
+};
+pub use config::{RoomLimits, RoomsConfig, SlowPolicy};
+pub use error::{PublishError, RoomError};
 pub use ext::RoomExt;
 pub use key::BroadcastType;
-pub use member::{Connected, Join, Member, MemberId};
-pub use post::Offset;
+pub use member::{Connected, Join, Joined, Member, MemberId};
+pub use offset::{Offset, OffsetError};
+pub use publisher::Publisher;
 pub use room::Room;
-pub use rooms::Rooms;
+pub use rooms::{Rooms, RoomsBuilder};

@@ -164,7 +164,9 @@ impl Log {
 
     fn index(&self, number: u64) -> Option<usize> {
         let at = number.checked_sub(self.first())?;
-        usize::try_from(at).ok().filter(|at| *at < self.entries.len())
+        usize::try_from(at)
+            .ok()
+            .filter(|at| *at < self.entries.len())
     }
 
     /// Returns messages with numbers from `from` to `until`, as many as one read may return. Returns `None` if the log
@@ -194,7 +196,7 @@ impl Log {
     }
 
     /// Returns the number from which the history has the last `count` messages for `member`.
-    pub(crate) fn from_last(&self, count: usize, member: MemberId) -> u64 {
+    pub(crate) fn start_of_last(&self, count: usize, member: MemberId) -> u64 {
         let mut from = self.last + 1;
         let mut left = count;
         for entry in self.entries.iter().skip(self.before_history).rev() {
@@ -213,7 +215,8 @@ impl Log {
         let behind = u64::try_from(limits.slow_messages).unwrap_or(u64::MAX);
         let by_count = (self.last + 1).saturating_sub(behind);
         let bytes = self.total.saturating_sub(limits.slow_bytes as u64);
-        let by_bytes = self.first() + self.entries.partition_point(|entry| entry.before < bytes) as u64;
+        let by_bytes =
+            self.first() + self.entries.partition_point(|entry| entry.before < bytes) as u64;
         by_count.max(by_bytes)
     }
 
@@ -356,7 +359,7 @@ mod tests {
             let post = Arc::new(Post::new(number, draft));
             log.log.push(post, log.now, &log.ledger);
         }
-        let from = |count| log.log.from_last(count, member);
+        let from = |count| log.log.start_of_last(count, member);
         assert_eq!([0, 1, 2, 3, 9].map(from), [7, 5, 3, 1, 1]);
     }
 
@@ -368,7 +371,11 @@ mod tests {
         (0..6).for_each(|_| log.push(10));
         assert_eq!(log.log.slow_limit(&log.limits), 6);
         (0..2).for_each(|_| log.push(600));
-        assert_eq!(log.log.slow_limit(&log.limits), 12, "two of them are more than 1000 bytes");
+        assert_eq!(
+            log.log.slow_limit(&log.limits),
+            12,
+            "two of them are more than 1000 bytes"
+        );
         assert_eq!(log.log.bytes_from(12), 600);
         assert_eq!(log.log.bytes_from(13), 0);
     }

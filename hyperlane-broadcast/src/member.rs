@@ -76,6 +76,12 @@ impl From<&ServerSentEvents> for MemberId {
     }
 }
 
+impl From<&Joined> for MemberId {
+    fn from(joined: &Joined) -> Self {
+        joined.member.id
+    }
+}
+
 impl From<&Member> for MemberId {
     fn from(member: &Member) -> Self {
         member.id

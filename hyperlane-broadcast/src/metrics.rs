@@ -11,6 +11,7 @@ struct Instruments {
     rooms: Gauge,
     members: Gauge,
     deliveries: Counter,
+    slow: Counter,
     drops: Counter,
 }
 
@@ -21,8 +22,9 @@ pub(crate) struct RoomMetrics(Option<Box<RoomInstruments>>);
 struct RoomInstruments {
     /// `Some` for rooms that [`RoomsConfig::measured_rooms`] lists.
     size: Option<Gauge>,
-    // The two counters count for all rooms together: they are clones of the counters in `Instruments`.
+    // The counters count for all rooms together: they are clones of the counters in `Instruments`.
     deliveries: Counter,
+    slow: Counter,
     drops: Counter,
 }
 
@@ -55,11 +57,19 @@ impl Metrics {
                 Some(Unit::Count),
                 SharedString::const_str("Messages of rooms handed to a member's outbox."),
             );
+            recorder.describe_counter(
+                KeyName::from_const_str("hyperlane_slow_members_total"),
+                Some(Unit::Count),
+                SharedString::const_str(
+                    "Members of rooms that have become slow: their outbox was full.",
+                ),
+            );
         });
         Self(Some(Box::new(Instruments {
             rooms: gauge!("hyperlane_rooms"),
             members: gauge!("hyperlane_room_members"),
             deliveries: counter!("hyperlane_deliveries_total"),
+            slow: counter!("hyperlane_slow_members_total"),
             drops: counter!("hyperlane_drops_total", "reason" => "slow_member"),
         })))
     }
@@ -72,6 +82,7 @@ impl Metrics {
             Box::new(RoomInstruments {
                 size: is_listed.then(size),
                 deliveries: instruments.deliveries.clone(),
+                slow: instruments.slow.clone(),
                 drops: instruments.drops.clone(),
             })
         }))
@@ -118,6 +129,13 @@ impl RoomMetrics {
             && let Some(instruments) = &self.0
         {
             instruments.deliveries.increment(count);
+        }
+    }
+
+    /// Counts a member that has become slow.
+    pub(crate) fn member_slow(&self) {
+        if let Some(instruments) = &self.0 {
+            instruments.slow.increment(1);
         }
     }
 

@@ -30,5 +30,7 @@ impl Metrics {
 impl RoomMetrics {
     pub(crate) const fn delivered(&self, _: u64) {}
 
+    pub(crate) const fn member_slow(&self) {}
+
     pub(crate) const fn slow_member_closed(&self) {}
 }

@@ -28,7 +28,9 @@ pub struct Offset {
 
 /// The error for a text that is not an [`Offset`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an offset is written `<epoch>-<number>`: up to 16 hexadecimal digits, a hyphen, and decimal digits")]
+#[error(
+    "an offset is written `<epoch>-<number>`: up to 16 hexadecimal digits, a hyphen, and decimal digits"
+)]
 pub struct OffsetError;
 
 impl fmt::Display for Offset {
@@ -72,8 +74,20 @@ mod tests {
     #[test]
     fn other_texts_are_refused() {
         for text in [
-            "", "-", "1", "1-", "-1", "+1-1", "1-+1", "1--1", "g-1", "1-a", " 1-1", "1-1 ",
-            "12345678901234567-1", "1-18446744073709551616",
+            "",
+            "-",
+            "1",
+            "1-",
+            "-1",
+            "+1-1",
+            "1-+1",
+            "1--1",
+            "g-1",
+            "1-a",
+            " 1-1",
+            "1-1 ",
+            "12345678901234567-1",
+            "1-18446744073709551616",
         ] {
             assert_eq!(text.parse::<Offset>(), Err(OffsetError), "{text:?}");
         }

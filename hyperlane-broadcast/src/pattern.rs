@@ -61,7 +61,11 @@ mod tests {
             ("*ab*ab", "abab", true),
             ("ä*", "äö", true),
         ] {
-            assert_eq!(Pattern::new(pattern).matches(name), matches, "{pattern} {name}");
+            assert_eq!(
+                Pattern::new(pattern).matches(name),
+                matches,
+                "{pattern} {name}"
+            );
         }
     }
 }

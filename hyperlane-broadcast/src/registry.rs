@@ -1,132 +1,174 @@
-//! State that all rooms of a server share: the map of rooms, the memberships, and the hubs that deliver messages.
-//!
-//! A shard is the part of a room that one hub serves, with a queue of messages, joins and leaves.
-//!
-//! A thread that needs several locks acquires them in this order: memberships, a room's state, a shard's queue. The map
-//! of rooms has a lock too: a thread acquires it before the lock of a room's state. No code closes a connection while
-//! it holds one of these locks.
+//! State that all rooms of a server share: the tables of rooms and of memberships, and the hubs that deliver messages.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     future::Future,
     hash::{BuildHasher, Hasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
 };
 
-use hyperlane_core::{Message, Outbox, hub::flush_current};
-use tokio::{runtime::Handle, time::Instant};
+use hyperlane_core::{Outbox, hub::flush_current};
+use tokio::runtime::Handle;
 
 use crate::{
-    config::RoomsConfig,
-    core::RoomCore,
+    broker::{Broker, BrokerRoom, Publication, Published, Publishing, Refused},
+    config::{RoomLimits, RoomsConfig},
+    delivery::{
+        core::RoomCore,
+        hub::{Hub, Runner},
+        membership::{Extra, Membership, RoomEntry, grow_by_an_eighth},
+        shard::Command,
+    },
     error::RoomError,
-    hub::Hub,
-    member::{Join, Member, MemberId},
+    ledger::Totals,
+    member::{Join, Joined, Member, MemberId},
     metrics::Metrics,
-    post::Audience,
-    shard::Command,
+    post::{Audience, Draft},
 };
 
-/// Time between two sweeps. A sweep drops the expired messages of each room. It removes the room if the room then has
-/// no members and no history, and the program has no handle to it.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) mod keeper;
 
 /// Maximum number of hub tasks. More tasks would contend for the same network stack.
 const MAX_HUBS: usize = 16;
 
-/// The rooms that one connection has joined.
-#[derive(Default)]
-struct Membership {
-    rooms: Joined,
-    /// True if the connection has an end hook that removes the connection from its rooms.
-    has_end_hook: bool,
-}
-
-/// The rooms of a connection. Most connections are in one room, which takes no allocation.
-#[derive(Default)]
-#[expect(
-    clippy::box_collection,
-    reason = "every connection in a room has a value of this type, and a `Vec` takes three words"
-)]
-enum Joined {
-    #[default]
-    None,
-    One(Arc<RoomCore>),
-    Many(Box<Vec<Arc<RoomCore>>>),
-}
-
-impl Joined {
-    fn as_slice(&self) -> &[Arc<RoomCore>] {
-        match self {
-            Self::None => &[],
-            Self::One(room) => std::slice::from_ref(room),
-            Self::Many(rooms) => rooms,
-        }
-    }
-
-    fn push(&mut self, room: Arc<RoomCore>) {
-        match std::mem::take(self) {
-            Self::None => *self = Self::One(room),
-            Self::One(first) => *self = Self::Many(Box::new(vec![first, room])),
-            Self::Many(mut rooms) => {
-                rooms.push(room);
-                *self = Self::Many(rooms);
-            }
-        }
-    }
-
-    /// Removes a room. Returns false if it was not there.
-    fn remove(&mut self, room: &Arc<RoomCore>) -> bool {
-        let is_there = self.as_slice().iter().any(|known| Arc::ptr_eq(known, room));
-        match self {
-            Self::Many(rooms) => rooms.retain(|known| !Arc::ptr_eq(known, room)),
-            _ if is_there => *self = Self::None,
-            _ => {}
-        }
-        is_there
-    }
-}
-
 /// State shared by the handles [`Rooms`](crate::Rooms) and [`Room`](crate::Room).
 pub(crate) struct RoomRegistry {
-    config: RoomsConfig,
-    rooms: Mutex<HashMap<Arc<str>, Arc<RoomCore>>>,
-    memberships: Mutex<HashMap<MemberId, Membership>>,
+    pub(crate) config: RoomsConfig,
+    pub(crate) broker: Box<dyn Broker>,
+    limits: Limits,
+    table: Mutex<Table>,
+    memberships: Mutex<HashMap<u64, Arc<Membership>>>,
+    totals: Arc<Totals>,
     /// Hubs, created with the first room. Their tasks start when the first member joins.
     hubs: OnceLock<Vec<Arc<Hub>>>,
-    /// The runtime of the hubs' tasks and of the sweeper; `None` while no runtime is known.
+    /// The runtime of the hubs' tasks and of the keeper; `None` while no runtime is known.
     runtime: Mutex<Option<Handle>>,
     /// True if the program has chosen the runtime by [`Rooms::on`](crate::Rooms::on).
     is_runtime_fixed: bool,
-    /// True while a [`Sweeper`] runs.
-    is_swept: AtomicBool,
+    keeper: Arc<keeper::State>,
     /// Metrics, created with the first room.
     metrics: OnceLock<Metrics>,
     hasher: RandomState,
+    /// Number of rooms that were ever created.
+    created: AtomicU64,
 }
 
-impl RoomRegistry {
-    pub(crate) fn new(config: RoomsConfig, runtime: Option<Handle>) -> Self {
-        Self {
-            config,
-            rooms: Mutex::new(HashMap::new()),
-            memberships: Mutex::new(HashMap::new()),
-            hubs: OnceLock::new(),
-            is_runtime_fixed: runtime.is_some(),
-            runtime: Mutex::new(runtime),
-            is_swept: AtomicBool::new(false),
-            metrics: OnceLock::new(),
-            hasher: RandomState::new(),
+/// The limits of rooms, shared by the rooms to which they apply.
+struct Limits {
+    default: Arc<RoomLimits>,
+    by_pattern: Vec<Arc<RoomLimits>>,
+}
+
+#[derive(Default)]
+struct Table {
+    rooms: HashMap<Arc<str>, Arc<RoomCore>>,
+    /// The rooms without members and handles, which have only a history, by the time when they became so.
+    idle: BTreeMap<u64, Arc<str>>,
+    /// The last time of this table's clock, which counts.
+    clock: u64,
+}
+
+impl Table {
+    /// Notes that a room is in use again.
+    fn set_used(&mut self, core: &RoomCore) {
+        let idle_since = core.idle_since.swap(0, Ordering::AcqRel);
+        if idle_since != 0 {
+            self.idle.remove(&idle_since);
         }
     }
 
+    /// Notes that a room has only a history.
+    fn set_idle(&mut self, core: &RoomCore) {
+        if core.idle_since.load(Ordering::Acquire) == 0 {
+            self.clock += 1;
+            core.idle_since.store(self.clock, Ordering::Release);
+            self.idle.insert(self.clock, core.name.clone());
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> Option<Arc<RoomCore>> {
+        let removed = self.rooms.remove(name)?;
+        self.set_used(&removed);
+        if self.rooms.capacity() > 64 && self.rooms.len() < self.rooms.capacity() / 8 {
+            self.rooms.shrink_to_fit();
+        }
+        Some(removed)
+    }
+
+    /// Removes the idle room that was used least recently. Returns `None` if no room is idle.
+    fn remove_idle(&mut self) -> Option<Arc<RoomCore>> {
+        while let Some((_, name)) = self.idle.pop_first() {
+            let is_idle = |core: &Arc<RoomCore>| Arc::strong_count(core) == 1 && core.is_empty();
+            match self.rooms.get(&name) {
+                Some(core) if is_idle(core) => return self.remove(&name),
+                Some(core) => core.idle_since.store(0, Ordering::Release),
+                None => {}
+            }
+        }
+        None
+    }
+}
+
+/// The registry as the hubs see it.
+struct HubRunner(Weak<RoomRegistry>);
+
+impl Runner for HubRunner {
+    fn start(&self, hub: &Arc<Hub>) -> bool {
+        self.0
+            .upgrade()
+            .is_some_and(|registry| registry.start_hub(hub))
+    }
+
+    fn watch(&self) {
+        if let Some(registry) = self.0.upgrade() {
+            registry.keeper.rouse();
+        }
+    }
+
+    fn release(&self, core: Arc<RoomCore>) {
+        if let Some(registry) = self.0.upgrade() {
+            registry.release(core);
+        }
+    }
+}
+
+impl RoomRegistry {
+    pub(crate) fn new(
+        config: RoomsConfig,
+        broker: Box<dyn Broker>,
+        runtime: Option<Handle>,
+    ) -> Arc<Self> {
+        let limits = Limits {
+            default: Arc::new(config.limits.clone()),
+            by_pattern: config
+                .patterns
+                .iter()
+                .map(|(_, limits)| Arc::new(limits.clone()))
+                .collect(),
+        };
+        Arc::new(Self {
+            config,
+            broker,
+            limits,
+            table: Mutex::default(),
+            memberships: Mutex::default(),
+            totals: Arc::default(),
+            hubs: OnceLock::new(),
+            is_runtime_fixed: runtime.is_some(),
+            runtime: Mutex::new(runtime),
+            keeper: Arc::default(),
+            metrics: OnceLock::new(),
+            hasher: RandomState::new(),
+            created: AtomicU64::new(0),
+        })
+    }
+
     /// Returns the room of this name. Creates the room if it does not exist.
-    pub(crate) fn room(&self, name: &str) -> Result<Arc<RoomCore>, RoomError> {
+    pub(crate) fn room(self: &Arc<Self>, name: &str) -> Result<Arc<RoomCore>, RoomError> {
         let limit = self.config.name_bytes;
         if name.is_empty() || name.len() > limit {
             return Err(RoomError::Name {
@@ -134,57 +176,211 @@ impl RoomRegistry {
                 limit,
             });
         }
-        let shards = self.hubs().len();
-        let mut rooms = self.lock_rooms();
-        if let Some(core) = rooms.get(name) {
-            return Ok(core.clone());
+        let hubs = self.hubs();
+        let mut removed = None;
+        let mut table = self.lock_table();
+        if let Some(core) = table.rooms.get(name).cloned() {
+            table.set_used(&core);
+            return Ok(core);
+        }
+        if table.rooms.len() >= self.config.rooms {
+            removed = table.remove_idle();
+            if removed.is_none() {
+                let limit = self.config.rooms;
+                return Err(RoomError::TooManyRooms { limit });
+            }
         }
         let name: Arc<str> = name.into();
         let metrics = self.metrics();
         let room_metrics = metrics.for_room(&self.config, &name);
-        let core = Arc::new(RoomCore::new(name.clone(), shards, room_metrics));
+        let limits = self.limits_of(&name);
+        let epoch = self.next_epoch();
+        let core = RoomCore::new(
+            name.clone(),
+            epoch,
+            limits,
+            hubs,
+            &self.totals,
+            room_metrics,
+        );
         metrics.room_created();
-        rooms.insert(name, core.clone());
+        table.rooms.insert(name, core.clone());
+        drop(table);
+        self.drop_rooms(removed);
         Ok(core)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.lock_rooms().len()
+    fn limits_of(&self, name: &str) -> Arc<RoomLimits> {
+        let mut patterns = self.config.patterns.iter().map(|(pattern, _)| pattern);
+        let index = patterns.position(|pattern| pattern.matches(name));
+        let limits = index.and_then(|index| self.limits.by_pattern.get(index));
+        limits.unwrap_or(&self.limits.default).clone()
     }
 
-    /// Drops one reference to a room. Removes the room if only the map still refers to it, and if it has no members and
-    /// no history.
-    pub(crate) fn release(&self, core: Arc<RoomCore>) {
-        let mut rooms = self.lock_rooms();
-        let name = core.name.clone();
-        // The reference is dropped under the lock of the map of rooms. Without the lock, two threads that drop the last
-        // two references could each see the reference of the other thread. The room would then stay.
-        drop(core);
-        let is_last = |known: &Arc<RoomCore>| Arc::strong_count(known) == 1 && known.is_vacant();
-        if rooms.get(&name).is_some_and(is_last) {
-            rooms.remove(&name);
+    /// Returns a random number that no earlier room of this process has.
+    fn next_epoch(&self) -> u64 {
+        self.hasher
+            .hash_one(self.created.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Drops rooms that were removed from the table, without its lock: the program may have given the payloads of their
+    /// histories a destructor.
+    fn drop_rooms(&self, removed: impl IntoIterator<Item = Arc<RoomCore>>) {
+        for core in removed {
+            core.clear();
             self.metrics().rooms_removed(1);
-            if rooms.capacity() > 64 && rooms.len() < rooms.capacity() / 8 {
-                rooms.shrink_to_fit();
-            }
         }
     }
 
-    /// Publishes a message in a room and returns the number of members in its audience.
-    pub(crate) fn publish(
-        self: &Arc<Self>,
-        core: &Arc<RoomCore>,
-        message: Message,
-        audience: Audience,
-    ) -> usize {
+    pub(crate) fn len(&self) -> usize {
+        self.lock_table().rooms.len()
+    }
+
+    /// Drops one reference to a room. Removes the room if only the table still refers to it, and if it has no members
+    /// and no history.
+    pub(crate) fn release(&self, core: Arc<RoomCore>) {
+        let mut table = self.lock_table();
+        let name = core.name.clone();
+        // The reference is dropped under the lock of the table. Without the lock, two threads that drop the last two
+        // references could each see the reference of the other thread. The room would then stay. The table still has a
+        // reference, unless the room was removed before.
+        let is_listed = |known: &Arc<RoomCore>| Arc::ptr_eq(known, &core);
+        if !table.rooms.get(&name).is_some_and(is_listed) {
+            drop(table);
+            return drop(core);
+        }
+        drop(core);
+        let mut removed = None;
+        if let Some(known) = table.rooms.get(&name).cloned()
+            && Arc::strong_count(&known) == 2
+        {
+            if known.is_vacant() {
+                removed = table.remove(&name);
+            } else if known.is_empty() {
+                table.set_idle(&known);
+            }
+        }
+        drop(table);
+        self.drop_rooms(removed);
+    }
+
+    /// Publishes a message in a room. Does not wait.
+    pub(crate) fn publish(self: &Arc<Self>, core: &Arc<RoomCore>, draft: Draft) -> Publishing {
         // During a connection's poll, this call sends the bytes that the connection's handler has written so far.
         // The client receives these bytes before the published message.
         flush_current();
-        self.start_sweeper();
-        let limits = self.config.history_limits();
-        core.publish(message, audience, &limits, |shard| {
-            self.wake_shard(core, shard);
-        })
+        self.start_keeper();
+        let publishing = self
+            .broker
+            .publish(&BrokerRoom { core }, Publication { draft });
+        self.bound_memory();
+        publishing
+    }
+
+    /// Publishes a message that no caller waits for, such as a farewell. If the room cannot take it, logs that it is
+    /// lost.
+    fn publish_alone(self: &Arc<Self>, core: &Arc<RoomCore>, draft: Draft) {
+        match self.publish(core, draft) {
+            Publishing::Done(Ok(_)) => {}
+            Publishing::Done(Err(refused)) => {
+                tracing::warn!(room = %core.name, error = %refused.error, "farewell lost");
+            }
+            Publishing::Later(publishing) => self.spawn(publishing),
+        }
+    }
+
+    /// Runs a publish for whose result no caller waits.
+    pub(crate) fn spawn(
+        &self,
+        publishing: impl Future<Output = Result<Published, Box<Refused>>> + Send + 'static,
+    ) {
+        let ended = async move {
+            if let Err(refused) = publishing.await {
+                tracing::warn!(error = %refused.error, "message lost");
+            }
+        };
+        let runtime = self.lock_runtime().clone();
+        match runtime {
+            Some(runtime) => drop(runtime.spawn(ended)),
+            None => drop(spawn_thread(ended)),
+        }
+    }
+
+    /// Frees memory if the histories, or what waits for slow members, have grown beyond their limits.
+    fn bound_memory(&self) {
+        if self.totals.history() > self.config.histories_bytes {
+            self.shrink_histories();
+        }
+        if self.totals.waiting() > self.config.waiting_bytes {
+            self.drop_farthest();
+        }
+    }
+
+    /// Shrinks the histories of all rooms together to seven eighths of their limit, so that the work is done once for
+    /// many messages. The empty rooms that were used least recently go first. Then the longest histories lose their
+    /// oldest messages.
+    #[cold]
+    fn shrink_histories(&self) {
+        let goal = self.config.histories_bytes / 8 * 7;
+        let mut removed = Vec::new();
+        {
+            let mut table = self.lock_table();
+            let mut excess = self.totals.history().saturating_sub(goal);
+            while excess > 0
+                && let Some(core) = table.remove_idle()
+            {
+                excess = excess.saturating_sub(core.ledger.history());
+                removed.push(core);
+            }
+        }
+        self.drop_rooms(removed);
+        if self.totals.history() <= goal {
+            return;
+        }
+        let mut rooms: Vec<_> = self.all_rooms();
+        rooms.sort_unstable_by_key(|core| core.ledger.history());
+        // Halving the longest history first leaves short histories whole.
+        let mut longest: std::collections::BinaryHeap<(usize, usize)> = rooms
+            .iter()
+            .enumerate()
+            .map(|(at, core)| (core.ledger.history(), at))
+            .collect();
+        while self.totals.history() > goal
+            && let Some((bytes, at)) = longest.pop()
+            && bytes > 0
+            && let Some(core) = rooms.get(at)
+        {
+            if core.give_up(bytes / 2 + 1) > 0 {
+                longest.push((core.ledger.history(), at));
+            }
+        }
+        for core in rooms {
+            self.release(core);
+        }
+    }
+
+    /// Takes their place from the slow members that are farthest behind.
+    #[cold]
+    fn drop_farthest(&self) {
+        let goal = self.config.waiting_bytes / 8 * 7;
+        let mut rooms = self.all_rooms();
+        rooms.retain(|core| core.ledger.waiting() > 0);
+        rooms.sort_unstable_by_key(|core| core.ledger.waiting());
+        let mut excess = self.totals.waiting().saturating_sub(goal);
+        while excess > 0
+            && let Some(core) = rooms.pop()
+        {
+            excess = excess.saturating_sub(core.ledger.waiting());
+            core.drop_farthest();
+            self.release(core);
+        }
+        for core in rooms {
+            self.release(core);
+        }
+    }
+
+    pub(crate) fn all_rooms(&self) -> Vec<Arc<RoomCore>> {
+        self.lock_table().rooms.values().cloned().collect()
     }
 
     /// Adds a connection to a room. If the connection is a member already, updates its user and its farewell (the
@@ -194,8 +390,8 @@ impl RoomRegistry {
         core: &Arc<RoomCore>,
         outbox: Outbox,
         join: Join,
-    ) -> Result<Member, RoomError> {
-        let id = MemberId::from(&outbox);
+    ) -> Result<Joined, RoomError> {
+        let id = outbox.id();
         if outbox.is_of_channel() {
             return Err(RoomError::Channel);
         }
@@ -205,126 +401,161 @@ impl RoomRegistry {
         flush_current();
         self.start_hubs(outbox.__runtime());
         let member = Member {
-            id,
+            id: MemberId::local(id),
             user: join.user.unwrap_or_default(),
         };
-        let needs_end_hook = {
-            let mut memberships = self.lock_memberships();
+        let extra = (!member.user.is_empty() || join.farewell.is_some()).then(|| {
+            Box::new(Extra {
+                user: member.user.clone(),
+                farewell: join.farewell,
+            })
+        });
+        let (membership, is_new) = self.membership(&outbox);
+        if is_new {
+            outbox.__add_barrier(membership.clone());
+        }
+        let joined = {
+            let mut entries = membership.lock();
             let mut state = core.lock();
-            if let Some(record) = state.members.get_mut(&id) {
-                record.user = member.user.clone();
-                record.farewell = join.farewell.map(Box::new);
-                return Ok(member);
+            if let Some(entry) = entries.iter_mut().find(|entry| entry.shard.is_of(core)) {
+                let before = std::mem::replace(&mut entry.extra, extra);
+                let before = before.map(|extra| extra.user).unwrap_or_default();
+                state.remove_user(id, &before);
+                state.add_user(id, &member.user);
+                let after = core.offset(state.log.last());
+                return Ok(Joined {
+                    member,
+                    after,
+                    is_gap: false,
+                });
             }
-            let membership = memberships.entry(id).or_default();
             let limit = self.config.rooms_per_connection;
-            if membership.rooms.as_slice().len() >= limit {
-                return Err(RoomError::TooManyRooms { limit });
+            if entries.len() >= limit {
+                return Err(RoomError::TooManyMemberships { limit });
             }
-            membership.rooms.push(core.clone());
+            let home = self.home_shard(&core.name);
+            let place = state.place(core, id, home, join.start);
+            let shard = core.shards.get(place.shard).ok_or(RoomError::NoHub)?;
+            grow_by_an_eighth(&mut entries);
+            entries.push(RoomEntry {
+                shard: shard.clone(),
+                extra,
+            });
             self.metrics().joined(&core.metrics);
-            let shard = state.shard_for(self.home_shard(&core.name));
-            state.add_member(&member, shard, join.farewell);
-            let limits = self.config.history_limits();
-            let replay = state.replay(join.history, id, &limits);
-            core.enqueue(
-                shard,
-                Command::Join {
-                    outbox: outbox.clone(),
-                    replay,
-                },
-            );
-            self.wake_shard(core, shard);
-            // A connection gets one end hook, even if it leaves and joins several times.
-            !std::mem::replace(&mut membership.has_end_hook, true)
+            state.add_member(&membership, place.shard, &member.user);
+            shard.enqueue(Command::Join {
+                outbox: outbox.clone(),
+                membership: membership.clone(),
+                from: place.from,
+                last: state.log.last(),
+            });
+            drop(state);
+            drop(entries);
+            if !core.wake(shard) {
+                self.leave(core, id);
+                return Err(RoomError::NoHub);
+            }
+            Joined {
+                member,
+                after: core.offset(place.from.saturating_sub(1)),
+                is_gap: place.is_gap,
+            }
         };
-        if needs_end_hook {
-            // If the connection has closed already, `on_end` runs the end hook at once. The hook takes the locks of
-            // the block above. The hook is therefore added after the block has released these locks.
+        if is_new {
+            // If the connection has closed already, the hook runs at once, and takes the locks of the block above.
             let registry = Arc::downgrade(self);
-            outbox.on_end(move || {
+            outbox.__on_closed(move || {
                 if let Some(registry) = registry.upgrade() {
-                    registry.connection_ended(id);
+                    registry.connection_closed(id);
                 }
             });
         }
-        Ok(member)
+        Ok(joined)
+    }
+
+    /// Returns the membership of a connection, and whether it is new.
+    fn membership(&self, outbox: &Outbox) -> (Arc<Membership>, bool) {
+        let id = outbox.id();
+        let mut memberships = self.lock_memberships();
+        let mut is_new = false;
+        let membership = memberships.entry(id).or_insert_with(|| {
+            is_new = true;
+            Arc::new(Membership::new(outbox.clone(), self.totals.clone()))
+        });
+        (membership.clone(), is_new)
     }
 
     /// Removes a connection from a room. Returns false if the connection was not a member.
-    pub(crate) fn leave(self: &Arc<Self>, core: &Arc<RoomCore>, id: MemberId) -> bool {
-        let was_in = self
-            .lock_memberships()
-            .get_mut(&id)
-            .is_some_and(|membership| membership.rooms.remove(core));
-        if was_in {
-            self.remove_member(core, id);
+    pub(crate) fn leave(self: &Arc<Self>, core: &Arc<RoomCore>, id: u64) -> bool {
+        let membership = self.lock_memberships().get(&id).cloned();
+        let Some(membership) = membership else {
+            return false;
+        };
+        let entry = {
+            let mut entries = membership.lock();
+            let at = entries.iter().position(|entry| entry.shard.is_of(core));
+            at.map(|at| entries.swap_remove(at))
+        };
+        let was_in = entry.is_some();
+        if let Some(entry) = entry {
+            self.remove_member(core, id, entry);
         }
         was_in
     }
 
     /// Removes a connection from all its rooms.
-    fn connection_ended(self: &Arc<Self>, id: MemberId) {
-        let ended = self.lock_memberships().remove(&id);
-        let rooms = ended
-            .as_ref()
-            .map_or(&[][..], |ended| ended.rooms.as_slice());
-        for core in rooms {
-            self.remove_member(core, id);
-        }
-        let rooms = rooms.to_vec();
-        drop(ended);
-        for core in rooms {
-            self.release(core);
+    fn connection_closed(self: &Arc<Self>, id: u64) {
+        let closed = self.lock_memberships().remove(&id);
+        let Some(membership) = closed else {
+            return;
+        };
+        let entries = std::mem::take(&mut *membership.lock());
+        for entry in entries {
+            if let Some(core) = entry.shard.core() {
+                self.remove_member(&core, id, entry);
+                self.release(core);
+            }
         }
     }
 
     /// Removes a member from a room's state. Publishes the member's farewell if it has one.
-    fn remove_member(self: &Arc<Self>, core: &Arc<RoomCore>, id: MemberId) {
-        let farewell = {
+    fn remove_member(self: &Arc<Self>, core: &Arc<RoomCore>, id: u64, entry: RoomEntry) {
+        let RoomEntry { shard, extra } = entry;
+        let Extra { user, farewell } = extra.map(|extra| *extra).unwrap_or_default();
+        {
             let mut state = core.lock();
-            let Some((shard, farewell)) = state.remove_member(id) else {
+            if !state.remove_member(id, &shard, &user) {
                 return;
-            };
-            self.metrics().left(&core.metrics, 1);
-            core.enqueue(shard, Command::Leave(id));
-            self.wake_shard(core, shard);
-            farewell
-        };
-        if let Some(farewell) = farewell {
-            self.publish(core, farewell, Audience::Except(id));
+            }
+            shard.enqueue(Command::Leave(id));
+            state.note_departed(core, id, &shard);
         }
-    }
-
-    /// Wakes a shard's hub. Starts the hub's task if the task does not run.
-    fn wake_shard(self: &Arc<Self>, core: &Arc<RoomCore>, shard: usize) {
-        let Some(hub) = self.hubs().get(shard) else {
-            return;
-        };
-        if hub.is_running() || self.start_hub(hub) {
-            hub.wake(core);
-        } else {
-            // The hub's task cannot be started. Without the task, the shard's queue would grow without limit.
-            core.clear_shard(shard);
+        self.metrics().left(&core.metrics, 1);
+        core.wake(&shard);
+        if let Some(farewell) = farewell {
+            let mut draft = Draft::new(farewell);
+            draft.audience = Audience::Except(MemberId::local(id));
+            self.publish_alone(core, draft);
         }
     }
 
     /// Returns the index of the shard that serves all members of a small room. The index depends on the room's name.
-    fn home_shard(&self, name: &str) -> usize {
+    fn home_shard(self: &Arc<Self>, name: &str) -> usize {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(name.as_bytes());
         let hubs = self.hubs().len().max(1);
         usize::try_from(hasher.finish() % hubs as u64).unwrap_or(0)
     }
 
-    fn hubs(&self) -> &[Arc<Hub>] {
+    fn hubs(self: &Arc<Self>) -> &[Arc<Hub>] {
         self.hubs.get_or_init(|| {
             let count = match &*self.lock_runtime() {
                 Some(runtime) => runtime.metrics().num_workers(),
                 None => thread::available_parallelism().map_or(1, usize::from),
             };
             let count = count.clamp(1, MAX_HUBS);
-            (0..count).map(|index| Arc::new(Hub::new(index))).collect()
+            let hub = |_| Arc::new(Hub::new(Box::new(HubRunner(Arc::downgrade(self)))));
+            (0..count).map(hub).collect()
         })
     }
 
@@ -340,60 +571,34 @@ impl RoomRegistry {
         for hub in self.hubs() {
             self.start_hub(hub);
         }
-        self.start_sweeper();
+        self.start_keeper();
     }
 
     /// Starts a hub's task if it does not run. Returns false if the task cannot be started.
-    fn start_hub(self: &Arc<Self>, hub: &Arc<Hub>) -> bool {
-        let release = || {
-            let registry = Arc::downgrade(self);
-            move |core| {
-                if let Some(registry) = registry.upgrade() {
-                    registry.release(core);
-                }
-            }
-        };
+    fn start_hub(&self, hub: &Arc<Hub>) -> bool {
         let runtime = self.lock_runtime().clone();
         if let Some(runtime) = runtime
-            && let Some(run) = hub.clone().run(release())
+            && let Some(run) = hub.clone().run()
         {
             runtime.spawn(run);
         }
         // The hub does not run yet if no runtime is known, or if the runtime has shut down: such a runtime drops the
         // spawned task at once. In both cases, `Hub::run` now returns a future, and a new thread runs this future.
-        match hub.clone().run(release()) {
+        match hub.clone().run() {
             Some(run) => spawn_thread(run),
             None => true,
         }
     }
 
-    /// Starts the sweeper if it does not run.
-    fn start_sweeper(self: &Arc<Self>) {
-        if self.is_swept.load(Ordering::Relaxed) {
-            return;
-        }
-        let runtime = self.lock_runtime().clone();
-        if let Some(runtime) = runtime
-            && let Some(sweeper) = Sweeper::new(Arc::downgrade(self))
-        {
-            runtime.spawn(sweeper.run());
-        }
-        // No sweeper runs yet if no runtime is known, or if the runtime has shut down: such a runtime drops the spawned
-        // sweeper at once. In both cases, a new thread runs the sweeper.
-        if let Some(sweeper) = Sweeper::new(Arc::downgrade(self)) {
-            spawn_thread(sweeper.run());
-        }
-    }
-
-    fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Metrics {
         self.metrics.get_or_init(Metrics::new)
     }
 
-    fn lock_rooms(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<RoomCore>>> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_memberships(&self) -> MutexGuard<'_, HashMap<MemberId, Membership>> {
+    fn lock_memberships(&self) -> MutexGuard<'_, HashMap<u64, Arc<Membership>>> {
         self.memberships
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -409,19 +614,20 @@ impl Drop for RoomRegistry {
         for hub in self.hubs.get().into_iter().flatten() {
             hub.stop();
         }
-        // The end hooks of the members' connections cannot reach a dropped registry. The drop therefore updates
-        // the gauges itself.
-        let rooms = std::mem::take(self.rooms.get_mut().unwrap_or_else(PoisonError::into_inner));
+        self.keeper.stop();
+        // The hooks of the members' connections cannot reach a dropped registry. The drop therefore updates the gauges
+        // itself.
+        let table = std::mem::take(self.table.get_mut().unwrap_or_else(PoisonError::into_inner));
         if let Some(metrics) = self.metrics.get() {
-            metrics.rooms_removed(rooms.len());
-            for core in rooms.into_values() {
+            metrics.rooms_removed(table.rooms.len());
+            for core in table.rooms.into_values() {
                 metrics.left(&core.metrics, core.member_count());
             }
         }
     }
 }
 
-/// Runs a hub or a sweeper on a new thread. The registry calls this function if it knows no runtime, or if the known
+/// Runs a hub or a keeper on a new thread. The registry calls this function if it knows no runtime, or if the known
 /// runtime has shut down. Returns false if the system cannot start the thread.
 fn spawn_thread(work: impl Future<Output = ()> + Send + 'static) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -433,74 +639,23 @@ fn spawn_thread(work: impl Future<Output = ()> + Send + 'static) -> bool {
             .spawn(move || runtime.block_on(work))
     });
     started
-        .inspect_err(
-            |error| tracing::error!(%error, "cannot start a thread for rooms: messages discarded"),
-        )
+        .inspect_err(|error| tracing::error!(%error, "cannot start a thread for rooms"))
         .is_ok()
-}
-
-/// The task that drops expired history of rooms. At most one sweeper runs.
-///
-/// Dropping the sweeper allows another one to start. A runtime that shuts down drops the sweeper too.
-struct Sweeper {
-    registry: Weak<RoomRegistry>,
-}
-
-impl Sweeper {
-    /// Returns `None` if a sweeper runs, or if the registry is dropped.
-    fn new(registry: Weak<RoomRegistry>) -> Option<Self> {
-        let was_swept = registry.upgrade()?.is_swept.swap(true, Ordering::AcqRel);
-        (!was_swept).then(|| Self { registry })
-    }
-
-    /// Sweeps every [`SWEEP_INTERVAL`] until the registry is dropped.
-    async fn run(self) {
-        loop {
-            tokio::time::sleep(SWEEP_INTERVAL).await;
-            let Some(registry) = self.registry.upgrade() else {
-                return;
-            };
-            let limits = registry.config.history_limits();
-            let cores: Vec<_> = registry.lock_rooms().values().cloned().collect();
-            for core in cores {
-                core.lock().history.expire(Instant::now(), &limits);
-                registry.release(core);
-                // A sweep of thousands of rooms yields to other tasks of the runtime.
-                tokio::task::consume_budget().await;
-            }
-        }
-    }
-}
-
-impl Drop for Sweeper {
-    fn drop(&mut self) {
-        if let Some(registry) = self.registry.upgrade() {
-            registry.is_swept.store(false, Ordering::Release);
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{core::MemberRecord, seat::Seat};
+    use crate::delivery::membership::MemberRef;
 
-    /// Prints the parts of a membership: `cargo test -p hyperlane-broadcast parts_of -- --nocapture`. The first three
-    /// are entries of tables, whose free places come on top.
+    /// Prints the parts of a membership: `cargo test -p hyperlane-broadcast parts_of -- --nocapture`. The first is an
+    /// entry of a table, whose free places come on top.
     #[test]
     fn the_parts_of_a_membership_stay_small() {
         let parts = [
-            (
-                "member of the room",
-                size_of::<(MemberId, MemberRecord)>(),
-                40,
-            ),
-            (
-                "rooms of the connection",
-                size_of::<(MemberId, Membership)>(),
-                32,
-            ),
-            ("seat in a shard", size_of::<Seat>(), 48),
+            ("member of the room", size_of::<MemberRef>(), 8),
+            ("room of the connection", size_of::<RoomEntry>(), 16),
+            ("seat in a shard", crate::delivery::SEAT_BYTES, 16),
         ];
         for (part, size, most) in parts {
             println!("{part:>30}: {size} bytes");
@@ -509,27 +664,16 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_lists_its_rooms_once() {
-        let registry = Arc::new(RoomRegistry::new(RoomsConfig::default(), None));
-        let rooms = ["a", "b", "c"].map(|name| registry.room(name).unwrap());
-        let mut joined = Joined::default();
-        assert!(joined.as_slice().is_empty() && !joined.remove(&rooms[0]));
-        for (at, room) in rooms.iter().enumerate() {
-            joined.push(room.clone());
-            assert_eq!(joined.as_slice().len(), at + 1);
-        }
-        assert!(joined.remove(&rooms[1]) && !joined.remove(&rooms[1]));
-        assert_eq!(joined.as_slice().len(), 2);
-        let mut one = Joined::default();
-        one.push(rooms[0].clone());
-        assert!(!one.remove(&rooms[1]) && one.remove(&rooms[0]));
-        assert!(one.as_slice().is_empty());
-    }
-
-    #[test]
-    fn a_sweeper_runs_without_a_runtime() {
-        let registry = Arc::new(RoomRegistry::new(RoomsConfig::default(), None));
-        registry.start_sweeper();
-        assert!(registry.is_swept.load(Ordering::Acquire));
+    fn epochs_differ() {
+        let registry = RoomRegistry::new(
+            RoomsConfig::default(),
+            Box::new(crate::broker::InProcess),
+            None,
+        );
+        let epochs: std::collections::HashSet<_> =
+            (0..1000).map(|_| registry.next_epoch()).collect();
+        assert_eq!(epochs.len(), 1000);
+        let rooms = ["a", "b"].map(|name| registry.room(name).unwrap().epoch);
+        assert_ne!(rooms[0], rooms[1]);
     }
 }

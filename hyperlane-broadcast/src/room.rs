@@ -6,12 +6,17 @@ use std::{
 };
 
 use hyperlane_core::Message;
+use serde::Serialize;
 
 use crate::{
-    core::RoomCore,
-    error::RoomError,
-    member::{Connected, Join, Member, MemberId},
-    post::{Audience, Offset},
+    broker::Published,
+    config::RoomLimits,
+    delivery::core::RoomCore,
+    error::{PublishError, RoomError},
+    member::{Connected, Join, Joined, Member, MemberId},
+    offset::Offset,
+    post::Audience,
+    publisher::Publisher,
     registry::RoomRegistry,
 };
 
@@ -36,7 +41,9 @@ use crate::{
 ///         let Ok(socket) = ctx.upgrade(stream).await else { return Status::Reject };
 ///         if room.join(&socket).await.is_ok() {
 ///             while let Ok(message) = socket.recv().await {
-///                 room.broadcast_except(&socket, message).await;
+///                 if room.broadcast_except(&socket, message).await.is_err() {
+///                     break;
+///                 }
 ///             }
 ///         }
 ///         Status::Continue
@@ -67,13 +74,15 @@ impl Room {
     /// # Errors
     /// - [`RoomError::Channel`] if `connection` is a channel of a session, connected or not.
     /// - [`RoomError::NotConnected`] if the connection has closed, or is neither a WebSocket nor an event stream.
-    /// - [`RoomError::TooManyRooms`] if the connection is in the maximum number of rooms already.
+    /// - [`RoomError::TooManyMemberships`] if the connection is in the maximum number of rooms already.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn join(&self, connection: &impl Connected) -> Result<Member, RoomError> {
-        self.registry
-            .join(&self.core, connection.outbox(), Join::new())
+        let joined = self
+            .registry
+            .join(&self.core, connection.outbox(), Join::new())?;
+        Ok(joined.member)
     }
 
     /// Adds a connection to the room, with the options of [`Join`]. If the connection is a member already,
@@ -88,7 +97,7 @@ impl Room {
         &self,
         connection: &impl Connected,
         join: Join,
-    ) -> Result<Member, RoomError> {
+    ) -> Result<Joined, RoomError> {
         self.registry.join(&self.core, connection.outbox(), join)
     }
 
@@ -98,86 +107,114 @@ impl Room {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn leave(&self, member: impl Into<MemberId>) -> bool {
-        self.registry.leave(&self.core, member.into())
+        let member = member.into();
+        member.is_local() && self.registry.leave(&self.core, member.number())
     }
 
-    /// Sends a message to all members and returns the number of members.
-    ///
-    /// The call never waits for a member, and takes microseconds for any number of members.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn broadcast(&self, message: impl Into<Message>) -> usize {
-        self.publish(message.into(), Audience::All)
+    /// Returns a publisher without options.
+    pub fn publisher(&self) -> Publisher {
+        Publisher::new(&self.registry, &self.core)
     }
 
-    /// Sends a message to all members except `except`. Returns the number of members to which the message is sent.
+    /// Returns a publisher of volatile messages: they are not kept in the history, and slow members do not receive them.
+    pub fn volatile(&self) -> Publisher {
+        self.publisher().volatile()
+    }
+
+    /// Sends a message to all members. Waits while the room's queue is full. [`Publisher::broadcast`] describes errors
+    /// and cancel safety.
     ///
-    /// # Cancel safety
-    /// Cancel safe.
+    /// An empty room takes messages too: they are kept in its history.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Publisher::broadcast`].
+    pub async fn broadcast(&self, message: impl Into<Message>) -> Result<Published, PublishError> {
+        self.publisher().broadcast(message).await
+    }
+
+    /// Sends a message to all members. Does not wait.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Publisher::try_broadcast`]; [`PublishError::Full`] if the room's queue is full.
+    pub fn try_broadcast(&self, message: impl Into<Message>) -> Result<Published, PublishError> {
+        self.publisher().try_broadcast(message)
+    }
+
+    /// Sends a message to all members except `except`.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Publisher::broadcast`].
     pub async fn broadcast_except(
         &self,
         except: impl Into<MemberId>,
         message: impl Into<Message>,
-    ) -> usize {
-        self.publish(message.into(), Audience::Except(except.into()))
+    ) -> Result<Published, PublishError> {
+        self.publisher().except(except).broadcast(message).await
     }
 
     /// Sends a message to all members except its sender. Another name for
     /// [`broadcast_except`](Self::broadcast_except).
     ///
-    /// # Cancel safety
-    /// Cancel safe.
+    /// # Errors
+    /// Returns the errors of [`Publisher::broadcast`].
     pub async fn broadcast_from(
         &self,
         sender: impl Into<MemberId>,
         message: impl Into<Message>,
-    ) -> usize {
+    ) -> Result<Published, PublishError> {
         self.broadcast_except(sender, message).await
     }
 
-    /// Sends a message to all members that have joined with this user name ([`Join::user`]). Returns the number of
-    /// these members.
+    /// Sends a value as JSON text to all members.
     ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn send_to(&self, user: impl AsRef<str>, message: impl Into<Message>) -> usize {
-        let user = user.as_ref();
-        let mut members: Vec<_> = self
-            .core
-            .lock()
-            .members
-            .iter()
-            .filter(|(_, record)| &*record.user == user)
-            .map(|(id, _)| *id)
-            .collect();
-        if members.is_empty() {
-            return 0;
-        }
-        members.sort_unstable();
-        self.publish(message.into(), Audience::Only(members))
+    /// # Errors
+    /// Returns the errors of [`Publisher::broadcast_json`].
+    pub async fn broadcast_json(&self, value: &impl Serialize) -> Result<Published, PublishError> {
+        self.publisher().broadcast_json(value).await
     }
 
-    /// Sends a message to all members, like [`broadcast`](Self::broadcast).
-    #[cfg(feature = "compat")]
-    pub(crate) fn publish_to_all(&self, message: Message) -> usize {
-        self.publish(message, Audience::All)
+    /// Sends an event with a name to all members. [`Publisher::broadcast_event`] describes its forms.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Publisher::broadcast_event`].
+    pub async fn broadcast_event(
+        &self,
+        name: impl AsRef<str>,
+        payload: &impl Serialize,
+    ) -> Result<Published, PublishError> {
+        self.publisher().broadcast_event(name, payload).await
     }
 
-    fn publish(&self, message: Message, audience: Audience) -> usize {
-        self.registry.publish(&self.core, message, audience)
+    /// Sends a message to all members that have joined with this user name. No member has the empty name.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Publisher::broadcast`].
+    pub async fn send_to(
+        &self,
+        user: impl AsRef<str>,
+        message: impl Into<Message>,
+    ) -> Result<Published, PublishError> {
+        let members = self.core.lock().members_of(user.as_ref());
+        let publisher = self.publisher().audience(Audience::Only(members));
+        publisher.broadcast(message).await
     }
 
     /// Returns the members, sorted by the id of their connections.
     pub fn members(&self) -> Vec<Member> {
-        let mut members: Vec<_> = self
-            .core
-            .lock()
-            .members
+        // The names are looked up without the room's lock: it is taken after the lock of a membership elsewhere.
+        let memberships: Vec<_> = {
+            let state = self.core.lock();
+            state
+                .members
+                .iter()
+                .map(|member| member.0.clone())
+                .collect()
+        };
+        let mut members: Vec<_> = memberships
             .iter()
-            .map(|(id, record)| Member {
-                id: *id,
-                user: record.user.clone(),
+            .map(|membership| Member {
+                id: MemberId::local(membership.id),
+                user: membership.user_in(&self.core),
             })
             .collect();
         members.sort_unstable_by_key(|member| member.id);
@@ -194,16 +231,27 @@ impl Room {
         self.len() == 0
     }
 
-    /// Returns the offset of the next message.
-    pub fn next_offset(&self) -> Offset {
-        self.core.lock().next_offset
+    /// Returns the offset of the last message. The number is 0 if none was published.
+    pub fn offset(&self) -> Offset {
+        let last = self.core.lock().log.last();
+        self.core.offset(last)
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        static NONE: LazyLock<Arc<RoomCore>> =
-            LazyLock::new(|| Arc::new(RoomCore::new("".into(), 0, Default::default())));
+        /// Takes the place of the room, so that the handle's own reference can be given back.
+        static NONE: LazyLock<Arc<RoomCore>> = LazyLock::new(|| {
+            let limits = Arc::new(RoomLimits::default());
+            RoomCore::new(
+                "".into(),
+                0,
+                limits,
+                &[],
+                &Arc::default(),
+                Default::default(),
+            )
+        });
         let core = std::mem::replace(&mut self.core, NONE.clone());
         self.registry.release(core);
     }

@@ -4,7 +4,13 @@ use std::{fmt, sync::Arc};
 
 use tokio::runtime::Handle;
 
-use crate::{config::RoomsConfig, error::RoomError, registry::RoomRegistry, room::Room};
+use crate::{
+    broker::{Broker, InProcess},
+    config::RoomsConfig,
+    error::RoomError,
+    registry::RoomRegistry,
+    room::Room,
+};
 
 /// A handle to all rooms of a server. Clones are cheap and refer to the same rooms.
 ///
@@ -13,13 +19,13 @@ use crate::{config::RoomsConfig, error::RoomError, registry::RoomRegistry, room:
 /// passes a clone to [`Server::state`](hyperlane_core::Server::state). A handle works in any runtime and on any thread.
 ///
 /// Hubs are the tasks that deliver messages to the members of rooms. They run on the runtime that the program passes to
-/// [`on`](Self::on) or [`with_config_on`](Self::with_config_on). If the program passes no runtime, hubs run on the
+/// [`on`](Self::on). If the program passes no runtime, hubs run on the
 /// runtime of the server whose connection joins first. If the hubs' runtime shuts down before the rooms are dropped,
 /// the hubs continue on threads of their own.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), hyperlane_broadcast::RoomError> {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use hyperlane_broadcast::Rooms;
 /// use hyperlane_core::Server;
 ///
@@ -27,8 +33,8 @@ use crate::{config::RoomsConfig, error::RoomError, registry::RoomRegistry, room:
 /// let mut server = Server::default();
 /// server.state(rooms.clone());
 ///
-/// let reached = rooms.room("prices")?.broadcast("42").await;
-/// assert_eq!(reached, 0);
+/// let published = rooms.room("prices")?.broadcast("42").await?;
+/// assert_eq!(published.members, 0);
 /// # Ok(())
 /// # }
 /// ```
@@ -51,23 +57,21 @@ impl Rooms {
 
     /// Creates rooms with the limits of `config`, like [`new`](Self::new).
     pub fn with_config(config: RoomsConfig) -> Self {
-        Self::build(config, None)
+        Self::builder().config(config).build()
     }
 
     /// Creates rooms with the default limits, like [`new`](Self::new). The hubs run on `runtime`, whose time driver
     /// must be enabled.
     pub fn on(runtime: Handle) -> Self {
-        Self::with_config_on(RoomsConfig::default(), runtime)
+        Self::builder().on(runtime).build()
     }
 
-    /// Creates rooms with the limits of `config`. The hubs run on `runtime`, as with [`on`](Self::on).
-    pub fn with_config_on(config: RoomsConfig, runtime: Handle) -> Self {
-        Self::build(config, Some(runtime))
-    }
-
-    fn build(config: RoomsConfig, runtime: Option<Handle>) -> Self {
-        Self {
-            registry: Arc::new(RoomRegistry::new(config, runtime)),
+    /// Returns a builder of rooms with the default limits.
+    pub fn builder() -> RoomsBuilder {
+        RoomsBuilder {
+            config: RoomsConfig::default(),
+            runtime: None,
+            broker: Box::new(InProcess),
         }
     }
 
@@ -75,7 +79,8 @@ impl Rooms {
     ///
     /// # Errors
     /// Returns [`RoomError::Name`] if the name is empty, or longer than
-    /// [`RoomsConfig::name_bytes`].
+    /// [`RoomsConfig::name_bytes`], and [`RoomError::TooManyRooms`] if there are
+    /// [`RoomsConfig::rooms`] rooms and none of them is empty.
     pub fn room(&self, name: impl AsRef<str>) -> Result<Room, RoomError> {
         let core = self.registry.room(name.as_ref())?;
         Ok(Room::new(self.registry.clone(), core))
@@ -89,6 +94,56 @@ impl Rooms {
     /// Returns true if no room exists.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// The parts of which [`Rooms`] are made.
+///
+/// ```
+/// use hyperlane_broadcast::{Rooms, RoomsConfig};
+///
+/// let rooms = Rooms::builder().config(RoomsConfig::default().rooms(1000)).build();
+/// assert!(rooms.is_empty());
+/// ```
+#[must_use = "`build` makes the rooms"]
+pub struct RoomsBuilder {
+    config: RoomsConfig,
+    runtime: Option<Handle>,
+    broker: Box<dyn Broker>,
+}
+
+impl RoomsBuilder {
+    /// Sets the limits.
+    pub fn config(mut self, config: RoomsConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets the runtime of the hubs, as [`Rooms::on`] does.
+    pub fn on(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Sets the broker. The default is [`InProcess`].
+    pub fn broker(mut self, broker: impl Broker) -> Self {
+        self.broker = Box::new(broker);
+        self
+    }
+
+    /// Makes the rooms.
+    pub fn build(self) -> Rooms {
+        Rooms {
+            registry: RoomRegistry::new(self.config, self.broker, self.runtime),
+        }
+    }
+}
+
+impl fmt::Debug for RoomsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomsBuilder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 

@@ -357,7 +357,7 @@ async fn a_room_reaches_members_of_every_agreement_in_one_order() {
     let room = rooms.room("room").unwrap();
     eventually("all are in", || room.len() == members.len() + 1).await;
     for count in 0..20 {
-        room.broadcast(verse(count)).await;
+        room.broadcast(verse(count)).await.unwrap();
     }
     for count in 0..20 {
         for member in &mut members {
@@ -393,7 +393,7 @@ async fn a_member_with_takeover_that_reads_late_gets_everything_in_order() {
         std::iter::repeat_with(next).take(9000).collect::<Vec<u8>>()
     };
     for count in 0..90 {
-        room.broadcast(noise(count)).await;
+        room.broadcast(noise(count)).await.unwrap();
     }
     for count in 0..90 {
         assert_eq!(member.next().await, noise(count).into(), "{count}");
@@ -502,8 +502,9 @@ async fn a_close_is_no_message_for_a_room() {
         let mut member = Packed::connect(&control, "/room", offer).await;
         eventually("it is in", || room.len() == 1).await;
         // A member to which it were sent could be sent nothing after it (RFC 6455 §5.5.1).
-        room.broadcast(Message::Close(None)).await;
-        room.broadcast("after").await;
+        let refused = room.broadcast(Message::Close(None)).await;
+        assert_eq!(refused, Err(PublishError::Close));
+        room.broadcast("after").await.unwrap();
         assert_eq!(member.next().await, "after".into(), "{offer}");
         member.client.close().await;
         eventually("it is out", || room.is_empty()).await;

@@ -37,7 +37,7 @@ handler!(Joins, |stream, ctx| {
         match text.split_once(' ') {
             Some(("except-me", text)) => _ = room.broadcast_except(&socket, text).await,
             Some((user, text)) if user.starts_with('@') => {
-                room.send_to(&user[1..], text).await;
+                room.send_to(&user[1..], text).await.unwrap();
             }
             _ if text == "leave" => {
                 let left = [room.leave(&socket).await, room.leave(&socket).await];
@@ -109,7 +109,7 @@ async fn members_are_those_who_joined_and_have_not_left() {
     assert_eq!(ada.next_frame().await.text(), "left [true, false]");
     assert!(room.is_empty());
     // The member left the room, not the connection.
-    assert_eq!(room.broadcast("unheard").await, 0);
+    assert_eq!(room.broadcast("unheard").await.unwrap().members, 0);
     ada.frame(PING, "x").await;
     assert_eq!(ada.next_frame().await.opcode, PONG);
 }
@@ -142,11 +142,11 @@ async fn broadcast_reaches_all_or_all_but_one_or_one_user() {
     assert_eq!(bob.next_frame().await.opcode, BINARY);
     assert_eq!(bob.next_frame().await.text(), "end");
 
-    assert_eq!(room.broadcast("3").await, 3);
-    assert_eq!(room.send_to("ada", "2").await, 2);
-    assert_eq!(room.send_to("nobody", "0").await, 0);
+    assert_eq!(room.broadcast("3").await.unwrap().members, 3);
+    assert_eq!(room.send_to("ada", "2").await.unwrap().members, 2);
+    assert_eq!(room.send_to("nobody", "0").await.unwrap().members, 0);
     let first = room.members()[0].id;
-    assert_eq!(room.broadcast_from(first, "2").await, 2);
+    assert_eq!(room.broadcast_from(first, "2").await.unwrap().members, 2);
 }
 
 #[tokio::test]
@@ -295,7 +295,7 @@ async fn a_connection_may_be_in_a_bounded_number_of_rooms() {
     .await;
     let mut client = Client::websocket(address(&control), "/").await;
     for _ in 0..3 {
-        assert_eq!(noted.next().await, "TooManyRooms { limit: 3 }");
+        assert_eq!(noted.next().await, "TooManyMemberships { limit: 3 }");
     }
     assert_eq!(noted.next().await, "NotConnected");
     assert_eq!(client.next_frame().await.code(), 1000);
@@ -310,7 +310,7 @@ hook! {
         let (ws, sse) = (ctx.ws(), ctx.sse());
         let refused = [
             room.join(&ws).await,
-            room.join_with(&sse, Join::new().user("ada")).await,
+            room.join_with(&sse, Join::new().user("ada")).await.map(|joined| joined.member),
             room.join(&ws.outbox()).await,
             room.join(&sse.outbox()).await,
         ];
@@ -397,7 +397,16 @@ async fn names_have_one_to_255_bytes() {
 #[tokio::test]
 async fn publishing_to_an_empty_room_reaches_no_member_and_rooms_without_history_vanish() {
     let (control, rooms) = server_with(RoomsConfig::default().history_messages(0), |_| {}).await;
-    assert_eq!(rooms.room("empty").unwrap().broadcast("x").await, 0);
+    assert_eq!(
+        rooms
+            .room("empty")
+            .unwrap()
+            .broadcast("x")
+            .await
+            .unwrap()
+            .members,
+        0
+    );
     assert_eq!(rooms.len(), 0);
     for _ in 0..3 {
         let mut clients = Vec::new();
@@ -461,7 +470,10 @@ async fn every_member_sees_the_same_sequence() {
             tokio::spawn(async move {
                 for number in 0..EACH {
                     assert_eq!(
-                        room.broadcast(format!("task{task} {number}")).await,
+                        room.broadcast(format!("task{task} {number}"))
+                            .await
+                            .unwrap()
+                            .members,
                         MEMBERS
                     );
                     if number % 7 == 0 {
@@ -507,14 +519,14 @@ async fn history_is_replayed_without_gap_or_duplicate_while_others_publish() {
         let room = room.clone();
         async move {
             for number in 0.. {
-                room.broadcast(format!("{number}")).await;
+                room.broadcast(format!("{number}")).await.unwrap();
                 if number % 8 == 0 {
                     tokio::time::sleep(Duration::from_micros(100)).await;
                 }
             }
         }
     });
-    eventually("the history is full", || room.next_offset().0 > 100).await;
+    eventually("the history is full", || room.offset().number > 100).await;
     for round in 0..50 {
         let history = round * 2;
         let target = format!("/lobby?history={history}");
@@ -539,10 +551,12 @@ async fn history_gives_the_last_messages_that_were_for_the_one_who_asks() {
     let mut ada = Client::websocket(address(&control), "/lobby?user=ada").await;
     in_room(&room, 1).await;
     for number in 0..6 {
-        room.broadcast(number.to_string()).await;
-        room.send_to("ada", "secret").await;
+        room.broadcast(number.to_string()).await.unwrap();
+        room.send_to("ada", "secret").await.unwrap();
     }
-    room.broadcast_except(room.members()[0].id, "6").await;
+    room.broadcast_except(room.members()[0].id, "6")
+        .await
+        .unwrap();
     assert_eq!(ada.texts(12).await[9..], ["secret", "5", "secret"]);
     // The history holds eight: secret 3 secret 4 secret 5 secret 6.
     for (history, expected) in [(0, ""), (2, "56"), (4, "3456"), (99, "3456")] {
@@ -583,7 +597,7 @@ async fn a_member_that_lags_reads_on_from_the_history() {
     // This is far more than outbox and system buffers hold.
     let filler = ".".repeat(32 * 1024);
     for number in 0..COUNT {
-        room.broadcast(format!("{number}{filler}")).await;
+        room.broadcast(format!("{number}{filler}")).await.unwrap();
         if number % 10 == 0 {
             tokio::task::yield_now().await;
         }
@@ -622,7 +636,7 @@ async fn a_member_that_takes_nothing_for_the_stall_time_is_let_go() {
     in_room(&room, 2).await;
     let payload = "x".repeat(100_000);
     for _ in 0..90 {
-        room.broadcast(payload.as_str()).await;
+        room.broadcast(payload.as_str()).await.unwrap();
     }
     in_room(&room, 0).await;
     eventually("the connections end", || control.connections() == 0).await;
@@ -644,7 +658,7 @@ async fn a_member_that_lags_in_a_quiet_room_catches_up_while_another_room_is_bus
         in_room(&room, 1).await;
         busy.push(tokio::spawn(async move {
             loop {
-                room.broadcast("x").await;
+                room.broadcast("x").await.unwrap();
                 client.next_message().await;
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -652,7 +666,7 @@ async fn a_member_that_lags_in_a_quiet_room_catches_up_while_another_room_is_bus
     }
     let payload = "x".repeat(100_000);
     for _ in 0..90 {
-        quiet.broadcast(payload.as_str()).await;
+        quiet.broadcast(payload.as_str()).await.unwrap();
     }
     for _ in 0..90 {
         assert_eq!(slow.next_message().await.payload.len(), payload.len());

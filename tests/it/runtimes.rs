@@ -435,14 +435,14 @@ async fn rooms_are_used_anywhere() {
         let reached = elsewhere
             .run(async move || early.room("lobby").unwrap().broadcast("early").await)
             .await;
-        assert_eq!(reached, 0);
+        assert_eq!(reached.unwrap().members, 0);
         let (control, mut client) = join(&rooms).await;
         for text in ["one", "two"] {
             let rooms = rooms.clone();
             let reached = elsewhere
                 .run(async move || rooms.room("lobby").unwrap().broadcast(text).await)
                 .await;
-            assert_eq!(reached, 1);
+            assert_eq!(reached.unwrap().members, 1);
             assert_eq!(client.next_frame().await.text(), text, "{elsewhere:?}");
         }
         drop(client);
@@ -461,14 +461,19 @@ async fn rooms_outlive_the_server_that_they_began_with() {
     Elsewhere::OtherRuntime
         .run(async move || {
             let (_control, mut client) = join(&theirs).await;
-            theirs.room("lobby").unwrap().broadcast("first").await;
+            theirs
+                .room("lobby")
+                .unwrap()
+                .broadcast("first")
+                .await
+                .unwrap();
             assert_eq!(client.next_frame().await.text(), "first");
         })
         .await;
     let room = rooms.room("lobby").unwrap();
     assert!(room.is_empty(), "its members have gone with its runtime");
     let (_control, mut client) = join(&rooms).await;
-    room.broadcast("second").await;
+    room.broadcast("second").await.unwrap();
     assert_eq!(client.next_frame().await.text(), "second");
 }
 
@@ -482,7 +487,7 @@ async fn members_stay_when_the_runtime_that_delivers_ends() {
     let rooms = Rooms::on(runtime.handle().clone());
     let (_control, mut client) = join(&rooms).await;
     let room = rooms.room("lobby").unwrap();
-    room.broadcast("there").await;
+    room.broadcast("there").await.unwrap();
     assert_eq!(client.next_frame().await.text(), "there");
     runtime.shutdown_background();
     // One message may be on its way at that moment; from then on a thread of the rooms' own delivers.
@@ -491,7 +496,7 @@ async fn members_stay_when_the_runtime_that_delivers_ends() {
     let publishing = tokio::spawn(async move {
         loop {
             number += 1;
-            room.broadcast(number.to_string()).await;
+            room.broadcast(number.to_string()).await.unwrap();
             says.note(number);
             tokio::task::yield_now().await;
         }
@@ -507,6 +512,11 @@ async fn members_stay_when_the_runtime_that_delivers_ends() {
 async fn rooms_deliver_where_the_program_says() {
     let rooms = Rooms::on(Handle::current());
     let (_control, mut client) = join(&rooms).await;
-    rooms.room("lobby").unwrap().broadcast("here").await;
+    rooms
+        .room("lobby")
+        .unwrap()
+        .broadcast("here")
+        .await
+        .unwrap();
     assert_eq!(client.next_frame().await.text(), "here");
 }

@@ -52,6 +52,8 @@ pub(crate) struct RoomCore {
     pub(crate) ledger: Ledger,
     /// The number of the oldest message in the log.
     log_first: AtomicU64,
+    /// A slow member before this number has lost its place, because too much waited for slow members.
+    given_up_before: AtomicU64,
     /// Publishers that wait for room in the queue.
     waiters: AtomicUsize,
     pub(crate) has_room: Notify,
@@ -110,6 +112,7 @@ impl RoomCore {
                 .collect(),
             ledger: Ledger::new(totals.clone()),
             log_first: AtomicU64::new(1),
+            given_up_before: AtomicU64::new(0),
             waiters: AtomicUsize::new(0),
             has_room: Notify::new(),
             idle_since: AtomicU64::new(0),
@@ -137,27 +140,29 @@ impl RoomCore {
     /// # Errors
     /// [`PublishError::Full`] with the draft if the queue of a shard is full; other errors if the room cannot take the
     /// message at all.
-    pub(crate) fn publish(&self, draft: Draft) -> Result<Receipt, (PublishError, Draft)> {
+    pub(crate) fn publish(&self, draft: Draft) -> Result<Receipt, Box<(PublishError, Draft)>> {
         let limit = self.limits.message_bytes();
         if draft.len() > limit {
             let length = draft.len();
-            return Err((PublishError::TooLong { length, limit }, draft));
+            return Err(Box::new((PublishError::TooLong { length, limit }, draft)));
         }
         if matches!(draft.message, Message::Close(_)) {
-            return Err((PublishError::Close, draft));
+            return Err(Box::new((PublishError::Close, draft)));
         }
         let bytes = draft.len() + Post::OVERHEAD;
         let now = Instant::now();
         let mut dropped = Vec::new();
         let mut state = self.lock();
         let seated = |state: &RoomState, shard: &Shard| {
-            state.seats_per_shard.get(shard.index()).is_some_and(|seats| *seats > 0)
+            state
+                .seats_per_shard
+                .get(shard.index())
+                .is_some_and(|seats| *seats > 0)
         };
-        let is_full = |shard: &&Arc<Shard>| {
-            seated(&state, shard) && !shard.has_room(bytes, &self.limits)
-        };
+        let is_full =
+            |shard: &&Arc<Shard>| seated(&state, shard) && !shard.has_room(bytes, &self.limits);
         if self.shards.iter().any(|shard| is_full(&shard)) {
-            return Err((PublishError::Full, draft));
+            return Err(Box::new((PublishError::Full, draft)));
         }
         let members = state.count(&draft.audience);
         let is_volatile = draft.is_volatile;
@@ -195,7 +200,7 @@ impl RoomCore {
                 offset: self.offset(number),
                 members,
             }),
-            false => Err((PublishError::NoHub, post.draft.clone())),
+            false => Err(Box::new((PublishError::NoHub, post.draft.clone()))),
         }
     }
 
@@ -218,7 +223,9 @@ impl RoomCore {
         let needed = self.shards.iter().map(|shard| shard.needed()).min();
         let needed = needed.unwrap_or(u64::MAX);
         match needed < state.log.history_first() {
-            true => needed.max(state.log.slow_limit(&self.limits)),
+            true => needed
+                .max(state.log.slow_limit(&self.limits))
+                .max(self.given_up_before.load(Ordering::Relaxed)),
             false => needed,
         }
     }
@@ -246,6 +253,23 @@ impl RoomCore {
         let freed = self.lock().log.give_up(bytes, &self.ledger);
         self.trim();
         freed
+    }
+
+    /// Takes their place from the slow members in the farthest quarter.
+    pub(crate) fn drop_farthest(&self) {
+        let needed = self.shards.iter().map(|shard| shard.needed()).min();
+        let needed = needed.unwrap_or(u64::MAX);
+        {
+            let state = self.lock();
+            let next = state.log.history_first();
+            let quarter = next.saturating_sub(needed).div_ceil(4);
+            let before = needed.saturating_add(quarter).min(next);
+            self.given_up_before.fetch_max(before, Ordering::Relaxed);
+        }
+        self.trim();
+        for shard in &self.shards {
+            self.wake(shard);
+        }
     }
 
     /// Returns the number of the oldest message in the log.
@@ -325,10 +349,10 @@ impl RoomCore {
 impl RoomState {
     /// Returns the number of members in an audience.
     fn count(&self, audience: &Audience) -> usize {
-        let is_member = |member: &MemberId| {
-            member.is_local() && self.members.contains(&member.number())
-        };
-        let count_of = |members: &[MemberId]| members.iter().filter(|member| is_member(member)).count();
+        let is_member =
+            |member: &MemberId| member.is_local() && self.members.contains(&member.number());
+        let count_of =
+            |members: &[MemberId]| members.iter().filter(|member| is_member(member)).count();
         match audience {
             Audience::All => self.members.len(),
             Audience::Except(member) => self.members.len() - usize::from(is_member(member)),
@@ -349,16 +373,26 @@ impl RoomState {
     ///
     /// A small room puts each new member into the shard `home`, so that a message to the room wakes a single hub. A
     /// large room puts each new member into the shard with the fewest members.
-    pub(crate) fn place(&mut self, core: &RoomCore, id: u64, home: usize, start: Start) -> Placement {
+    pub(crate) fn place(
+        &mut self,
+        core: &RoomCore,
+        id: u64,
+        home: usize,
+        start: Start,
+    ) -> Placement {
         /// Number of members from which a room uses all its shards.
         const SHARE_FROM: usize = 32;
         let is_leaving = |(shard, gone_at): &(usize, u64)| {
-            core.shards.get(*shard).is_some_and(|shard| !shard.has_done(*gone_at))
+            core.shards
+                .get(*shard)
+                .is_some_and(|shard| !shard.has_done(*gone_at))
         };
         let departed = self.departed.remove(&id).filter(is_leaving);
         let fewest = || {
             let shards = self.seats_per_shard.iter().enumerate();
-            shards.min_by_key(|(_, seats)| **seats).map_or(home, |(shard, _)| shard)
+            shards
+                .min_by_key(|(_, seats)| **seats)
+                .map_or(home, |(shard, _)| shard)
         };
         let shard = match departed {
             Some((shard, _)) => shard,
@@ -369,7 +403,7 @@ impl RoomState {
         let has = |number: u64| number >= self.log.history_first() && number <= next;
         let (from, is_gap) = match start {
             Start::Next => (next, false),
-            Start::Last(count) => (self.log.from_last(count, MemberId::local(id)), false),
+            Start::Last(count) => (self.log.start_of_last(count, MemberId::local(id)), false),
             Start::After(offset) => match offset.number.checked_add(1) {
                 Some(from) if offset.epoch == core.epoch && has(from) => (from, false),
                 _ => (next, true),
@@ -383,7 +417,12 @@ impl RoomState {
     }
 
     /// Adds a member whose seat is in the shard of index `shard`.
-    pub(crate) fn add_member(&mut self, membership: &Arc<Membership>, shard: usize, user: &Arc<str>) {
+    pub(crate) fn add_member(
+        &mut self,
+        membership: &Arc<Membership>,
+        shard: usize,
+        user: &Arc<str>,
+    ) {
         if let Some(seats) = self.seats_per_shard.get_mut(shard) {
             *seats += 1;
         }
@@ -412,7 +451,9 @@ impl RoomState {
         const PURGE_FROM: usize = 32;
         if self.departed.len() >= PURGE_FROM {
             self.departed.retain(|_, (shard, gone_at)| {
-                core.shards.get(*shard).is_some_and(|shard| !shard.has_done(*gone_at))
+                core.shards
+                    .get(*shard)
+                    .is_some_and(|shard| !shard.has_done(*gone_at))
             });
         }
         self.departed.insert(id, (shard.index(), shard.begun()));

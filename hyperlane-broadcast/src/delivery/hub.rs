@@ -193,7 +193,9 @@ impl Hub {
 
 /// Sets the timer of a shard. An earlier one of the same shard stays.
 fn set_timer(timers: &mut Vec<(Instant, Arc<Shard>)>, at: Instant, shard: &Arc<Shard>) {
-    let known = timers.iter_mut().find(|(_, known)| Arc::ptr_eq(known, shard));
+    let known = timers
+        .iter_mut()
+        .find(|(_, known)| Arc::ptr_eq(known, shard));
     match known {
         Some((known, _)) => *known = at.min(*known),
         None => timers.push((at, shard.clone())),

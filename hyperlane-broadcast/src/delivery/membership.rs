@@ -24,6 +24,7 @@ use crate::ledger::Totals;
 pub(crate) struct Membership {
     /// The number of the connection.
     pub(crate) id: u64,
+    outbox: Outbox,
     rooms: Mutex<Vec<RoomEntry>>,
     /// Number of rooms in which the connection is behind: a slow member, or a new one that receives the history.
     behind: AtomicU32,
@@ -66,9 +67,10 @@ impl Release {
 }
 
 impl Membership {
-    pub(crate) fn new(id: u64, totals: Arc<Totals>) -> Self {
+    pub(crate) fn new(outbox: Outbox, totals: Arc<Totals>) -> Self {
         Self {
-            id,
+            id: outbox.id(),
+            outbox,
             rooms: Mutex::new(Vec::new()),
             behind: AtomicU32::new(0),
             totals,
@@ -107,7 +109,7 @@ impl Barrier for Membership {
             && (!self.totals.is_busy() || self.lock().iter().all(|entry| entry.shard.is_clear()))
     }
 
-    fn hold(&self, outbox: &Outbox, ticket: u64) {
+    fn hold(&self, ticket: u64) {
         let pending: Vec<_> = self
             .lock()
             .iter()
@@ -117,7 +119,7 @@ impl Barrier for Membership {
         let left = (pending.len() > 1).then(|| Arc::new(AtomicUsize::new(pending.len())));
         let release = || Release {
             id: self.id,
-            outbox: outbox.clone(),
+            outbox: self.outbox.clone(),
             ticket,
             left: left.clone(),
         };

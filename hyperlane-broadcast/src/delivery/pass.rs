@@ -62,7 +62,11 @@ impl Drop for Pass {
             return;
         }
         if let Some(batch) = self.batch.take() {
-            let missed: Vec<_> = self.seats.live.drain(self.next_seat.min(self.seats.live.len())..).collect();
+            let missed: Vec<_> = self
+                .seats
+                .live
+                .drain(self.next_seat.min(self.seats.live.len())..)
+                .collect();
             for seat in missed {
                 match batch.first_kept(0) {
                     Some(number) => self.seats.add_behind(Behind::new(seat, number, false)),
@@ -111,13 +115,20 @@ impl Pass {
         &self.core
     }
 
+    pub(crate) fn shard(&self) -> &Arc<Shard> {
+        &self.shard
+    }
+
     /// Delivers until the budget is spent. One delivery to one member costs one unit of the budget.
     pub(crate) fn run_turn(&mut self, budget: &mut usize) -> Turn {
         *budget = budget.saturating_sub(1);
+        self.drop_lost();
         self.close_stalled();
         let turn = self.deliver(budget);
         // All hubs share the counter. One update per turn keeps contention low.
-        self.core.metrics.delivered(std::mem::take(&mut self.delivered));
+        self.core
+            .metrics
+            .delivered(std::mem::take(&mut self.delivered));
         turn
     }
 
@@ -151,7 +162,10 @@ impl Pass {
             {
                 Work::Batch(mut batch) => {
                     for (after, release) in batch.releases.drain(..) {
-                        self.releases.entry(release.id).or_default().push((after, release));
+                        self.releases
+                            .entry(release.id)
+                            .or_default()
+                            .push((after, release));
                     }
                     self.next_seat = 0;
                     self.batch = Some(batch);
@@ -183,6 +197,7 @@ impl Pass {
             outbox_bytes: self.core.limits.outbox_bytes,
             delivered: 0,
         };
+        let mut full = Vec::new();
         while let Some(seat) = self.seats.live.get(self.next_seat) {
             if *budget == 0 {
                 break;
@@ -209,7 +224,9 @@ impl Pass {
                         }
                     }
                     match delivery {
-                        Delivery::Done => courier.deliver_each(seat, &batch, begin..batch.posts.len()),
+                        Delivery::Done => {
+                            courier.deliver_each(seat, &batch, begin..batch.posts.len())
+                        }
                         full => full,
                     }
                 }
@@ -222,16 +239,22 @@ impl Pass {
                     let mut behind = Behind::new(seat, number, true);
                     behind.waiting = behind.seat.outbox.queued();
                     self.core.ledger.add_waiting(behind.waiting);
-                    behind.releases.extend(left.into_iter().map(|(_, release)| release));
+                    behind
+                        .releases
+                        .extend(left.into_iter().map(|(_, release)| release));
                     let id = behind.seat.membership.id;
                     self.core.metrics.member_slow();
                     self.seats.add_behind(behind);
-                    self.seats.note_slow(Instant::now() + self.core.limits.slow_stall);
-                    self.await_room(id);
+                    self.seats
+                        .note_slow(Instant::now() + self.core.limits.slow_stall);
+                    full.push(id);
                 }
             }
         }
         self.delivered += courier.delivered;
+        for id in full {
+            self.await_room(id);
+        }
         if self.next_seat < self.seats.live.len() {
             self.batch = Some(batch);
             return;
@@ -285,7 +308,9 @@ impl Pass {
             outbox_bytes: self.core.limits.outbox_bytes,
             delivered: 0,
         };
-        let Some((behind, (_, next, batch))) = self.seats.behind.get_mut(&id).zip(self.part.as_mut()) else {
+        let Some((behind, (_, next, batch))) =
+            self.seats.behind.get_mut(&id).zip(self.part.as_mut())
+        else {
             return;
         };
         *budget = budget.saturating_sub(1 + batch.posts.len() / 16);
@@ -313,7 +338,8 @@ impl Pass {
                     behind.waiting = behind.seat.outbox.queued();
                     self.core.ledger.add_waiting(behind.waiting);
                     self.core.metrics.member_slow();
-                    self.seats.note_slow(Instant::now() + self.core.limits.slow_stall);
+                    self.seats
+                        .note_slow(Instant::now() + self.core.limits.slow_stall);
                 }
                 self.await_room(id);
             }
@@ -356,7 +382,12 @@ impl Pass {
         let mut newest: Vec<_> = missed
             .iter()
             .rev()
-            .filter(|post| post.draft.key.as_ref().is_none_or(|key| keys.insert(&**key)))
+            .filter(|post| {
+                post.draft
+                    .key
+                    .as_ref()
+                    .is_none_or(|key| keys.insert(&**key))
+            })
             .cloned()
             .collect();
         newest.reverse();
@@ -404,7 +435,11 @@ impl Pass {
             shard: Arc::downgrade(&self.shard),
             id,
         }));
-        if behind.seat.outbox.__poll_drained(self.core.limits.outbox_bytes / 2, &waker) {
+        if behind
+            .seat
+            .outbox
+            .__poll_drained(self.core.limits.outbox_bytes / 2, &waker)
+        {
             self.due.push_back(id);
         }
     }
@@ -416,7 +451,11 @@ impl Pass {
         }
         let first = self.core.log_first();
         let is_lost = |behind: &Behind| behind.position < first;
-        let lost = self.seats.behind.iter().filter(|(_, behind)| is_lost(behind));
+        let lost = self
+            .seats
+            .behind
+            .iter()
+            .filter(|(_, behind)| is_lost(behind));
         let lost: Vec<_> = lost.map(|(id, _)| *id).collect();
         for id in lost {
             self.lose_place(id);
@@ -463,21 +502,34 @@ impl Pass {
         let is_stalled = |behind: &Behind| {
             behind.is_slow && behind.position != u64::MAX && behind.progress + stall <= now
         };
-        let stalled = self.seats.behind.iter().filter(|(_, behind)| is_stalled(behind));
+        let stalled = self
+            .seats
+            .behind
+            .iter()
+            .filter(|(_, behind)| is_stalled(behind));
         let stalled: Vec<_> = stalled.map(|(id, _)| *id).collect();
         if self.core.limits.slow == SlowPolicy::Disconnect {
             for id in stalled {
                 self.disconnect(id);
             }
         }
-        let slow = self.seats.behind.values().filter(|behind| behind.is_slow && behind.position != u64::MAX);
-        self.seats.stall_at = slow.map(|behind| (behind.progress + stall).max(now + PAUSE)).min();
+        let slow = self
+            .seats
+            .behind
+            .values()
+            .filter(|behind| behind.is_slow && behind.position != u64::MAX);
+        self.seats.stall_at = slow
+            .map(|behind| (behind.progress + stall).max(now + PAUSE))
+            .min();
     }
 }
 
 /// Returns the time until which a flooded room pauses: some members are behind, but have taken messages a moment ago.
 fn pause_for(seats: &Seats) -> Option<Instant> {
-    let slow = seats.behind.values().filter(|behind| behind.is_slow && behind.position != u64::MAX);
+    let slow = seats
+        .behind
+        .values()
+        .filter(|behind| behind.is_slow && behind.position != u64::MAX);
     let until = slow.map(|behind| behind.progress + PAUSE).max()?;
     (until > Instant::now()).then_some(until)
 }

@@ -28,6 +28,8 @@ pub(crate) struct Seats {
     pub(crate) behind: HashMap<u64, Behind>,
     /// The number of the last message that was delivered to the live members.
     pub(crate) cursor: u64,
+    /// The time when the first of the slow members will have taken nothing for too long.
+    pub(crate) stall_at: Option<Instant>,
 }
 
 /// A member that is behind.
@@ -68,6 +70,11 @@ impl Seats {
         self.behind.insert(behind.seat.membership.id, behind);
     }
 
+    /// Notes a slow member that will have taken nothing for too long at this time.
+    pub(crate) fn note_slow(&mut self, stall_at: Instant) {
+        self.stall_at = Some(self.stall_at.map_or(stall_at, |known| known.min(stall_at)));
+    }
+
     /// Takes out a member that was behind. The caller passes its releases on.
     pub(crate) fn take_behind(&mut self, id: u64, ledger: &Ledger) -> Option<Behind> {
         let behind = self.behind.remove(&id)?;
@@ -75,6 +82,7 @@ impl Seats {
         behind.seat.membership.set_caught_up();
         if self.behind.is_empty() {
             self.behind = HashMap::new();
+            self.stall_at = None;
         }
         Some(behind)
     }
@@ -161,7 +169,8 @@ impl Batch {
     /// volatile.
     pub(crate) fn first_kept(&self, at: usize) -> Option<u64> {
         let mut rest = self.posts.iter().skip(at);
-        rest.find(|post| !post.is_volatile()).map(|post| post.number)
+        rest.find(|post| !post.is_volatile())
+            .map(|post| post.number)
     }
 
     /// Returns the encoded messages in the wire format of `outbox`, as one buffer, and the number of messages in
@@ -257,7 +266,10 @@ impl Courier<'_> {
 
     /// Delivers one message if the member is in its audience. Returns false if the outbox is full.
     pub(crate) fn deliver_post(&mut self, seat: &Seat, post: &Post) -> bool {
-        if !post.audience().includes(MemberId::local(seat.membership.id)) {
+        if !post
+            .audience()
+            .includes(MemberId::local(seat.membership.id))
+        {
             return true;
         }
         let sent = match seat.outbox.format().is_shared() {

@@ -104,7 +104,12 @@ pub(crate) enum Work {
 }
 
 impl Shard {
-    pub(crate) fn new(core: Weak<RoomCore>, hub: Arc<Hub>, index: usize, totals: Arc<Totals>) -> Self {
+    pub(crate) fn new(
+        core: Weak<RoomCore>,
+        hub: Arc<Hub>,
+        index: usize,
+        totals: Arc<Totals>,
+    ) -> Self {
         Self {
             core,
             hub,
@@ -185,7 +190,8 @@ impl Shard {
         match &command {
             Command::Post(post) => {
                 self.queued_posts.fetch_add(1, Ordering::AcqRel);
-                self.queued_bytes.fetch_add(post.queue_bytes(), Ordering::AcqRel);
+                self.queued_bytes
+                    .fetch_add(post.queue_bytes(), Ordering::AcqRel);
             }
             Command::Join { from, .. } => {
                 queue.joins_need = queue.joins_need.min(*from);
@@ -253,6 +259,11 @@ impl Shard {
     fn set_needed(&self, queue: &ShardQueue, seats: &Seats) {
         let needed = seats.needed().min(queue.joins_need);
         self.needed.store(needed, Ordering::Release);
+    }
+
+    /// Returns the time when the first of the slow members will have taken nothing for too long.
+    pub(crate) fn stall_at(&self) -> Option<Instant> {
+        self.lock_seats().stall_at
     }
 
     pub(crate) fn take_seats(&self) -> Seats {

@@ -1,0 +1,168 @@
+//! Brokers: where the messages of rooms get their order.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use crate::{delivery::core::RoomCore, error::PublishError, offset::Offset, post::Draft};
+
+/// Gives the messages of rooms their order, and brings them to the nodes that have members.
+///
+/// The rooms of a process use the broker [`InProcess`] unless the program passes another one to
+/// [`Rooms::with_broker`](crate::Rooms::with_broker).
+///
+/// # Contract
+/// - **Order.** All messages of a room have one order: the order of their numbers. The broker hands them to each node in
+///   this order ([`BrokerRoom::append`]). Messages of different rooms have no order.
+/// - **Atomicity.** A publish is done for all members or for none. It is `Ok` only after the broker has given the
+///   message its place.
+/// - **Waiting.** [`publish`](Self::publish) is called on threads that run other tasks, also inside the poll of a
+///   connection. It must return at once. What takes time goes into [`Publishing::Later`].
+/// - **Idempotence.** A refused publication has left no trace, and may be published again. Each call of `append`
+///   publishes once.
+/// - **Locks.** `publish` is called without any lock of the rooms, at the same time on several threads.
+///
+/// ```
+/// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
+/// use hyperlane_broadcast::{Broker, BrokerRoom, Publication, Publishing, Rooms};
+///
+/// /// Counts what is published.
+/// #[derive(Clone, Default)]
+/// struct Counting(Arc<AtomicUsize>);
+///
+/// impl Broker for Counting {
+///     fn publish(&self, room: &BrokerRoom<'_>, publication: Publication) -> Publishing {
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///         Publishing::Done(room.append(publication))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let counting = Counting::default();
+/// let rooms = Rooms::builder().broker(counting.clone()).build();
+/// rooms.room("prices")?.broadcast("42").await?;
+/// assert_eq!(counting.0.load(Ordering::Relaxed), 1);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Broker: Send + Sync + 'static {
+    /// Publishes a message in a room.
+    fn publish(&self, room: &BrokerRoom<'_>, publication: Publication) -> Publishing;
+}
+
+/// The broker of a single process: a room's own lock gives its messages their order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InProcess;
+
+impl Broker for InProcess {
+    fn publish(&self, room: &BrokerRoom<'_>, publication: Publication) -> Publishing {
+        Publishing::Done(room.append(publication))
+    }
+}
+
+/// A message on its way to a room, with the options of its sender.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    pub(crate) draft: Draft,
+}
+
+impl Publication {
+    /// Returns the message.
+    pub fn message(&self) -> &hyperlane_core::Message {
+        &self.draft.message
+    }
+
+    /// Returns whether the message is volatile: not kept in the history, and not received by slow members.
+    pub fn is_volatile(&self) -> bool {
+        self.draft.is_volatile
+    }
+}
+
+/// The side of a room that a broker sees.
+pub struct BrokerRoom<'a> {
+    pub(crate) core: &'a Arc<RoomCore>,
+}
+
+impl BrokerRoom<'_> {
+    /// Returns the room's name.
+    pub fn name(&self) -> &str {
+        &self.core.name
+    }
+
+    /// Gives the publication the next number of the room on this node, and brings it to the members.
+    ///
+    /// # Errors
+    /// Returns the publication with [`PublishError::Full`] if the room's queue is full, and with other errors if the
+    /// room cannot take it.
+    pub fn append(&self, publication: Publication) -> Result<Published, Box<Refused>> {
+        match self.core.publish(publication.draft) {
+            Ok(receipt) => Ok(Published {
+                offset: receipt.offset,
+                members: receipt.members,
+                scope: PublishScope::Local,
+            }),
+            Err(refused) => {
+                let (error, draft) = *refused;
+                Err(Box::new(Refused {
+                    error,
+                    publication: Publication { draft },
+                }))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for BrokerRoom<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerRoom")
+            .field("name", &self.name())
+            .finish()
+    }
+}
+
+/// A publication that was refused.
+#[derive(Debug)]
+pub struct Refused {
+    /// The reason.
+    pub error: PublishError,
+    /// The publication, for another try.
+    pub publication: Publication,
+}
+
+/// The state of a publish.
+pub enum Publishing {
+    /// It has ended.
+    Done(Result<Published, Box<Refused>>),
+    /// It goes on. The future must not hold up other tasks, and ends within the broker's own limits of time.
+    Later(Pin<Box<dyn Future<Output = Result<Published, Box<Refused>>> + Send>>),
+}
+
+impl fmt::Debug for Publishing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done(result) => f.debug_tuple("Done").field(result).finish(),
+            Self::Later(_) => f.write_str("Later"),
+        }
+    }
+}
+
+/// A message that a room has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Published {
+    /// The place of the message in its room. A volatile message has the offset of the kept message before it.
+    pub offset: Offset,
+    /// Number of members on this node to which the message is sent. 0 in an empty room.
+    pub members: usize,
+    /// How far the message goes.
+    pub scope: PublishScope,
+}
+
+/// How far a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublishScope {
+    /// To the members on this node.
+    Local,
+    /// To the members on all nodes.
+    Cluster,
+}
