@@ -203,32 +203,17 @@ impl Pass {
                 break;
             }
             *budget -= 1;
-            let releases = match self.releases.is_empty() {
-                true => None,
-                false => self.releases.remove(&seat.membership.id),
-            };
-            let mut left = VecDeque::from(releases.unwrap_or_default());
-            let delivery = match left.is_empty() {
+            let mut left = VecDeque::new();
+            let delivery = match self.releases.is_empty() {
                 true => courier.deliver(seat, &mut batch),
                 false => {
-                    let mut begin = 0;
-                    let mut delivery = Delivery::Done;
-                    while let Some((after, _)) = left.front() {
-                        delivery = courier.deliver_each(seat, &batch, begin..*after);
-                        if delivery != Delivery::Done {
-                            break;
-                        }
-                        begin = *after;
-                        if let Some((_, release)) = left.pop_front() {
-                            release.pass();
-                        }
-                    }
-                    match delivery {
-                        Delivery::Done => {
-                            courier.deliver_each(seat, &batch, begin..batch.posts.len())
-                        }
-                        full => full,
-                    }
+                    left.extend(
+                        self.releases
+                            .remove(&seat.membership.id)
+                            .into_iter()
+                            .flatten(),
+                    );
+                    courier.deliver_with_releases(seat, &mut batch, &mut left)
                 }
             };
             match delivery {

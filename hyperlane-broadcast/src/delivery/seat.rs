@@ -1,6 +1,9 @@
 //! Seats: the members of a shard, and the delivery of messages to one member.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::{Bytes, BytesMut};
 use hyperlane_core::{CloseCode, Outbox, PushError, WireFormat};
@@ -242,6 +245,32 @@ impl Courier<'_> {
             },
             Err(_) => Delivery::Done,
         }
+    }
+
+    /// Delivers a batch to a live member, and passes on each release after the messages for which it waits. If the
+    /// outbox is full, the releases that could not be passed on stay in `left`.
+    #[cold]
+    pub(crate) fn deliver_with_releases(
+        &mut self,
+        seat: &Seat,
+        batch: &mut Batch,
+        left: &mut VecDeque<(usize, Release)>,
+    ) -> Delivery {
+        if left.is_empty() {
+            return self.deliver(seat, batch);
+        }
+        let mut begin = 0;
+        while let Some((after, _)) = left.front() {
+            let delivery = self.deliver_each(seat, batch, begin..*after);
+            if delivery != Delivery::Done {
+                return delivery;
+            }
+            begin = *after;
+            if let Some((_, release)) = left.pop_front() {
+                release.pass();
+            }
+        }
+        self.deliver_each(seat, batch, begin..batch.posts.len())
     }
 
     /// Delivers a range of the messages of a batch one by one.
