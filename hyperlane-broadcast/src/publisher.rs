@@ -1,13 +1,12 @@
 //! Publishing with options.
 
-use std::{fmt, pin::pin, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use hyperlane_core::{Event, Message};
 use serde::Serialize;
-use tokio::time::Instant;
 
 use crate::{
-    broker::{Published, Publishing, Refused},
+    broker::{Published, Publishing},
     delivery::core::RoomCore,
     error::PublishError,
     member::MemberId,
@@ -149,44 +148,15 @@ impl Publisher {
         match self.registry.publish(&self.core, draft) {
             Publishing::Done(result) => result.map_err(|refused| refused.error),
             Publishing::Later(publishing) => {
-                self.registry.spawn(publishing);
+                self.registry
+                    .spawn(async { publishing.await.map_err(|refused| refused.error) });
                 Err(PublishError::Broker("the result comes later"))
             }
         }
     }
 
     async fn publish(&self, draft: Draft) -> Result<Published, PublishError> {
-        let mut refused = match self.once(draft).await {
-            Ok(published) => return Ok(published),
-            Err(refused) => refused,
-        };
-        let timeout = self.registry.config.publish_timeout;
-        let until = Instant::now() + timeout;
-        while refused.error == PublishError::Full {
-            if Instant::now() >= until {
-                return Err(PublishError::Timeout { after: timeout });
-            }
-            let _waiting = self.core.wait_for_room();
-            let mut has_room = pin!(self.core.has_room.notified());
-            // The notification counts from here on. The queue may have got room since the last try.
-            let is_notified = has_room.as_mut().enable();
-            refused = match self.once(refused.publication.draft).await {
-                Ok(published) => return Ok(published),
-                Err(refused) => refused,
-            };
-            if !is_notified && refused.error == PublishError::Full {
-                self.registry.watch_waiters(&self.core);
-                has_room.await;
-            }
-        }
-        Err(refused.error)
-    }
-
-    async fn once(&self, draft: Draft) -> Result<Published, Box<Refused>> {
-        match self.registry.publish(&self.core, draft) {
-            Publishing::Done(result) => result,
-            Publishing::Later(publishing) => publishing.await,
-        }
+        self.registry.publish_or_wait(&self.core, draft).await
     }
 }
 

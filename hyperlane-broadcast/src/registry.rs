@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
     hash::{BuildHasher, Hasher, RandomState},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -11,8 +12,8 @@ use std::{
     thread,
 };
 
-use hyperlane_core::{Outbox, hub::flush_current};
-use tokio::runtime::Handle;
+use hyperlane_core::{Message, Outbox, hub::flush_current};
+use tokio::{runtime::Handle, time::Instant};
 
 use crate::{
     broker::{Broker, BrokerRoom, Publication, Published, Publishing, Refused},
@@ -23,7 +24,7 @@ use crate::{
         membership::{Extra, Membership, RoomEntry, grow_by_an_eighth},
         shard::Command,
     },
-    error::RoomError,
+    error::{PublishError, RoomError},
     ledger::Totals,
     member::{Join, Joined, Member, MemberId},
     metrics::Metrics,
@@ -277,26 +278,81 @@ impl RoomRegistry {
         publishing
     }
 
-    /// Publishes a message that no caller waits for, such as a farewell. If the room cannot take it, logs that it is
-    /// lost.
-    fn publish_alone(self: &Arc<Self>, core: &Arc<RoomCore>, draft: Draft) {
+    /// Publishes a message. Waits while the room's queue is full, at most [`RoomsConfig::publish_timeout`].
+    pub(crate) async fn publish_or_wait(
+        self: &Arc<Self>,
+        core: &Arc<RoomCore>,
+        draft: Draft,
+    ) -> Result<Published, PublishError> {
+        let mut refused = match self.publish_once(core, draft).await {
+            Ok(published) => return Ok(published),
+            Err(refused) => refused,
+        };
+        let timeout = self.config.publish_timeout;
+        let until = Instant::now() + timeout;
+        while refused.error == PublishError::Full {
+            if Instant::now() >= until {
+                return Err(PublishError::Timeout { after: timeout });
+            }
+            let _waiting = core.wait_for_room();
+            let mut has_room = pin!(core.has_room.notified());
+            // The notification counts from here on. The queue may have got room since the last try.
+            let is_notified = has_room.as_mut().enable();
+            refused = match self.publish_once(core, refused.publication.draft).await {
+                Ok(published) => return Ok(published),
+                Err(refused) => refused,
+            };
+            if !is_notified && refused.error == PublishError::Full {
+                self.watch_waiters(core);
+                has_room.await;
+            }
+        }
+        Err(refused.error)
+    }
+
+    async fn publish_once(
+        self: &Arc<Self>,
+        core: &Arc<RoomCore>,
+        draft: Draft,
+    ) -> Result<Published, Box<Refused>> {
+        match self.publish(core, draft) {
+            Publishing::Done(result) => result,
+            Publishing::Later(publishing) => publishing.await,
+        }
+    }
+
+    /// Publishes the farewell of a member. If the room's queue is full, a task waits until the room takes it: without
+    /// it, the other members would believe that this one is still there.
+    fn publish_farewell(self: &Arc<Self>, core: &Arc<RoomCore>, id: u64, farewell: Message) {
+        let mut draft = Draft::new(farewell);
+        draft.audience = Audience::Except(MemberId::local(id));
         match self.publish(core, draft) {
             Publishing::Done(Ok(_)) => {}
-            Publishing::Done(Err(refused)) => {
-                tracing::warn!(room = %core.name, error = %refused.error, "farewell lost");
+            Publishing::Done(Err(refused)) if refused.error == PublishError::Full => {
+                let (registry, core) = (self.clone(), core.clone());
+                self.spawn(async move {
+                    let published = registry
+                        .publish_or_wait(&core, refused.publication.draft)
+                        .await;
+                    registry.release(core);
+                    published
+                });
             }
-            Publishing::Later(publishing) => self.spawn(publishing),
+            Publishing::Done(Err(refused)) => self.spawn(async move { Err(refused.error) }),
+            Publishing::Later(publishing) => {
+                self.spawn(async { publishing.await.map_err(|refused| refused.error) });
+            }
         }
     }
 
     /// Runs a publish for whose result no caller waits.
     pub(crate) fn spawn(
         &self,
-        publishing: impl Future<Output = Result<Published, Box<Refused>>> + Send + 'static,
+        publishing: impl Future<Output = Result<Published, PublishError>> + Send + 'static,
     ) {
         let ended = async move {
-            if let Err(refused) = publishing.await {
-                tracing::warn!(error = %refused.error, "message lost");
+            if let Err(error) = publishing.await {
+                tracing::warn!(%error, "message of a room lost");
             }
         };
         let runtime = self.lock_runtime().clone();
@@ -415,7 +471,11 @@ impl RoomRegistry {
             outbox.__add_barrier(membership.clone());
         }
         let joined = {
-            let mut entries = membership.lock();
+            let mut list = membership.lock();
+            if list.is_closed {
+                return Err(RoomError::NotConnected);
+            }
+            let entries = &mut list.entries;
             let mut state = core.lock();
             if let Some(entry) = entries.iter_mut().find(|entry| entry.shard.is_of(core)) {
                 let before = std::mem::replace(&mut entry.extra, extra);
@@ -436,7 +496,7 @@ impl RoomRegistry {
             let home = self.home_shard(&core.name);
             let place = state.place(core, id, home, join.start);
             let shard = core.shards.get(place.shard).ok_or(RoomError::NoHub)?;
-            grow_by_an_eighth(&mut entries);
+            grow_by_an_eighth(entries);
             entries.push(RoomEntry {
                 shard: shard.clone(),
                 extra,
@@ -450,7 +510,7 @@ impl RoomRegistry {
                 last: state.log.last(),
             });
             drop(state);
-            drop(entries);
+            drop(list);
             if !core.wake(shard) {
                 self.leave(core, id);
                 return Err(RoomError::NoHub);
@@ -492,7 +552,7 @@ impl RoomRegistry {
             return false;
         };
         let entry = {
-            let mut entries = membership.lock();
+            let entries = &mut membership.lock().entries;
             let at = entries.iter().position(|entry| entry.shard.is_of(core));
             at.map(|at| entries.swap_remove(at))
         };
@@ -509,7 +569,11 @@ impl RoomRegistry {
         let Some(membership) = closed else {
             return;
         };
-        let entries = std::mem::take(&mut *membership.lock());
+        let entries = {
+            let mut list = membership.lock();
+            list.is_closed = true;
+            std::mem::take(&mut list.entries)
+        };
         for entry in entries {
             if let Some(core) = entry.shard.core() {
                 self.remove_member(&core, id, entry);
@@ -533,9 +597,7 @@ impl RoomRegistry {
         self.metrics().left(&core.metrics, 1);
         core.wake(&shard);
         if let Some(farewell) = farewell {
-            let mut draft = Draft::new(farewell);
-            draft.audience = Audience::Except(MemberId::local(id));
-            self.publish_alone(core, draft);
+            self.publish_farewell(core, id, farewell);
         }
     }
 

@@ -200,7 +200,10 @@ impl RoomCore {
                 offset: self.offset(number),
                 members,
             }),
-            false => Err(Box::new((PublishError::NoHub, post.draft.clone()))),
+            false => {
+                self.remove(number);
+                Err(Box::new((PublishError::NoHub, post.draft.clone())))
+            }
         }
     }
 
@@ -210,11 +213,7 @@ impl RoomCore {
         if shard.wake() {
             return true;
         }
-        for command in shard.clear() {
-            if let Command::Release(release) = command {
-                release.pass();
-            }
-        }
+        shard.clear();
         false
     }
 
@@ -234,6 +233,7 @@ impl RoomCore {
     pub(crate) fn trim(&self) {
         let mut dropped = Vec::new();
         let mut state = self.lock();
+        state.purge_departed(self);
         let needed = self.needed(&state);
         state.log.trim(
             Instant::now(),
@@ -450,13 +450,20 @@ impl RoomState {
         /// Number of notes from which those that are out of date are dropped.
         const PURGE_FROM: usize = 32;
         if self.departed.len() >= PURGE_FROM {
-            self.departed.retain(|_, (shard, gone_at)| {
-                core.shards
-                    .get(*shard)
-                    .is_some_and(|shard| !shard.has_done(*gone_at))
-            });
+            self.purge_departed(core);
         }
         self.departed.insert(id, (shard.index(), shard.begun()));
+    }
+
+    /// Drops the notes on members that are gone.
+    fn purge_departed(&mut self, core: &RoomCore) {
+        self.departed.retain(|_, (shard, gone_at)| {
+            let shard = core.shards.get(*shard);
+            shard.is_some_and(|shard| !shard.has_done(*gone_at))
+        });
+        if self.departed.is_empty() {
+            self.departed = HashMap::new();
+        }
     }
 
     pub(crate) fn add_user(&mut self, id: u64, user: &Arc<str>) {

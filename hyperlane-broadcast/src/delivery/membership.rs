@@ -25,10 +25,18 @@ pub(crate) struct Membership {
     /// The number of the connection.
     pub(crate) id: u64,
     outbox: Outbox,
-    rooms: Mutex<Vec<RoomEntry>>,
+    rooms: Mutex<RoomList>,
     /// Number of rooms in which the connection is behind: a slow member, or a new one that receives the history.
     behind: AtomicU32,
     totals: Arc<Totals>,
+}
+
+/// The rooms of a connection.
+#[derive(Default)]
+pub(crate) struct RoomList {
+    pub(crate) entries: Vec<RoomEntry>,
+    /// True after the connection has closed. It joins no room any more.
+    pub(crate) is_closed: bool,
 }
 
 /// A room of a connection.
@@ -71,14 +79,14 @@ impl Membership {
         Self {
             id: outbox.id(),
             outbox,
-            rooms: Mutex::new(Vec::new()),
+            rooms: Mutex::default(),
             behind: AtomicU32::new(0),
             totals,
         }
     }
 
     /// Locks the list of the connection's rooms. No thread takes a lock of a connection while it holds this lock.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<RoomEntry>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, RoomList> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -93,7 +101,7 @@ impl Membership {
     /// Returns the user name with which the connection has joined the room; empty if it gave none.
     pub(crate) fn user_in(&self, room: &RoomCore) -> Arc<str> {
         let rooms = self.lock();
-        let entry = rooms.iter().find(|entry| entry.shard.is_of(room));
+        let entry = rooms.entries.iter().find(|entry| entry.shard.is_of(room));
         let extra = entry.and_then(|entry| entry.extra.as_ref());
         extra.map(|extra| extra.user.clone()).unwrap_or_default()
     }
@@ -106,12 +114,18 @@ impl Membership {
 impl Barrier for Membership {
     fn is_clear(&self) -> bool {
         self.behind.load(Ordering::Acquire) == 0
-            && (!self.totals.is_busy() || self.lock().iter().all(|entry| entry.shard.is_clear()))
+            && (!self.totals.is_busy()
+                || self
+                    .lock()
+                    .entries
+                    .iter()
+                    .all(|entry| entry.shard.is_clear()))
     }
 
     fn hold(&self, ticket: u64) {
         let pending: Vec<_> = self
             .lock()
+            .entries
             .iter()
             .filter(|entry| self.is_pending(&entry.shard))
             .map(|entry| entry.shard.clone())

@@ -96,8 +96,12 @@ impl Wake for Drained {
 impl Pass {
     /// Begins a pass. Returns `None` if the room is being dropped.
     pub(crate) fn new(shard: Arc<Shard>) -> Option<Self> {
+        let Some(core) = shard.core() else {
+            shard.clear();
+            return None;
+        };
         Some(Self {
-            core: shard.core()?,
+            core,
             seats: shard.take_seats(),
             shard,
             batch: None,
@@ -170,9 +174,9 @@ impl Pass {
                     self.next_seat = 0;
                     self.batch = Some(batch);
                 }
-                Work::Changes(releases) => {
+                Work::Changes(gone) => {
                     *budget = budget.saturating_sub(1);
-                    releases.into_iter().for_each(Release::pass);
+                    gone.finish();
                 }
                 Work::Done => return self.end(None),
                 Work::Paused(until) => return self.end(Some(until)),

@@ -52,6 +52,22 @@ pub(crate) struct Behind {
     pub(crate) releases: Vec<Release>,
 }
 
+/// What is left of members that have left. The hub drops the seats and passes the releases on when it holds no lock: the
+/// last reference to a connection may run destructors of the program.
+#[derive(Default)]
+pub(crate) struct Gone {
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) releases: Vec<Release>,
+}
+
+impl Gone {
+    pub(crate) fn finish(self) {
+        for release in self.releases {
+            release.pass();
+        }
+    }
+}
+
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
@@ -90,25 +106,27 @@ impl Seats {
         Some(behind)
     }
 
-    /// Removes members, given the numbers of their connections.
-    pub(crate) fn remove(&mut self, leaving: &[u64], ledger: &Ledger) {
-        match leaving {
-            [] => return,
+    /// Removes members, given the numbers of their connections. Appends their seats to `gone`.
+    pub(crate) fn remove(&mut self, leaving: &[u64], ledger: &Ledger, gone: &mut Gone) {
+        let mut leaving: Vec<_> = leaving.to_vec();
+        leaving.retain(|id| match self.take_behind(*id, ledger) {
+            Some(behind) => {
+                gone.releases.extend(behind.releases);
+                gone.seats.push(behind.seat);
+                false
+            }
+            None => true,
+        });
+        match leaving.as_slice() {
+            [] => {}
             [id] => {
-                if self.take_behind(*id, ledger).is_none()
-                    && let Some(at) = self.live.iter().position(|seat| seat.membership.id == *id)
-                {
-                    self.live.swap_remove(at);
-                }
+                let at = self.live.iter().position(|seat| seat.membership.id == *id);
+                gone.seats.extend(at.map(|at| self.live.swap_remove(at)));
             }
             _ => {
-                let mut leaving: Vec<_> = leaving.to_vec();
-                leaving.retain(|id| self.take_behind(*id, ledger).is_none());
                 leaving.sort_unstable();
-                if !leaving.is_empty() {
-                    self.live
-                        .retain(|seat| leaving.binary_search(&seat.membership.id).is_err());
-                }
+                let leaves = |seat: &mut Seat| leaving.binary_search(&seat.membership.id).is_ok();
+                gone.seats.extend(self.live.extract_if(.., leaves));
             }
         }
         if self.live.len() < self.live.capacity() / 2 {

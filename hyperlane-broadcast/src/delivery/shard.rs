@@ -15,7 +15,7 @@ use super::{
     core::RoomCore,
     hub::Hub,
     membership::{Membership, Release},
-    seat::{Batch, Behind, Seat, Seats},
+    seat::{Batch, Behind, Gone, Seat, Seats},
 };
 use crate::{
     config::RoomLimits,
@@ -96,7 +96,7 @@ pub(crate) enum Work {
     /// Messages for the live members.
     Batch(Batch),
     /// Members have joined or left; or sends that waited for no message can go on.
-    Changes(Vec<Release>),
+    Changes(Gone),
     /// No work, and `take_work` has put the seats back into the shard.
     Done,
     /// The queue has messages, but the hub pauses. `take_work` has put the seats back into the shard.
@@ -218,14 +218,24 @@ impl Shard {
         self.hub.enqueue(self);
     }
 
-    /// Discards the queue and the seats, because no task can run the hub. Returns what has to be dropped and passed on
-    /// without locks.
-    pub(crate) fn clear(&self) -> VecDeque<Command> {
-        let mut queue = self.lock_queue();
-        self.queued_posts.store(0, Ordering::Release);
-        self.queued_bytes.store(0, Ordering::Release);
-        self.done.store(self.begun(), Ordering::Release);
-        std::mem::take(&mut queue.commands)
+    /// Discards the queue, because no task can run the hub or the room is dropped. Passes on the sends that wait in it.
+    pub(crate) fn clear(&self) {
+        let commands = {
+            let mut queue = self.lock_queue();
+            self.queued_posts.store(0, Ordering::Release);
+            self.queued_bytes.store(0, Ordering::Release);
+            self.done.store(self.begun(), Ordering::Release);
+            if queue.wake == WakeState::Woken {
+                queue.wake = WakeState::Idle;
+                self.totals.shard_ended();
+            }
+            std::mem::take(&mut queue.commands)
+        };
+        for command in commands {
+            if let Command::Release(release) = command {
+                release.pass();
+            }
+        }
     }
 
     /// Marks the hub as woken for this shard. Returns false if the hub was woken already, or if the shard is paused.
@@ -317,7 +327,7 @@ impl Shard {
                 queue.commands = VecDeque::new();
                 self.set_done(&queue);
                 if !queue.drained.is_empty() {
-                    return Work::Changes(Vec::new());
+                    return Work::Changes(Gone::default());
                 }
                 self.set_idle(&mut queue, std::mem::take(seats));
                 Work::Done
@@ -359,15 +369,11 @@ impl Shard {
         Batch::new(posts, releases)
     }
 
-    /// Carries out joins, leaves and releases at the front of the queue. Returns the releases that wait for no message.
-    fn carry_out(
-        &self,
-        queue: &mut ShardQueue,
-        seats: &mut Seats,
-        ledger: &Ledger,
-    ) -> Vec<Release> {
+    /// Carries out joins, leaves and releases at the front of the queue. Returns what is left of
+    /// members that have left, and the releases that wait for no message.
+    fn carry_out(&self, queue: &mut ShardQueue, seats: &mut Seats, ledger: &Ledger) -> Gone {
         let mut leaving = Vec::new();
-        let mut releases = Vec::new();
+        let mut gone = Gone::default();
         for _ in 0..CHANGES_PER_TURN {
             match queue.commands.pop_front() {
                 Some(Command::Join {
@@ -378,7 +384,7 @@ impl Shard {
                 }) => {
                     if leaving.contains(&membership.id) {
                         // The connection has left and joins again.
-                        seats.remove(&leaving, ledger);
+                        seats.remove(&leaving, ledger, &mut gone);
                         leaving.clear();
                     }
                     seats.cursor = seats.cursor.max(last);
@@ -394,7 +400,7 @@ impl Shard {
                 Some(Command::Leave(id)) => leaving.push(id),
                 Some(Command::Release(release)) => match seats.behind.get_mut(&release.id) {
                     Some(behind) if !leaving.contains(&release.id) => behind.releases.push(release),
-                    _ => releases.push(release),
+                    _ => gone.releases.push(release),
                 },
                 Some(post @ Command::Post(_)) => {
                     queue.commands.push_front(post);
@@ -403,7 +409,7 @@ impl Shard {
                 None => break,
             }
         }
-        seats.remove(&leaving, ledger);
+        seats.remove(&leaving, ledger, &mut gone);
         self.set_done(queue);
         queue.joins_need = u64::MAX;
         for command in &queue.commands {
@@ -411,6 +417,6 @@ impl Shard {
                 queue.joins_need = queue.joins_need.min(*from);
             }
         }
-        releases
+        gone
     }
 }
