@@ -556,11 +556,13 @@ impl RoomRegistry {
             let at = entries.iter().position(|entry| entry.shard.is_of(core));
             at.map(|at| entries.swap_remove(at))
         };
-        let was_in = entry.is_some();
-        if let Some(entry) = entry {
-            self.remove_member(core, id, entry);
-        }
-        was_in
+        let Some(entry) = entry else {
+            return false;
+        };
+        let shard = entry.shard.clone();
+        self.remove_member(core, id, entry);
+        membership.lock().note_leaving(shard);
+        true
     }
 
     /// Removes a connection from all its rooms.

@@ -35,8 +35,27 @@ pub(crate) struct Membership {
 #[derive(Default)]
 pub(crate) struct RoomList {
     pub(crate) entries: Vec<RoomEntry>,
+    /// The shards that the connection has left, whose hub has not delivered yet what was published before. The
+    /// connection's own sends wait for these messages too.
+    leaving: Vec<Arc<Shard>>,
     /// True after the connection has closed. It joins no room any more.
     pub(crate) is_closed: bool,
+}
+
+impl RoomList {
+    /// Notes that the connection has left the shard.
+    pub(crate) fn note_leaving(&mut self, shard: Arc<Shard>) {
+        self.leaving.retain(|shard| !shard.is_clear());
+        self.leaving.push(shard);
+    }
+
+    /// Returns the shards that may have messages for the connection.
+    fn shards(&self) -> impl Iterator<Item = &Arc<Shard>> {
+        self.entries
+            .iter()
+            .map(|entry| &entry.shard)
+            .chain(&self.leaving)
+    }
 }
 
 /// A room of a connection.
@@ -114,21 +133,15 @@ impl Membership {
 impl Barrier for Membership {
     fn is_clear(&self) -> bool {
         self.behind.load(Ordering::Acquire) == 0
-            && (!self.totals.is_busy()
-                || self
-                    .lock()
-                    .entries
-                    .iter()
-                    .all(|entry| entry.shard.is_clear()))
+            && (!self.totals.is_busy() || self.lock().shards().all(|shard| shard.is_clear()))
     }
 
     fn hold(&self, ticket: u64) {
         let pending: Vec<_> = self
             .lock()
-            .entries
-            .iter()
-            .filter(|entry| self.is_pending(&entry.shard))
-            .map(|entry| entry.shard.clone())
+            .shards()
+            .filter(|shard| self.is_pending(shard))
+            .cloned()
             .collect();
         let left = (pending.len() > 1).then(|| Arc::new(AtomicUsize::new(pending.len())));
         let release = || Release {
