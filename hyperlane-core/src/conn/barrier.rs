@@ -134,10 +134,6 @@ impl Held {
     fn weight(&self) -> usize {
         self.bytes + self.entries.len() * OVERHEAD
     }
-
-    fn has_last(&self) -> bool {
-        self.last_by.get().is_some()
-    }
 }
 
 impl Barriers {
