@@ -108,6 +108,15 @@ server_config! {
     nodelay: Option<bool> = None;
     /// The IP time to live, 1 to 255 hops. Default: `None`, the default of the operating system.
     ttl: Option<u32> = None;
+    /// The size of the system's send buffer of a connection, in bytes (`SO_SNDBUF`). Default: `None`; the system then
+    /// chooses the size, and Linux lets it grow to some megabytes per connection.
+    ///
+    /// The server does not see what is in this buffer. A client that reads too slowly fills the buffer before the
+    /// outbox, so a smaller buffer limits the memory of the system for slow clients, and the server notices them
+    /// earlier: [`outbox_stall`](Self::outbox_stall) and the rules of rooms for slow members begin with the outbox. Too
+    /// small a buffer makes long paths slow: a connection sends at most one buffer per round trip (64 KiB over 100 ms
+    /// are 5 Mbit/s). Linux uses twice the number for its own data, and limits it to `net.core.wmem_max`.
+    send_buffer: Option<u32> as impl Into<Option<u32>> = None;
     /// Maximum number of connections in the system's accept queue. Default: 4096, enough for 10 000 clients that
     /// reconnect at once. The system may have a lower limit (Linux: `net.core.somaxconn`).
     backlog: u32 = 4096;
