@@ -230,7 +230,8 @@ server_config! {
     /// Maximum wait for any bytes of the client after a ping. With `None` the server keeps a client that does not
     /// answer. This setting has no effect if `ping_interval` is `None`. Default: 20 s.
     pong_timeout: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(20));
-    /// Maximum wait for the peer's Close frame after the server has sent its own. Default: 5 s.
+    /// Maximum wait for the peer's Close frame after the server has sent its own. Also the maximum wait of a Close frame,
+    /// or of the end of an event stream, for messages of rooms that were published before it. Default: 5 s.
     close_timeout: Duration = Duration::from_secs(5);
     /// Allows pages of any origin to open WebSockets, to use the endpoints of channels (`ws()`, `sse()`), and to read
     /// the responses of these endpoints. Default: false. If true, any page can use the server in its visitor's name.
@@ -298,7 +299,10 @@ server_config! {
     /// message of any length. Default: 1 MiB.
     outbox_bytes: usize = MIB;
     /// Maximum time during which the client of a WebSocket or an event stream reads nothing, although bytes wait in the
-    /// outbox. After this time, the server closes the connection. Default: 15 s.
+    /// outbox. After this time, the server drops all messages of the outbox except the first, and closes the
+    /// connection. A client that reads again within `close_timeout` still gets the first message, and a WebSocket then
+    /// a Close frame with the code 1013. Also the maximum wait of a message for messages of rooms that were published
+    /// before it. Default: 15 s.
     outbox_stall: Duration = Duration::from_secs(15);
     /// Maximum number of bytes that the server reads from a client ahead of a busy handler. Beyond this number, the
     /// server pauses reading. Default: 64 KiB.

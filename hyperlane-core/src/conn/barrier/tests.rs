@@ -99,6 +99,7 @@ async fn sends_wait_for_what_is_on_its_way() {
         socket.send("before").await.unwrap();
         gate.publish();
         socket.send("own").await.unwrap();
+        socket.send("l".repeat(60_000)).await.unwrap();
         tokio::task::yield_now().await;
         let outbox = socket.outbox();
         outbox.send(&Message::from("by another task")).unwrap();
@@ -118,7 +119,14 @@ async fn sends_wait_for_what_is_on_its_way() {
     let mut client = Client::websocket(&control).await;
     assert_eq!(
         client.texts().await,
-        ["before", "room", "own", "by another task", "last"]
+        [
+            "before",
+            "room",
+            "own",
+            &"l".repeat(60_000),
+            "by another task",
+            "last"
+        ]
     );
 }
 
@@ -286,6 +294,7 @@ async fn the_end_of_an_event_stream_waits_for_what_is_on_its_way() {
         };
         assert_eq!(rest, expected, "{version} {end}");
         assert_eq!(gate.deliver("late"), Err(PushError::Closed));
+        drop(client);
         if let Some(shutdown) = shutdown {
             shutdown.await.unwrap();
         }
