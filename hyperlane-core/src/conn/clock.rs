@@ -87,6 +87,8 @@ impl Link {
             }
         }
         drop(input);
+        // The stall may have ended the sending side.
+        self.settle_closed();
         if self.lane.has_held()
             && let Some(at) = self.check_held(now)
         {

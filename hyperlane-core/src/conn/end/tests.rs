@@ -1,4 +1,11 @@
-use std::{future::pending, time::Duration};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -145,10 +152,13 @@ async fn a_websocket_that_reads_again_late_finds_the_reason() {
         .await;
         let mut client = Client::websocket(&control).await;
         let outbox = told.recv().await.unwrap();
+        let told_of_end = Arc::new(AtomicBool::new(false));
+        let tells = told_of_end.clone();
+        outbox.__on_closed(move || tells.store(true, Ordering::SeqCst));
         if stall > Duration::from_secs(1) {
             outbox.close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", true);
         }
-        until(|| !outbox.is_open()).await;
+        until(|| told_of_end.load(Ordering::SeqCst)).await;
         assert!(outbox.queued() < 100_000, "the rest is dropped: {end}");
         let frame = WireFormat::WebSocket.encode(&"late".into()).unwrap();
         assert_eq!(outbox.push(&frame), Err(PushError::Closed), "{end}");
@@ -186,10 +196,13 @@ async fn an_event_stream_that_is_let_go_ends_between_two_events() {
         .await;
         let mut client = Client::request_as(&control, "1.1", "").await;
         let (outbox, sent) = told.recv().await.unwrap();
+        let told_of_end = Arc::new(AtomicBool::new(false));
+        let tells = told_of_end.clone();
+        outbox.__on_closed(move || tells.store(true, Ordering::SeqCst));
         if stall > Duration::from_secs(1) {
             outbox.close(CloseCode::TRY_AGAIN_LATER, "", true);
         }
-        until(|| !outbox.is_open()).await;
+        until(|| told_of_end.load(Ordering::SeqCst)).await;
         let event = outbox.format().encode(&"late".into()).unwrap();
         assert_eq!(outbox.push(&event), Err(PushError::Closed), "{end}");
         assert_eq!(
