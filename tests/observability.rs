@@ -222,6 +222,33 @@ hook! {
         let message = vec![0; 64 * 1024];
         while socket.send(message.clone()).await.is_ok() {}
     }
+    // Sends while a message is on its way that comes when the client says so.
+    Holds |stream, ctx| {
+        let Ok(socket) = ctx.upgrade(stream).await else { return Status::Reject };
+        let outbox = socket.outbox();
+        let way = Arc::new(OnItsWay::default());
+        outbox.__add_barrier(way.clone());
+        socket.send("held").await.unwrap();
+        while socket.recv().await.is_ok() {
+            for ticket in std::mem::take(&mut *way.0.lock().unwrap()) {
+                outbox.__release(ticket);
+            }
+        }
+    }
+}
+
+/// A path by which a message comes to a connection, with the tickets of what the connection holds.
+#[derive(Default)]
+struct OnItsWay(Mutex<Vec<u64>>);
+
+impl hyperlane_core::hub::Barrier for OnItsWay {
+    fn is_clear(&self) -> bool {
+        false
+    }
+
+    fn hold(&self, ticket: u64) {
+        self.0.lock().unwrap().push(ticket);
+    }
 }
 
 fn routes(server: &mut Server) {
@@ -235,7 +262,8 @@ fn routes(server: &mut Server) {
         .route::<Events>("/events")
         .route::<Waits>("/waits")
         .route::<Talk>("/talk")
-        .route::<Floods>("/floods");
+        .route::<Floods>("/floods")
+        .route::<Holds>("/holds");
 }
 
 #[tokio::test]
@@ -904,6 +932,31 @@ async fn a_shutdown_that_cuts_leaves_no_gauge_behind() {
     numbers.settle().await;
     let key = "hyperlane_requests_total{route=/waits,method=GET,status=none}";
     assert_eq!(numbers.counter(key), 1);
+}
+
+#[tokio::test]
+async fn held_bytes_count_until_they_are_sent_or_dropped() {
+    let (numbers, _counting) = count();
+    let control = start(routes).await;
+    let held = || numbers.gauge("hyperlane_outbox_bytes") > 0.0;
+    for end in ["release", "close", "loss"] {
+        let mut client = Client::websocket(address(&control), "/holds").await;
+        eventually("something is held", held).await;
+        match end {
+            "release" => client.say("release").await,
+            "close" => client.frame(CLOSE, 1000u16.to_be_bytes()).await,
+            _ => {}
+        }
+        if end != "loss" {
+            assert_eq!(client.next_frame().await.text(), "held");
+        }
+        if end == "release" {
+            assert!(!held());
+        }
+        drop(client);
+        numbers.settle().await;
+    }
+    control.shutdown().await;
 }
 
 #[tokio::test]

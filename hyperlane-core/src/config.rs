@@ -108,6 +108,15 @@ server_config! {
     nodelay: Option<bool> = None;
     /// The IP time to live, 1 to 255 hops. Default: `None`, the default of the operating system.
     ttl: Option<u32> = None;
+    /// The size of the system's send buffer of a connection, in bytes (`SO_SNDBUF`). Default: `None`; the system then
+    /// chooses the size, and Linux lets it grow to some megabytes per connection.
+    ///
+    /// The server does not see what is in this buffer. A client that reads too slowly fills the buffer before the
+    /// outbox, so a smaller buffer limits the memory of the system for slow clients, and the server notices them
+    /// earlier: [`outbox_stall`](Self::outbox_stall) and the rules of rooms for slow members begin with the outbox. Too
+    /// small a buffer makes long paths slow: a connection sends at most one buffer per round trip (64 KiB over 100 ms
+    /// are 5 Mbit/s). Linux uses twice the number for its own data, and limits it to `net.core.wmem_max`.
+    send_buffer: Option<u32> as impl Into<Option<u32>> = None;
     /// Maximum number of connections in the system's accept queue. Default: 4096, enough for 10 000 clients that
     /// reconnect at once. The system may have a lower limit (Linux: `net.core.somaxconn`).
     backlog: u32 = 4096;
@@ -221,7 +230,8 @@ server_config! {
     /// Maximum wait for any bytes of the client after a ping. With `None` the server keeps a client that does not
     /// answer. This setting has no effect if `ping_interval` is `None`. Default: 20 s.
     pong_timeout: Option<Duration> as impl Into<Option<Duration>> = Some(Duration::from_secs(20));
-    /// Maximum wait for the peer's Close frame after the server has sent its own. Default: 5 s.
+    /// Maximum wait for the peer's Close frame after the server has sent its own. Also the maximum wait of a Close frame,
+    /// or of the end of an event stream, for messages of rooms that were published before it. Default: 5 s.
     close_timeout: Duration = Duration::from_secs(5);
     /// Allows pages of any origin to open WebSockets, to use the endpoints of channels (`ws()`, `sse()`), and to read
     /// the responses of these endpoints. Default: false. If true, any page can use the server in its visitor's name.
@@ -289,7 +299,10 @@ server_config! {
     /// message of any length. Default: 1 MiB.
     outbox_bytes: usize = MIB;
     /// Maximum time during which the client of a WebSocket or an event stream reads nothing, although bytes wait in the
-    /// outbox. After this time, the server closes the connection. Default: 15 s.
+    /// outbox. After this time, the server drops all messages of the outbox except the first, and closes the
+    /// connection. A client that reads again within `close_timeout` still gets the first message, and a WebSocket then
+    /// a Close frame with the code 1013. Also the maximum wait of a message for messages of rooms that were published
+    /// before it. Default: 15 s.
     outbox_stall: Duration = Duration::from_secs(15);
     /// Maximum number of bytes that the server reads from a client ahead of a busy handler. Beyond this number, the
     /// server pauses reading. Default: 64 KiB.

@@ -35,6 +35,8 @@ pub(crate) mod outbox;
 mod rates;
 pub(crate) mod send;
 pub(crate) mod task;
+#[cfg(test)]
+mod testing;
 pub(crate) mod transport;
 pub(crate) mod wakers;
 pub(crate) mod websocket;

@@ -60,9 +60,10 @@ impl ServerConfig {
         Ok(())
     }
 
-    fn sizes(&self) -> [(&'static str, usize); 15] {
+    fn sizes(&self) -> [(&'static str, usize); 16] {
         let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         [
+            ("send_buffer", self.send_buffer.map_or(usize::MAX, size)),
             ("backlog", size(self.backlog)),
             ("max_fragments", size(self.max_fragments)),
             (

@@ -21,7 +21,7 @@ use std::{collections::VecDeque, mem, sync::Arc, task::Waker};
 use bytes::Bytes;
 
 use super::{
-    cork::Pieces,
+    cork::{Piece, Pieces, SHARE_FROM, SPILL},
     end::{EndHook, HookList},
     lane::LaneRef,
     lifecycle::Sending,
@@ -133,10 +133,6 @@ impl Held {
     /// Returns the number of bytes that count as queued.
     fn weight(&self) -> usize {
         self.bytes + self.entries.len() * OVERHEAD
-    }
-
-    fn has_last(&self) -> bool {
-        self.last_by.get().is_some()
     }
 }
 
@@ -302,29 +298,32 @@ impl Out {
 
     /// Sends what is held up to the write `number`. Returns what follows if the last word was sent.
     pub(super) fn send_held(&mut self, lane: LaneRef<'_>, number: u64) -> Option<AfterLast> {
-        let mut after = None;
-        let was_empty = self.queue_bytes() == 0;
         let before = self.held_weight();
+        if before == 0 {
+            return None;
+        }
+        let mut after = None;
+        let mut run = Run::default();
+        let was_empty = self.queue_bytes() == 0;
         while let Some(item) = self.pop_held(number) {
             match item {
                 Item::Bytes {
                     bytes,
                     is_continued,
-                } => self.enqueue(lane, bytes, is_continued),
+                } => run.add(self, lane, bytes, is_continued),
                 Item::Message(message) => {
                     let frame = self.encode(&message);
-                    self.enqueue(lane, frame.into(), false);
+                    run.add(self, lane, frame.into(), false);
                 }
                 Item::Last { bytes, after: then } => {
+                    run.enqueue(self, lane);
                     self.enqueue(lane, bytes, false);
                     lane.lane.life.advance(Sending::LastWord);
                     after = Some(then);
                 }
             }
         }
-        if before == 0 {
-            return None;
-        }
+        run.enqueue(self, lane);
         let left = self.held_weight();
         lane.link.env.metrics.outbox_changed(before, left);
         if left == 0 {
@@ -377,6 +376,46 @@ impl Out {
     }
 }
 
+/// Small entries on their way to the queue. They are joined, because each entry of the queue costs a part of a system
+/// call.
+#[derive(Default)]
+struct Run {
+    /// The only entry, which is not copied.
+    only: Bytes,
+    joined: Vec<u8>,
+    is_continued: bool,
+}
+
+impl Run {
+    fn add(&mut self, out: &mut Out, lane: LaneRef<'_>, bytes: Bytes, is_continued: bool) {
+        let length = self.only.len() + self.joined.len();
+        let is_large = bytes.len() >= SHARE_FROM;
+        if is_large || length + bytes.len() > SPILL {
+            self.enqueue(out, lane);
+        }
+        if self.only.is_empty() && self.joined.is_empty() {
+            self.only = bytes;
+        } else {
+            self.joined.extend_from_slice(&mem::take(&mut self.only));
+            self.joined.extend_from_slice(&bytes);
+        }
+        self.is_continued = is_continued;
+        if is_large {
+            self.enqueue(out, lane);
+        }
+    }
+
+    /// Moves the bytes to the queue.
+    fn enqueue(&mut self, out: &mut Out, lane: LaneRef<'_>) {
+        let run = mem::take(self);
+        let bytes = match run.joined.is_empty() {
+            true => run.only,
+            false => run.joined.into(),
+        };
+        out.enqueue(lane, bytes, run.is_continued);
+    }
+}
+
 impl LaneRef<'_> {
     /// Asks the barriers to release the write `number`. Not called under a lock of the connection.
     #[cold]
@@ -390,7 +429,7 @@ impl LaneRef<'_> {
                     .and_then(|index| barriers?.list.get(index));
                 match listed {
                     Some(listed) if listed.released < number => listed.barrier.clone(),
-                    // This barrier was added later.
+                    // This barrier was added later, or has released a later write.
                     Some(_) => continue,
                     None => return,
                 }
@@ -427,7 +466,7 @@ impl LaneRef<'_> {
             return Err(PushError::Full);
         }
         let bytes = encode(&mut out);
-        out.write(self, super::cork::Piece::Shared(&bytes));
+        out.write(self, Piece::Shared(&bytes));
         out.note_progress(self.link);
         match self.lane.life.is_lost() {
             true => Err(PushError::Closed),

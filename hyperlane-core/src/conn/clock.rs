@@ -87,6 +87,8 @@ impl Link {
             }
         }
         drop(input);
+        // The stall may have ended the sending side.
+        self.settle_closed();
         if self.lane.has_held()
             && let Some(at) = self.check_held(now)
         {
@@ -110,8 +112,9 @@ impl Link {
 impl Input {
     /// Ends the connection if its peer has read nothing for too long:
     ///
-    /// - If a Close frame can still be sent on a WebSocket, the server sends it. The connection closes `close_timeout`
-    ///   later at the latest.
+    /// - If a WebSocket has no Close frame in its queue yet, the server queues one after the first message, and drops
+    ///   all other messages. An event stream ends after its first event, too. The connection closes `close_timeout`
+    ///   later at the latest. A client that reads again until then finds the end of the messages that it got.
     /// - Otherwise, if the time of closing is set already (`close_by`), the connection closes at this time.
     /// - Otherwise the connection closes at once.
     fn check_stall(&mut self, link: &Link, now: Tick, next: &mut Tick) {
@@ -141,6 +144,10 @@ impl Input {
             encode_close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", &mut bytes);
             let (after, order) = (AfterLast::AwaitClose, LastOrder::DropUnsent);
             is_closing = link.lane().send_last(&bytes, after, order).is_ok();
+        } else if link.lane.life.takes_bytes() && link.lane.format().is_events() {
+            let (after, order) = (AfterLast::Close, LastOrder::DropUnsent);
+            is_closing = link.lane().send_last(&[], after, order).is_ok();
+            link.begin_linger(self);
         }
         if is_closing {
             let by = now.after(link.env.config.close_timeout);

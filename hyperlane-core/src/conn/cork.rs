@@ -25,7 +25,7 @@ use crate::{
 pub(crate) const SPILL: usize = 64 * 1024;
 
 /// Minimum size of a payload that the cork references instead of copying, in bytes.
-const SHARE_FROM: usize = 8 * 1024;
+pub(super) const SHARE_FROM: usize = 8 * 1024;
 
 /// Maximum capacity that the thread's buffer keeps between polls, in bytes.
 const KEEP: usize = SPILL + SHARE_FROM;

@@ -192,6 +192,12 @@ impl Link {
             Err(_) if self.lane.life.is_held() => {}
             Ok(None) | Err(_) => self.signal_close(),
         }
+        if drop_unsent {
+            // The client may have read nothing for long. It gets the time of a closing WebSocket.
+            let by = self.now().after(self.env.config.close_timeout);
+            self.lock_input().close_by.set_first(by);
+            self.arm(by);
+        }
     }
 
     /// Begins to close the connection after the handler's side has ended.

@@ -126,8 +126,9 @@ impl Lifecycle {
     /// Returns whether the connection may write more of its own bytes: its last word is neither held nor queued.
     #[inline]
     pub(super) fn takes_own_bytes(&self) -> bool {
-        let sending = self.sending.load(Ordering::Acquire);
-        sending == Sending::Open as u8 || sending == Sending::Closing as u8
+        const OPEN: u8 = Sending::Open as u8;
+        const CLOSING: u8 = Sending::Closing as u8;
+        matches!(self.sending.load(Ordering::Acquire), OPEN | CLOSING)
     }
 
     /// Returns whether nothing can be sent any more.

@@ -126,8 +126,6 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
         if connection.lane.has_backlog() {
             let _ = connection.poll_flush(cx);
         }
-        // The peer may have ended the connection.
-        connection.settle_closed();
         drop(polling);
         if !closed {
             connection.settle_input();

@@ -37,6 +37,9 @@ pub(crate) struct Listener {
     socket: Socket,
     /// True if each connection begins with the PROXY protocol header of a load balancer.
     proxied: bool,
+    /// The size of the send buffer of accepted Unix sockets.
+    #[cfg_attr(not(unix), expect(dead_code))]
+    send_buffer: Option<u32>,
 }
 
 enum Socket {
@@ -140,6 +143,7 @@ impl Listener {
             Ok(socket) => Ok(Self {
                 socket,
                 proxied: behind.is_some(),
+                send_buffer: config.send_buffer,
             }),
             Err(source) => Err(ServerError::Bind {
                 address: address.to_owned(),
@@ -178,6 +182,8 @@ impl Listener {
             #[cfg(unix)]
             Socket::Unix(_, listener) => {
                 let (stream, _) = listener.accept().await?;
+                // Unlike a TCP connection, a Unix connection does not inherit the option.
+                set_send_buffer(socket2::SockRef::from(&stream), self.send_buffer)?;
                 Ok(Accepted {
                     peer: Peer::Local,
                     halves: transport::unix(stream),
@@ -305,8 +311,9 @@ fn listen(address: SocketAddr, config: &ServerConfig) -> io::Result<TcpListener>
     // the option has another meaning.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
-    // Accepted connections inherit the option. This saves a system call per connection.
+    // Accepted connections inherit these options. This saves a system call per connection.
     socket.set_nodelay(config.nodelay.unwrap_or(true))?;
+    set_send_buffer(socket2::SockRef::from(&socket), config.send_buffer)?;
     if let Some(ttl) = config.ttl {
         let options = socket2::SockRef::from(&socket);
         if address.is_ipv4() {
@@ -320,6 +327,18 @@ fn listen(address: SocketAddr, config: &ServerConfig) -> io::Result<TcpListener>
     }
     socket.bind(address)?;
     socket.listen(config.backlog)
+}
+
+/// Sets the size of a socket's send buffer, in bytes. `None` leaves the size to the system.
+fn set_send_buffer(socket: socket2::SockRef<'_>, size: Option<u32>) -> io::Result<()> {
+    match size {
+        Some(size) => {
+            let size = usize::try_from(size).unwrap_or(usize::MAX);
+            // The system takes the size as an `i32`.
+            socket.set_send_buffer_size(size.min(i32::MAX as usize))
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(unix)]
@@ -377,5 +396,49 @@ mod tests {
         if let Ok(v6) = listen("[::1]:0".parse().unwrap(), &config) {
             assert_eq!(socket2::SockRef::from(&v6).unicast_hops_v6().unwrap(), 7);
         }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn accepted_sockets_have_the_send_buffer_of_the_configuration() {
+        use crate::conn::transport::Reader;
+
+        let path = std::env::temp_dir().join(format!("hyperlane-buffer-{}", std::process::id()));
+        let accepted = async |address: &str, config: &ServerConfig| {
+            let listener = Listener::bind(address, config).await.unwrap();
+            let accepting = listener.accept();
+            match listener.address().unwrap() {
+                BoundAddress::Tcp(address) => {
+                    let _client = tokio::net::TcpStream::connect(address).await.unwrap();
+                    match accepting.await.unwrap().halves.0 {
+                        Reader::Tcp(half) => {
+                            let socket = socket2::SockRef::from(half.as_ref());
+                            socket.send_buffer_size().unwrap()
+                        }
+                        _ => 0,
+                    }
+                }
+                BoundAddress::Unix(path) => {
+                    let _client = tokio::net::UnixStream::connect(path).await.unwrap();
+                    match accepting.await.unwrap().halves.0 {
+                        Reader::Unix(half) => {
+                            let socket = socket2::SockRef::from(half.as_ref());
+                            socket.send_buffer_size().unwrap()
+                        }
+                        _ => 0,
+                    }
+                }
+            }
+        };
+        for address in ["127.0.0.1:0", &format!("unix:{}", path.display())] {
+            let config = ServerConfig::default();
+            let default = accepted(address, &config).await;
+            let small = accepted(address, &config.clone().send_buffer(20_000)).await;
+            // Linux reports twice the size.
+            assert!(small == 20_000 || small == 40_000, "{address}: {small}");
+            assert!(default > small, "{address}: {default}");
+        }
+        let zero = ServerConfig::default().send_buffer(0);
+        assert!(zero.validate().is_err());
     }
 }

@@ -1,9 +1,23 @@
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::mpsc,
 };
 
-use crate::{Context, Server, ServerHook, Status, Stream, conn::buffer::MADE};
+use super::super::testing::{Client, events, sockets, until};
+use crate::{
+    CloseCode, Context, PushError, Server, ServerConfig, ServerHook, Status, Stream,
+    conn::buffer::MADE, wire::WireFormat,
+};
 
 struct Echo;
 
@@ -104,4 +118,110 @@ async fn a_client_that_has_ended_its_side_holds_no_buffer_while_its_last_request
     let mut answers = String::new();
     client.read_to_string(&mut answers).await.unwrap();
     assert!(answers.ends_with("held=false"), "{answers}");
+}
+
+/// Limits under which a client that does not read is noticed soon and cut late.
+fn patient(stall: Duration) -> ServerConfig {
+    ServerConfig::default()
+        .send_buffer(16 * 1024)
+        .outbox_stall(stall)
+        .close_timeout(Duration::from_secs(60))
+}
+
+/// How a client that does not read is let go.
+const ENDS: [(&str, Duration); 2] = [
+    ("the stall timer", Duration::from_millis(200)),
+    ("a close that drops", Duration::from_secs(60)),
+];
+
+#[tokio::test]
+async fn a_websocket_that_reads_again_late_finds_the_reason() {
+    for (end, stall) in ENDS {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let control = sockets(patient(stall), move |socket| {
+            let tell = tell.clone();
+            async move {
+                let outbox = socket.outbox();
+                while outbox.queued() < 400_000 {
+                    outbox.send(&vec![b'x'; 50_000].into()).unwrap();
+                }
+                tell.send(outbox).unwrap();
+                while socket.recv().await.is_ok() {}
+            }
+        })
+        .await;
+        let mut client = Client::websocket(&control).await;
+        let outbox = told.recv().await.unwrap();
+        let told_of_end = Arc::new(AtomicBool::new(false));
+        let tells = told_of_end.clone();
+        outbox.__on_closed(move || tells.store(true, Ordering::SeqCst));
+        if stall > Duration::from_secs(1) {
+            outbox.close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", true);
+        }
+        until(|| told_of_end.load(Ordering::SeqCst)).await;
+        assert!(outbox.queued() < 100_000, "the rest is dropped: {end}");
+        let frame = WireFormat::WebSocket.encode(&"late".into()).unwrap();
+        assert_eq!(outbox.push(&frame), Err(PushError::Closed), "{end}");
+        // The client reads whole messages, and then why there are no more.
+        let (first, payload) = loop {
+            let (first, payload) = client.frame().await;
+            if first != 0x82 {
+                break (first, payload);
+            }
+            assert!(payload.len() == 50_000 && payload.iter().all(|byte| *byte == b'x'));
+        };
+        assert_eq!(first, 0x88, "{end}");
+        assert_eq!(payload, b"\x03\xf5reads too slowly", "{end}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_stream_that_is_let_go_ends_between_two_events() {
+    for (end, stall) in ENDS {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let control = events(patient(stall), move |events| {
+            let tell = tell.clone();
+            async move {
+                let outbox = events.outbox();
+                let mut number = 0;
+                while outbox.queued() < 400_000 {
+                    let text = format!("{number} {}", "x".repeat(50_000));
+                    outbox.send(&text.into()).unwrap();
+                    number += 1;
+                }
+                tell.send((outbox, number)).unwrap();
+                pending().await
+            }
+        })
+        .await;
+        let mut client = Client::request_as(&control, "1.1", "").await;
+        let (outbox, sent) = told.recv().await.unwrap();
+        let told_of_end = Arc::new(AtomicBool::new(false));
+        let tells = told_of_end.clone();
+        outbox.__on_closed(move || tells.store(true, Ordering::SeqCst));
+        if stall > Duration::from_secs(1) {
+            outbox.close(CloseCode::TRY_AGAIN_LATER, "", true);
+        }
+        until(|| told_of_end.load(Ordering::SeqCst)).await;
+        let event = outbox.format().encode(&"late".into()).unwrap();
+        assert_eq!(outbox.push(&event), Err(PushError::Closed), "{end}");
+        assert_eq!(
+            outbox.__deliver(&event, usize::MAX),
+            Err(PushError::Closed),
+            "{end}"
+        );
+        let rest = client.rest().await;
+        assert!(
+            rest.ends_with("x\n\n\r\n"),
+            "{end}: a whole chunk, and no last chunk"
+        );
+        let got = rest.matches("data: ").count();
+        assert!(got < sent, "{end}: {got} of {sent}");
+        for number in 0..got {
+            assert!(
+                rest.contains(&format!("data: {number} x")),
+                "{end}: {number}"
+            );
+        }
+    }
 }
