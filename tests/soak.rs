@@ -236,7 +236,7 @@ impl Member {
             if !self.read().await {
                 self.reconnect().await;
             }
-            match self.random.below(400) {
+            match self.random.below(150) {
                 0..4 => sleep(Duration::from_millis(self.random.below(300) as u64)).await,
                 4 => {
                     self.cuts += 1;
@@ -371,6 +371,9 @@ async fn run(plan: Plan) {
                         .lock()
                         .unwrap()
                         .insert(published.offset.number, message);
+                    if number % 20 == 0 {
+                        sleep(Duration::from_millis(2)).await;
+                    }
                 }
             })
         })

@@ -540,7 +540,7 @@ impl RoomRegistry {
         let mut is_new = false;
         let membership = memberships.entry(id).or_insert_with(|| {
             is_new = true;
-            Arc::new(Membership::new(outbox.clone(), self.totals.clone()))
+            Membership::new(outbox.clone(), self.totals.clone())
         });
         (membership.clone(), is_new)
     }

@@ -65,7 +65,7 @@ pub use tokio;
 #[doc(hidden)]
 pub mod hub {
     pub use crate::conn::{
-        barrier::Barrier,
+        barrier::{Barrier, PastHeld, Undelivered},
         cork::{defer, flush_current, polled_connection},
     };
 }

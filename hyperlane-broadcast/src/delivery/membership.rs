@@ -4,8 +4,8 @@ use std::{
     borrow::Borrow,
     hash::{Hash, Hasher},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU32, Ordering},
     },
 };
 
@@ -25,6 +25,7 @@ pub(crate) struct Membership {
     /// The number of the connection.
     pub(crate) id: u64,
     outbox: Outbox,
+    this: Weak<Self>,
     rooms: Mutex<RoomList>,
     /// Number of rooms in which the connection is behind: a slow member, or a new one that receives the history.
     behind: AtomicU32,
@@ -38,6 +39,8 @@ pub(crate) struct RoomList {
     /// The shards that the connection has left, whose hub has not delivered yet what was published before. The
     /// connection's own sends wait for these messages too.
     leaving: Vec<Arc<Shard>>,
+    /// The connection's own sends that wait, in their order.
+    tickets: Vec<Ticket>,
     /// True after the connection has closed. It joins no room any more.
     pub(crate) is_closed: bool,
 }
@@ -47,6 +50,27 @@ impl RoomList {
     pub(crate) fn note_leaving(&mut self, shard: Arc<Shard>) {
         self.leaving.retain(|shard| !shard.is_clear());
         self.leaving.push(shard);
+    }
+
+    /// Notes that a shard has delivered what was published before a send. Returns the sends that wait for no shard any
+    /// more.
+    fn pass(&mut self, number: u64, shard: &Arc<Shard>) -> Vec<u64> {
+        if let Some(ticket) = self
+            .tickets
+            .iter_mut()
+            .find(|ticket| ticket.number == number)
+        {
+            ticket.shards.retain(|waiting| !Arc::ptr_eq(waiting, shard));
+        }
+        let waiting = self
+            .tickets
+            .iter()
+            .position(|ticket| !ticket.shards.is_empty());
+        let done = waiting.unwrap_or(self.tickets.len());
+        self.tickets
+            .drain(..done)
+            .map(|ticket| ticket.number)
+            .collect()
     }
 
     /// Returns the shards that may have messages for the connection.
@@ -74,34 +98,44 @@ pub(crate) struct Extra {
     pub(crate) farewell: Option<Message>,
 }
 
-/// A send that waits until a connection has received what was published before.
+/// A send of a connection that waits until the connection has received what was published before.
 pub(crate) struct Release {
-    pub(crate) id: u64,
-    outbox: Outbox,
+    membership: Arc<Membership>,
+    shard: Arc<Shard>,
     ticket: u64,
-    /// Number of shards that still have to pass the release on; `None` if there is only one.
-    left: Option<Arc<AtomicUsize>>,
+}
+
+/// The shards that have not yet delivered what was published before a send of the connection.
+struct Ticket {
+    number: u64,
+    shards: Vec<Arc<Shard>>,
 }
 
 impl Release {
-    /// Passes the release on to the connection, if this was the last shard.
+    /// Returns the number of the connection.
+    pub(crate) fn id(&self) -> u64 {
+        self.membership.id
+    }
+
+    /// Tells the connection that this shard has delivered what was published before.
     pub(crate) fn pass(self) {
-        let is_last = |left: &Arc<AtomicUsize>| left.fetch_sub(1, Ordering::AcqRel) == 1;
-        if self.left.as_ref().is_none_or(is_last) {
-            self.outbox.__release(self.ticket);
+        let released = self.membership.lock().pass(self.ticket, &self.shard);
+        for ticket in released {
+            self.membership.outbox.__release(ticket);
         }
     }
 }
 
 impl Membership {
-    pub(crate) fn new(outbox: Outbox, totals: Arc<Totals>) -> Self {
-        Self {
+    pub(crate) fn new(outbox: Outbox, totals: Arc<Totals>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             id: outbox.id(),
             outbox,
             rooms: Mutex::default(),
             behind: AtomicU32::new(0),
             totals,
-        }
+        })
     }
 
     /// Locks the list of the connection's rooms. No thread takes a lock of a connection while it holds this lock.
@@ -125,6 +159,14 @@ impl Membership {
         extra.map(|extra| extra.user.clone()).unwrap_or_default()
     }
 
+    /// Returns whether the messages that the shard has now were on their way before the connection's first send that
+    /// waits. Such a message may overtake the send.
+    pub(crate) fn may_overtake(&self, shard: &Arc<Shard>) -> bool {
+        let list = self.lock();
+        let first = list.tickets.first();
+        first.is_some_and(|ticket| ticket.shards.iter().any(|known| Arc::ptr_eq(known, shard)))
+    }
+
     fn is_pending(&self, shard: &Shard) -> bool {
         !shard.is_clear() || self.behind.load(Ordering::Acquire) > 0
     }
@@ -136,25 +178,33 @@ impl Barrier for Membership {
             && (!self.totals.is_busy() || self.lock().shards().all(|shard| shard.is_clear()))
     }
 
-    fn hold(&self, ticket: u64) {
-        let pending: Vec<_> = self
-            .lock()
-            .shards()
-            .filter(|shard| self.is_pending(shard))
-            .cloned()
-            .collect();
-        let left = (pending.len() > 1).then(|| Arc::new(AtomicUsize::new(pending.len())));
-        let release = || Release {
-            id: self.id,
-            outbox: self.outbox.clone(),
-            ticket,
-            left: left.clone(),
+    fn hold(&self, number: u64) {
+        let (shards, membership) = {
+            let mut list = self.lock();
+            let shards: Vec<_> = list
+                .shards()
+                .filter(|shard| self.is_pending(shard))
+                .cloned()
+                .collect();
+            let membership = self.this.upgrade().filter(|_| !shards.is_empty());
+            if membership.is_some() {
+                let shards = shards.clone();
+                list.tickets.push(Ticket { number, shards });
+            }
+            (shards, membership)
         };
-        if pending.is_empty() {
-            return release().pass();
-        }
-        for shard in pending {
-            shard.enqueue(Command::Release(release()));
+        let Some(membership) = membership else {
+            return self.outbox.__release(number);
+        };
+        for shard in shards {
+            shard.enqueue(Command::Release(Release {
+                membership: membership.clone(),
+                shard: shard.clone(),
+                ticket: number,
+            }));
+            // The hub may have tried to deliver after the connection began to hold the send, and before the shard knew of
+            // the ticket. It tries again.
+            shard.drained(self.id);
             shard.wake();
         }
     }

@@ -6,6 +6,7 @@ use std::{
     task::{Wake, Waker},
 };
 
+use hyperlane_core::{Outbox, hub::Undelivered};
 use tokio::time::{Duration, Instant};
 
 use super::{
@@ -79,7 +80,7 @@ impl Drop for Pass {
     }
 }
 
-/// Wakes the hub when the outbox of a slow member has room again.
+/// Wakes the hub when the outbox of a member that is behind can take messages again.
 struct Drained {
     shard: Weak<Shard>,
     id: u64,
@@ -167,7 +168,7 @@ impl Pass {
                 Work::Batch(mut batch) => {
                     for (after, release) in batch.releases.drain(..) {
                         self.releases
-                            .entry(release.id)
+                            .entry(release.id())
                             .or_default()
                             .push((after, release));
                     }
@@ -198,10 +199,11 @@ impl Pass {
     fn deliver_batch(&mut self, mut batch: Batch, budget: &mut usize) {
         let mut courier = Courier {
             ledger: &self.core.ledger,
+            shard: &self.shard,
             outbox_bytes: self.core.limits.outbox_bytes,
             delivered: 0,
         };
-        let mut full = Vec::new();
+        let (mut full, mut held) = (Vec::new(), Vec::new());
         while let Some(seat) = self.seats.live.get(self.next_seat) {
             if *budget == 0 {
                 break;
@@ -222,6 +224,15 @@ impl Pass {
             };
             match delivery {
                 Delivery::Done => self.next_seat += 1,
+                Delivery::Held(number) => {
+                    let seat = self.seats.live.swap_remove(self.next_seat);
+                    let mut behind = Behind::new(seat, number, false);
+                    behind
+                        .releases
+                        .extend(left.into_iter().map(|(_, release)| release));
+                    held.push(behind.seat.membership.id);
+                    self.seats.add_behind(behind);
+                }
                 Delivery::Full(number) => {
                     // The last seat takes the place of this one, and receives the batch next.
                     let seat = self.seats.live.swap_remove(self.next_seat);
@@ -243,6 +254,9 @@ impl Pass {
         self.delivered += courier.delivered;
         for id in full {
             self.await_room(id);
+        }
+        for id in held {
+            self.await_release(id);
         }
         if self.next_seat < self.seats.live.len() {
             self.batch = Some(batch);
@@ -294,6 +308,7 @@ impl Pass {
         }
         let mut courier = Courier {
             ledger: &self.core.ledger,
+            shard: &self.shard,
             outbox_bytes: self.core.limits.outbox_bytes,
             delivered: 0,
         };
@@ -316,6 +331,10 @@ impl Pass {
                     true => self.set_live(id),
                     false => self.due.push_back(id),
                 }
+            }
+            Delivery::Held(number) => {
+                behind.position = number;
+                self.await_release(id);
             }
             Delivery::Full(number) => {
                 if number > behind.position || courier.delivered > 0 {
@@ -384,15 +403,16 @@ impl Pass {
         behind.position = begin;
         let mut courier = Courier {
             ledger: &self.core.ledger,
+            shard: &self.shard,
             outbox_bytes: self.core.limits.outbox_bytes,
             delivered: 0,
         };
-        let mut is_full = false;
+        let mut sent = Ok(());
         for post in newest {
             *budget = budget.saturating_sub(1);
-            if !courier.deliver_post(&behind.seat, &post) {
+            sent = courier.deliver_post(&behind.seat, &post);
+            if let Err(Undelivered::Full | Undelivered::Held) = sent {
                 behind.position = post.number;
-                is_full = true;
                 break;
             }
         }
@@ -400,9 +420,10 @@ impl Pass {
         if courier.delivered > 0 {
             behind.progress = Instant::now();
         }
-        match is_full {
-            true => self.await_room(id),
-            false => self.set_live(id),
+        match sent {
+            Err(Undelivered::Full) => self.await_room(id),
+            Err(Undelivered::Held) => self.await_release(id),
+            Ok(()) | Err(Undelivered::Closed) => self.set_live(id),
         }
     }
 
@@ -417,6 +438,16 @@ impl Pass {
 
     /// Registers for the time when the outbox of a slow member has room again.
     fn await_room(&mut self, id: u64) {
+        let limit = self.core.limits.outbox_bytes / 2;
+        self.await_outbox(id, |outbox, waker| outbox.__poll_drained(limit, waker));
+    }
+
+    /// Registers for the time when a connection holds nothing any more.
+    fn await_release(&mut self, id: u64) {
+        self.await_outbox(id, Outbox::__poll_released);
+    }
+
+    fn await_outbox(&mut self, id: u64, is_ready: impl FnOnce(&Outbox, &Waker) -> bool) {
         let Some(behind) = self.seats.behind.get(&id) else {
             return;
         };
@@ -424,11 +455,7 @@ impl Pass {
             shard: Arc::downgrade(&self.shard),
             id,
         }));
-        if behind
-            .seat
-            .outbox
-            .__poll_drained(self.core.limits.outbox_bytes / 2, &waker)
-        {
+        if is_ready(&behind.seat.outbox, &waker) {
             self.due.push_back(id);
         }
     }

@@ -6,10 +6,16 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use hyperlane_core::{CloseCode, Outbox, PushError, WireFormat};
+use hyperlane_core::{
+    CloseCode, Outbox, WireFormat,
+    hub::{PastHeld, Undelivered},
+};
 use tokio::time::Instant;
 
-use super::membership::{Membership, Release, grow_by_an_eighth};
+use super::{
+    membership::{Membership, Release, grow_by_an_eighth},
+    shard::Shard,
+};
 use crate::{
     ledger::Ledger,
     member::MemberId,
@@ -74,6 +80,9 @@ pub(crate) enum Delivery {
     Done,
     /// The outbox was full. The member has not received the message with this number and those that follow.
     Full(u64),
+    /// The connection holds sends of its own that the message with this number may not overtake. The member has not
+    /// received it and those that follow.
+    Held(u64),
 }
 
 impl Seats {
@@ -194,6 +203,16 @@ impl Batch {
             .map(|post| post.number)
     }
 
+    /// Returns what became of a delivery of the messages from the index `at` on. A member misses no volatile message.
+    fn delivery(&self, at: usize, sent: Result<(), Undelivered>) -> Delivery {
+        let missed = match sent {
+            Err(Undelivered::Full) => self.first_kept(at).map(Delivery::Full),
+            Err(Undelivered::Held) => self.first_kept(at).map(Delivery::Held),
+            Ok(()) | Err(Undelivered::Closed) => None,
+        };
+        missed.unwrap_or(Delivery::Done)
+    }
+
     /// Returns the encoded messages in the wire format of `outbox`, as one buffer, and the number of messages in
     /// the buffer. All outboxes of the same format share the buffer.
     fn merged(&mut self, outbox: &Outbox, ledger: &Ledger) -> (&Bytes, u64) {
@@ -236,6 +255,7 @@ impl Batch {
 /// The means of delivering to the members of one room.
 pub(crate) struct Courier<'a> {
     pub(crate) ledger: &'a Ledger,
+    pub(crate) shard: &'a Arc<Shard>,
     /// Size of an outbox from which it is full, in bytes.
     pub(crate) outbox_bytes: usize,
     /// Number of delivered messages. A message for several members counts once for each.
@@ -252,17 +272,18 @@ impl Courier<'_> {
         if bytes.is_empty() {
             return Delivery::Done;
         }
-        match seat.outbox.__deliver(bytes, self.outbox_bytes) {
-            Ok(()) => {
-                self.delivered += count;
-                Delivery::Done
-            }
-            Err(PushError::Full) => match batch.first_kept(0) {
-                Some(number) => Delivery::Full(number),
-                None => Delivery::Done,
-            },
-            Err(_) => Delivery::Done,
+        let mut sent = seat
+            .outbox
+            .__deliver(bytes, self.outbox_bytes, PastHeld::No);
+        if sent == Err(Undelivered::Held) && seat.membership.may_overtake(self.shard) {
+            sent = seat
+                .outbox
+                .__deliver(bytes, self.outbox_bytes, PastHeld::Yes);
         }
+        if sent.is_ok() {
+            self.delivered += count;
+        }
+        batch.delivery(0, sent)
     }
 
     /// Delivers a batch to a live member, and passes on each release after the messages for which it waits. If the
@@ -302,34 +323,38 @@ impl Courier<'_> {
             let Some(post) = batch.posts.get(at) else {
                 break;
             };
-            if !self.deliver_post(seat, post)
-                && let Some(number) = batch.first_kept(at)
-            {
-                return Delivery::Full(number);
+            let delivery = batch.delivery(at, self.deliver_post(seat, post));
+            if delivery != Delivery::Done {
+                return delivery;
             }
         }
         Delivery::Done
     }
 
-    /// Delivers one message if the member is in its audience. Returns false if the outbox is full.
-    pub(crate) fn deliver_post(&mut self, seat: &Seat, post: &Post) -> bool {
+    /// Delivers one message if the member is in its audience.
+    pub(crate) fn deliver_post(&mut self, seat: &Seat, post: &Post) -> Result<(), Undelivered> {
         if !post
             .audience()
             .includes(MemberId::local(seat.membership.id))
         {
-            return true;
+            return Ok(());
         }
-        let sent = match seat.outbox.format().is_shared() {
+        let limit = self.outbox_bytes;
+        let send = |past| match seat.outbox.format().is_shared() {
             true => match post.encoded(&seat.outbox, self.ledger) {
-                Some(bytes) => seat.outbox.__deliver(bytes, self.outbox_bytes),
-                None => return true,
+                Some(bytes) => seat.outbox.__deliver(bytes, limit, past),
+                None => Ok(()),
             },
             false => seat
                 .outbox
-                .__deliver_message(&post.draft.message, self.outbox_bytes),
+                .__deliver_message(&post.draft.message, limit, past),
         };
+        let mut sent = send(PastHeld::No);
+        if sent == Err(Undelivered::Held) && seat.membership.may_overtake(self.shard) {
+            sent = send(PastHeld::Yes);
+        }
         self.delivered += u64::from(sent.is_ok());
-        sent != Err(PushError::Full)
+        sent
     }
 }
 

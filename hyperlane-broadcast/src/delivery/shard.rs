@@ -398,8 +398,10 @@ impl Shard {
                     }
                 }
                 Some(Command::Leave(id)) => leaving.push(id),
-                Some(Command::Release(release)) => match seats.behind.get_mut(&release.id) {
-                    Some(behind) if !leaving.contains(&release.id) => behind.releases.push(release),
+                Some(Command::Release(release)) => match seats.behind.get_mut(&release.id()) {
+                    Some(behind) if !leaving.contains(&release.id()) => {
+                        behind.releases.push(release)
+                    }
                     _ => gone.releases.push(release),
                 },
                 Some(post @ Command::Post(_)) => {

@@ -31,7 +31,6 @@ use super::{
 };
 use crate::{
     env::timers::{MaybeTick, Tick},
-    error::PushError,
     proto::ws::Message,
 };
 
@@ -62,6 +61,26 @@ pub trait Barrier: Send + Sync + 'static {
     /// If the implementation releases a ticket before it delivers what was published after this call, then a send also
     /// comes before the messages that its sender publishes afterwards.
     fn hold(&self, ticket: u64);
+}
+
+/// Whether a delivery may overtake what the connection holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PastHeld {
+    /// It may: the message was on its way before the connection's own sends that are held.
+    Yes,
+    /// It may not: these sends may have come first.
+    No,
+}
+
+/// The reason why a message was not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// The outbox has too many bytes.
+    Full,
+    /// The connection holds sends of its own, which the delivery may not overtake.
+    Held,
+    /// The connection takes no more messages, or belongs to a channel.
+    Closed,
 }
 
 /// What a connection keeps for code that delivers to it: its barriers, what they hold, and who waits. A connection in
@@ -96,6 +115,8 @@ struct Held {
     since: Tick,
     /// The tick by which the last word is sent; none if no last word is held.
     last_by: MaybeTick,
+    /// Wakers of tasks whose messages may not overtake what is held.
+    waiters: Vec<Waker>,
 }
 
 enum Item {
@@ -233,6 +254,7 @@ impl Out {
                 bytes: 0,
                 since: link.now(),
                 last_by: MaybeTick::NONE,
+                waiters: Vec::new(),
             })
         });
         items(&mut |item| {
@@ -290,6 +312,33 @@ impl Out {
         number
     }
 
+    /// Wakes the tasks whose messages might not overtake what was held. They try again: what is still held may be newer
+    /// than their messages.
+    fn wake_held_back(&mut self) {
+        let held = self
+            .barriers
+            .as_mut()
+            .and_then(|barriers| barriers.held.as_mut());
+        if let Some(held) = held {
+            let waiters = mem::take(&mut held.waiters);
+            self.add_waiters(waiters);
+        }
+    }
+
+    fn add_waiters(&mut self, waiters: Vec<Waker>) {
+        for waiter in &waiters {
+            self.add_waiter(waiter);
+        }
+    }
+
+    /// Returns whether something is held.
+    #[inline]
+    fn is_holding(&self) -> bool {
+        self.barriers
+            .as_ref()
+            .is_some_and(|barriers| barriers.held.is_some())
+    }
+
     pub(super) fn held_weight(&self) -> usize {
         self.barriers
             .as_ref()
@@ -324,6 +373,7 @@ impl Out {
             }
         }
         run.enqueue(self, lane);
+        self.wake_held_back();
         let left = self.held_weight();
         lane.link.env.metrics.outbox_changed(before, left);
         if left == 0 {
@@ -342,7 +392,8 @@ impl Out {
         let (_, item) = held.entries.pop_front()?;
         held.bytes -= item.len();
         if held.entries.is_empty() {
-            *slot = None;
+            let waiters = slot.take().map(|held| held.waiters).unwrap_or_default();
+            self.add_waiters(waiters);
         }
         Some(item)
     }
@@ -352,6 +403,7 @@ impl Out {
         let mut held = self.barriers.as_mut()?.held.take()?;
         lane.link.env.metrics.outbox_changed(held.weight(), 0);
         lane.lane.set_held(false);
+        self.add_waiters(mem::take(&mut held.waiters));
         self.set_drained();
         match held.entries.pop_back() {
             Some((_, Item::Last { bytes, .. })) => Some(bytes),
@@ -442,34 +494,51 @@ impl LaneRef<'_> {
     /// bytes, besides the outbox's high-water mark.
     ///
     /// # Errors
-    /// [`PushError::Full`] if the queue is above the limit, [`PushError::Closed`] if the last word of the lane was
-    /// sent.
-    pub(super) fn deliver(self, bytes: &Bytes, limit: usize) -> Result<(), PushError> {
-        self.deliver_by(limit, |_| bytes.clone())
+    /// [`Undelivered::Full`] if the queue is above the limit, [`Undelivered::Held`] if the lane holds sends that the
+    /// message may not overtake, [`Undelivered::Closed`] if the last word of the lane was sent.
+    pub(super) fn deliver(
+        self,
+        bytes: &Bytes,
+        limit: usize,
+        past: PastHeld,
+    ) -> Result<(), Undelivered> {
+        self.deliver_by(limit, past, |out| out.write(self, Piece::Shared(bytes)))
     }
 
     /// Encodes a message, compressed in wire order, and sends it like [`deliver`](Self::deliver).
-    pub(super) fn deliver_message(self, message: &Message, limit: usize) -> Result<(), PushError> {
-        self.deliver_by(limit, |out| out.encode(message).into())
+    pub(super) fn deliver_message(
+        self,
+        message: &Message,
+        limit: usize,
+        past: PastHeld,
+    ) -> Result<(), Undelivered> {
+        self.deliver_by(limit, past, |out| {
+            let bytes = Bytes::from(out.encode(message));
+            out.write(self, Piece::Shared(&bytes));
+        })
     }
 
+    #[inline]
     fn deliver_by(
         self,
         limit: usize,
-        encode: impl FnOnce(&mut Out) -> Bytes,
-    ) -> Result<(), PushError> {
+        past: PastHeld,
+        write: impl FnOnce(&mut Out),
+    ) -> Result<(), Undelivered> {
         let mut out = self.lane.lock_out();
         if !self.lane.life.takes_deliveries() {
-            return Err(PushError::Closed);
+            return Err(Undelivered::Closed);
         }
         if out.queue_bytes() > limit.min(self.link.env.config.outbox_bytes) {
-            return Err(PushError::Full);
+            return Err(Undelivered::Full);
         }
-        let bytes = encode(&mut out);
-        out.write(self, Piece::Shared(&bytes));
+        if past == PastHeld::No && out.is_holding() {
+            return Err(Undelivered::Held);
+        }
+        write(&mut out);
         out.note_progress(self.link);
         match self.lane.life.is_lost() {
-            true => Err(PushError::Closed),
+            true => Err(Undelivered::Closed),
             false => Ok(()),
         }
     }
@@ -542,6 +611,19 @@ impl Link {
             .get_or_insert_default()
             .await_drained(limit, waker);
         false
+    }
+
+    /// See [`Outbox::__poll_released`](crate::Outbox::__poll_released).
+    pub(super) fn poll_released(&self, waker: &Waker) -> bool {
+        let mut out = self.lane.lock_out();
+        let barriers = out.barriers.as_mut();
+        match barriers.and_then(|barriers| barriers.held.as_mut()) {
+            Some(held) if self.lane.life.takes_deliveries() => {
+                held.waiters.push(waker.clone());
+                false
+            }
+            _ => true,
+        }
     }
 
     /// See [`Outbox::__on_closed`](crate::Outbox::__on_closed).

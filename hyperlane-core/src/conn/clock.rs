@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    barrier::AfterLast,
+    barrier::{AfterLast, PastHeld, Undelivered},
     handshake::answer_late_handshake,
     input::{Input, Mode, Wait},
     lifecycle::Transport,
@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     env::timers::{MaybeTick, Tick},
-    error::PushError,
     proto::ws::{CloseCode, Message, encode_close, encode_to_bytes},
     wire::WireFormat,
 };
@@ -255,11 +254,11 @@ fn handshake_due(link: &Link, mode: &Mode) -> Option<Tick> {
     }
 }
 
-fn send_ping(link: &Link, payload: Bytes) -> Result<(), PushError> {
+fn send_ping(link: &Link, payload: Bytes) -> Result<(), Undelivered> {
     let ping = encode_to_bytes(&Message::Ping(payload));
     link.lane.open_ping();
     // The order of pings and messages does not matter, so a ping waits for no barrier.
-    let sent = link.lane().deliver(&ping, usize::MAX);
+    let sent = link.lane().deliver(&ping, usize::MAX, PastHeld::Yes);
     if sent.is_err() {
         link.lane.take_open_ping();
     }
@@ -280,7 +279,7 @@ fn check_heartbeat(link: &Link, now: Tick, next: &mut Tick) {
     // would break this line. While events of the program are held, the line end may be among them.
     if link.lane.is_at_line_end() && !link.lane.has_held() {
         let comment = link.lane.format().frame(HEARTBEAT);
-        let _ = link.lane().deliver(&comment, usize::MAX);
+        let _ = link.lane().deliver(&comment, usize::MAX, PastHeld::Yes);
     }
     *next = (*next).min(now.after(every));
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     barrier::Barrier,
+    barrier::{PastHeld, Undelivered},
     end::run_end_hook,
     link::Link,
     send::{Limit, Order, Payload},
@@ -202,19 +203,47 @@ impl Outbox {
     }
 
     /// Sends whole encoded messages like [`push`](Self::push), but past the barriers. Unlike `push`, also works while
-    /// the connection is about to close and waits for messages that are on their way.
+    /// the connection is about to close and waits for messages that are on their way. `past` tells whether the messages
+    /// may overtake the connection's own sends that are held.
     ///
     /// # Errors
-    /// [`PushError::Full`] if the queue has more bytes than `limit`, or than
-    /// [`ServerConfig::outbox_bytes`](crate::ServerConfig). What waits for a barrier does not count. Otherwise returns
-    /// the errors of [`push`](Self::push).
+    /// [`Undelivered::Full`] if the queue has more bytes than `limit`, or than
+    /// [`ServerConfig::outbox_bytes`](crate::ServerConfig). What waits for a barrier does not count. Otherwise the other
+    /// variants of [`Undelivered`].
     #[doc(hidden)]
-    pub fn __deliver(&self, bytes: &Bytes, limit: usize) -> Result<(), PushError> {
-        let connection = self.connection()?;
-        connection.lane().flush();
-        self.count_ping(connection, bytes, || {
-            connection.lane().deliver(bytes, limit)
-        })
+    #[inline]
+    pub fn __deliver(
+        &self,
+        bytes: &Bytes,
+        limit: usize,
+        past: PastHeld,
+    ) -> Result<(), Undelivered> {
+        let Ok(connection) = self.connection() else {
+            return Err(Undelivered::Closed);
+        };
+        if bytes.first() == Some(&PING_FRAME) {
+            return self.deliver_ping(connection, bytes, limit, past);
+        }
+        connection.lane().deliver(bytes, limit, past)
+    }
+
+    #[cold]
+    fn deliver_ping(
+        &self,
+        connection: &Link,
+        bytes: &Bytes,
+        limit: usize,
+        past: PastHeld,
+    ) -> Result<(), Undelivered> {
+        let is_ping = self.format().is_websocket();
+        if is_ping {
+            connection.lane.open_ping();
+        }
+        let sent = connection.lane().deliver(bytes, limit, past);
+        if is_ping && sent.is_err() {
+            connection.lane.take_open_ping();
+        }
+        sent
     }
 
     /// Sends a message like [`__deliver`](Self::__deliver), encoded for this connection alone. This is for the format
@@ -222,20 +251,26 @@ impl Outbox {
     /// `__deliver`.
     ///
     /// # Errors
-    /// Returns the errors of [`__deliver`](Self::__deliver), and [`PushError::Closed`] if the format cannot carry the
+    /// Returns the errors of [`__deliver`](Self::__deliver), and [`Undelivered::Closed`] if the format cannot carry the
     /// message.
     #[doc(hidden)]
-    pub fn __deliver_message(&self, message: &Message, limit: usize) -> Result<(), PushError> {
+    pub fn __deliver_message(
+        &self,
+        message: &Message,
+        limit: usize,
+        past: PastHeld,
+    ) -> Result<(), Undelivered> {
         if self.format().is_shared() || matches!(message, Message::Ping(_)) {
-            let bytes = self.encode(message).map_err(|_| PushError::Closed)?;
-            return self.__deliver(&bytes, limit);
+            let bytes = self.encode(message).map_err(|_| Undelivered::Closed)?;
+            return self.__deliver(&bytes, limit, past);
         }
+        let Ok(connection) = self.connection() else {
+            return Err(Undelivered::Closed);
+        };
         if refuse_close(message).is_err() {
-            return Err(PushError::Closed);
+            return Err(Undelivered::Closed);
         }
-        let connection = self.connection()?;
-        connection.lane().flush();
-        connection.lane().deliver_message(message, limit)
+        connection.lane().deliver_message(message, limit, past)
     }
 
     /// Returns true if the queue has at most `limit` bytes (and at most
@@ -247,6 +282,15 @@ impl Outbox {
         self.connection
             .as_ref()
             .is_none_or(|connection| connection.poll_drained(limit, waker))
+    }
+
+    /// Returns true if nothing is held. Otherwise wakes `waker` once when something that was held is sent: the caller
+    /// then tries again.
+    #[doc(hidden)]
+    pub fn __poll_released(&self, waker: &Waker) -> bool {
+        self.connection
+            .as_ref()
+            .is_none_or(|connection| connection.poll_released(waker))
     }
 
     /// Runs `hook` once, as soon as the connection takes no more messages: its Close frame or its last chunk is sent or

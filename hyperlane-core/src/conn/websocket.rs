@@ -13,7 +13,7 @@ use bytes::{Bytes, buf::Limit};
 
 use super::{
     acks::Acks,
-    barrier::AfterLast,
+    barrier::{AfterLast, PastHeld},
     buffer::{READ_BUFFER, ReadBuffer},
     cork,
     driver::signals,
@@ -557,5 +557,7 @@ fn answer_ping(link: &Link, payload: &Bytes) {
         }
     }
     // The cork may be held, but a pong does not wait for messages.
-    let _ = link.lane().deliver(&encode_to_bytes(&message), usize::MAX);
+    let _ = link
+        .lane()
+        .deliver(&encode_to_bytes(&message), usize::MAX, PastHeld::Yes);
 }

@@ -15,7 +15,7 @@ use super::{
     super::testing::{Client, events, sockets, until},
     *,
 };
-use crate::{CloseCode, Outbox, ServerConfig, WebSocket, wire::WireFormat};
+use crate::{CloseCode, Outbox, PushError, ServerConfig, WebSocket, wire::WireFormat};
 
 /// A path by which messages come to one connection: what a room is, but it delivers when the test says so.
 struct Gate {
@@ -44,13 +44,17 @@ impl Gate {
         self.state.lock().unwrap().is_on_its_way = true;
     }
 
-    fn deliver(&self, text: &str) -> Result<(), PushError> {
+    fn deliver(&self, text: &str) -> Result<(), Undelivered> {
         let message = Message::from(text);
         match self.outbox.format() {
-            WireFormat::WebSocketTakeover => self.outbox.__deliver_message(&message, usize::MAX),
-            format => self
-                .outbox
-                .__deliver(&format.encode(&message).unwrap(), usize::MAX),
+            WireFormat::WebSocketTakeover => {
+                self.outbox
+                    .__deliver_message(&message, usize::MAX, PastHeld::Yes)
+            }
+            format => {
+                self.outbox
+                    .__deliver(&format.encode(&message).unwrap(), usize::MAX, PastHeld::Yes)
+            }
         }
     }
 
@@ -198,7 +202,7 @@ async fn a_close_waits_for_what_is_on_its_way() {
     gate.arrive(&["one", "two"]);
     assert_eq!(client.texts().await, ["one", "two", "own"]);
     assert_eq!(client.closed().await, (4001, "bye".to_owned()));
-    assert_eq!(gate.deliver("late"), Err(PushError::Closed));
+    assert_eq!(gate.deliver("late"), Err(Undelivered::Closed));
     client.say(0x88, &[]).await;
     assert_eq!(client.rest().await, "");
 }
@@ -293,7 +297,7 @@ async fn the_end_of_an_event_stream_waits_for_what_is_on_its_way() {
             _ => format!("c\r\n{room}\r\n11\r\n{own}\r\n0\r\n\r\n"),
         };
         assert_eq!(rest, expected, "{version} {end}");
-        assert_eq!(gate.deliver("late"), Err(PushError::Closed));
+        assert_eq!(gate.deliver("late"), Err(Undelivered::Closed));
         drop(client);
         if let Some(shutdown) = shutdown {
             shutdown.await.unwrap();
@@ -406,11 +410,14 @@ async fn deliveries_have_a_limit_of_their_own() {
     let frame = WireFormat::WebSocket.encode(&payload.into()).unwrap();
     let outbox = gate.outbox.clone();
     let mut count = 0;
-    while outbox.__deliver(&frame, 100_000) == Ok(()) {
+    while outbox.__deliver(&frame, 100_000, PastHeld::Yes) == Ok(()) {
         count += 1;
     }
-    assert_eq!(outbox.__deliver(&frame, 100_000), Err(PushError::Full));
-    assert_eq!(outbox.__deliver(&frame, 1_000_000), Ok(()));
+    assert_eq!(
+        outbox.__deliver(&frame, 100_000, PastHeld::Yes),
+        Err(Undelivered::Full)
+    );
+    assert_eq!(outbox.__deliver(&frame, 1_000_000, PastHeld::Yes), Ok(()));
     count += 1;
     let (low, high) = (Arc::new(Wakes::default()), Arc::new(Wakes::default()));
     assert!(!outbox.__poll_drained(50_000, &low.clone().into()));
@@ -423,7 +430,7 @@ async fn deliveries_have_a_limit_of_their_own() {
     }
     until(|| low.count() == 1 && high.count() == 1).await;
     // The end of the connection wakes as well.
-    while outbox.__deliver(&frame, 0) == Ok(()) {}
+    while outbox.__deliver(&frame, 0, PastHeld::Yes) == Ok(()) {}
     assert!(!outbox.__poll_drained(0, &low.clone().into()));
     drop(client);
     until(|| low.count() == 2).await;
@@ -445,7 +452,7 @@ async fn a_lost_connection_drops_what_it_holds() {
     drop(client);
     until(|| closed.count() == 1).await;
     assert_eq!(outbox.queued(), 0);
-    assert_eq!(gate.deliver("late"), Err(PushError::Closed));
+    assert_eq!(gate.deliver("late"), Err(Undelivered::Closed));
     // The barrier owns an outbox of its connection, so the connection must not own the barrier any longer.
     let unowned = Arc::downgrade(&gate);
     for ticket in gate.settle() {
@@ -520,7 +527,7 @@ async fn a_close_that_drops_what_is_unsent_does_not_wait() {
             false => assert_eq!(closed, (1013, "reads too slowly".to_owned())),
         }
         assert_eq!(socket.outbox().queued(), 0);
-        assert_eq!(gate.deliver("late"), Err(PushError::Closed));
+        assert_eq!(gate.deliver("late"), Err(Undelivered::Closed));
     }
 }
 

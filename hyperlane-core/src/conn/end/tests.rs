@@ -16,7 +16,11 @@ use tokio::{
 use super::super::testing::{Client, events, sockets, until};
 use crate::{
     CloseCode, Context, PushError, Server, ServerConfig, ServerHook, Status, Stream,
-    conn::buffer::MADE, wire::WireFormat,
+    conn::{
+        barrier::{PastHeld, Undelivered},
+        buffer::MADE,
+    },
+    wire::WireFormat,
 };
 
 struct Echo;
@@ -206,8 +210,8 @@ async fn an_event_stream_that_is_let_go_ends_between_two_events() {
         let event = outbox.format().encode(&"late".into()).unwrap();
         assert_eq!(outbox.push(&event), Err(PushError::Closed), "{end}");
         assert_eq!(
-            outbox.__deliver(&event, usize::MAX),
-            Err(PushError::Closed),
+            outbox.__deliver(&event, usize::MAX, PastHeld::Yes),
+            Err(Undelivered::Closed),
             "{end}"
         );
         let rest = client.rest().await;
