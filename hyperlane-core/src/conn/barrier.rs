@@ -22,6 +22,7 @@ use bytes::Bytes;
 
 use super::{
     cork::{Piece, Pieces, SHARE_FROM, SPILL},
+    driver::signals,
     end::{EndHook, HookList},
     lane::LaneRef,
     lifecycle::Sending,
@@ -542,10 +543,8 @@ impl LaneRef<'_> {
             false => Ok(()),
         }
     }
-}
 
-impl Link {
-    pub(super) fn add_barrier(&self, barrier: Arc<dyn Barrier>) {
+    pub(super) fn add_barrier(self, barrier: Arc<dyn Barrier>) {
         let mut out = self.lane.lock_out();
         if self.lane.life.takes_deliveries() {
             out.barriers.get_or_insert_default().add(barrier);
@@ -557,15 +556,15 @@ impl Link {
     }
 
     /// Sends what was held for a ticket.
-    pub(super) fn release(&self, ticket: u64) {
+    pub(super) fn release(self, ticket: u64) {
         let (after, waiters) = {
             let mut out = self.lane.lock_out();
             let barriers = out.barriers.as_mut();
             let Some(number) = barriers.and_then(|barriers| barriers.release(ticket)) else {
                 return;
             };
-            let after = out.send_held(self.lane(), number);
-            (after, out.take_ready_waiters(self.lane()))
+            let after = out.send_held(self, number);
+            (after, out.take_ready_waiters(self))
         };
         waiters.wake();
         self.follow_last(after);
@@ -573,36 +572,45 @@ impl Link {
 
     /// Sends everything that is held if the barriers have taken too long. Returns the tick for the next check; `None`
     /// if nothing is held.
-    pub(super) fn check_held(&self, now: Tick) -> Option<Tick> {
-        let until = self.lane.lock_out().held_until(self)?;
+    pub(super) fn check_held(self, now: Tick) -> Option<Tick> {
+        let until = self.lane.lock_out().held_until(self.link)?;
         if until > now {
             return Some(until);
         }
         tracing::debug!(
-            peer = %self.peer(),
+            peer = %self.link.peer(),
             "messages on their way were not delivered in time: the connection sends its own messages"
         );
         let (after, waiters) = {
             let mut out = self.lane.lock_out();
-            let after = out.send_held(self.lane(), u64::MAX);
-            (after, out.take_ready_waiters(self.lane()))
+            let after = out.send_held(self, u64::MAX);
+            (after, out.take_ready_waiters(self))
         };
         waiters.wake();
         self.follow_last(after);
         None
     }
 
-    fn follow_last(&self, after: Option<AfterLast>) {
+    fn follow_last(self, after: Option<AfterLast>) {
         match after {
             None => {}
             Some(AfterLast::AwaitClose) => self.await_close(),
-            Some(AfterLast::Close) => self.signal_close(),
+            Some(AfterLast::Close) => self.link.signal_close(),
         }
     }
 
+    /// Limits the time of the closing handshake, after the server has sent its Close.
+    pub(super) fn await_close(self) {
+        let by = self.link.now().after(self.link.env.config.close_timeout);
+        self.link.lock_input().close_by.set(by);
+        self.link.arm(by);
+        self.link.driver.signal(signals::RECHECK);
+        self.settle_closed();
+    }
+
     /// See [`Outbox::__poll_drained`](crate::Outbox::__poll_drained).
-    pub(super) fn poll_drained(&self, limit: usize, waker: &Waker) -> bool {
-        let limit = limit.min(self.env.config.outbox_bytes);
+    pub(super) fn poll_drained(self, limit: usize, waker: &Waker) -> bool {
+        let limit = limit.min(self.link.env.config.outbox_bytes);
         let mut out = self.lane.lock_out();
         if !self.lane.life.takes_deliveries() || out.queue_bytes() <= limit {
             return true;
@@ -627,7 +635,7 @@ impl Link {
     }
 
     /// See [`Outbox::__on_closed`](crate::Outbox::__on_closed).
-    pub(super) fn on_closed(&self, hook: EndHook) {
+    pub(super) fn on_closed(self, hook: EndHook) {
         let mut out = self.lane.lock_out();
         if self.lane.life.takes_deliveries() {
             let barriers = out.barriers.get_or_insert_default();
@@ -640,13 +648,13 @@ impl Link {
 
     /// If the connection takes no more messages, drops its barriers, runs the hooks of `on_closed` and wakes the tasks
     /// that wait until the queue has drained. Not called under a lock of the connection.
-    pub(super) fn settle_closed(&self) {
+    pub(super) fn settle_closed(self) {
         if self.lane.life.takes_deliveries() {
             return;
         }
         let barriers = {
             let mut out = self.lane.lock_out();
-            out.drop_held(self.lane());
+            out.drop_held(self);
             out.barriers.take()
         };
         if let Some(barriers) = barriers {

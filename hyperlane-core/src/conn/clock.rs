@@ -87,9 +87,9 @@ impl Link {
         }
         drop(input);
         // The stall may have ended the sending side.
-        self.settle_closed();
+        self.lane().settle_closed();
         if self.lane.has_held()
-            && let Some(at) = self.check_held(now)
+            && let Some(at) = self.lane().check_held(now)
         {
             next = next.min(at);
         }

@@ -11,6 +11,7 @@ use super::{
     buffer,
     driver::signals,
     input::{Fill, Input, Mode, Wait},
+    lane::LaneRef,
     lifecycle::{Lifecycle, Sending, Transport},
     link::Link,
     send::LastOrder,
@@ -174,29 +175,7 @@ impl Link {
     /// last events of the handler are sent.
     pub(super) fn end_events_on_shutdown(&self) {
         if self.lane.format().is_events() && self.lane.is_open() {
-            self.end_events(false);
-        }
-    }
-
-    /// Ends an event stream, after the messages that are on their way to it. With `drop_unsent`, ends it at once: all
-    /// events of the outbox except the first are dropped, and no last chunk follows, because events are missing.
-    pub(crate) fn end_events(&self, drop_unsent: bool) {
-        let (order, last) = match self.lane.format() {
-            _ if drop_unsent => (LastOrder::DropUnsent, &b""[..]),
-            WireFormat::EventStreamChunked => (LastOrder::Held, LAST_CHUNK),
-            _ => (LastOrder::Held, &b""[..]),
-        };
-        match self.lane().send_last(last, AfterLast::Close, order) {
-            Ok(Some(number)) => self.lane().ask(number),
-            // The stream ends already, when its barriers let it.
-            Err(_) if self.lane.life.is_held() => {}
-            Ok(None) | Err(_) => self.signal_close(),
-        }
-        if drop_unsent {
-            // The client may have read nothing for long. It gets the time of a closing WebSocket.
-            let by = self.now().after(self.env.config.close_timeout);
-            self.lock_input().close_by.set_first(by);
-            self.arm(by);
+            self.lane().end_events(false);
         }
     }
 
@@ -311,7 +290,7 @@ impl Link {
         }
         self.lane.life.advance(Sending::Closing);
         self.driver.signal(signals::RECHECK);
-        self.settle_closed();
+        self.lane().settle_closed();
     }
 
     /// Makes the connection an event stream. The task discards all later bytes from the client.
@@ -370,6 +349,30 @@ impl Link {
         };
         // Wakes the tasks that began to wait while the connection closed.
         waiters.wake();
+    }
+}
+
+impl LaneRef<'_> {
+    /// Ends an event stream, after the messages that are on their way to it. With `drop_unsent`, ends it at once: all
+    /// events of the outbox except the first are dropped, and no last chunk follows, because events are missing.
+    pub(crate) fn end_events(self, drop_unsent: bool) {
+        let (order, last) = match self.lane.format() {
+            _ if drop_unsent => (LastOrder::DropUnsent, &b""[..]),
+            WireFormat::EventStreamChunked => (LastOrder::Held, LAST_CHUNK),
+            _ => (LastOrder::Held, &b""[..]),
+        };
+        match self.send_last(last, AfterLast::Close, order) {
+            Ok(Some(number)) => self.ask(number),
+            // The stream ends already, when its barriers let it.
+            Err(_) if self.lane.life.is_held() => {}
+            Ok(None) | Err(_) => self.link.signal_close(),
+        }
+        if drop_unsent {
+            // The client may have read nothing for long. It gets the time of a closing WebSocket.
+            let by = self.link.now().after(self.link.env.config.close_timeout);
+            self.link.lock_input().close_by.set_first(by);
+            self.link.arm(by);
+        }
     }
 }
 

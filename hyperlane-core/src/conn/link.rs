@@ -199,7 +199,7 @@ impl Link {
             return;
         };
         life.advance(super::lifecycle::Sending::Closing);
-        self.settle_closed();
+        self.lane().settle_closed();
         if !hooks.is_empty() {
             super::cork::run_end_hooks(&self.env, || hooks.run());
         }

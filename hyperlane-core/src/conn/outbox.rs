@@ -178,7 +178,7 @@ impl Outbox {
             format if format.is_websocket() => {
                 let _ = connection.close_websocket(code, reason, drop_unsent);
             }
-            format if format.is_events() => connection.end_events(drop_unsent),
+            format if format.is_events() => connection.lane().end_events(drop_unsent),
             _ => connection.signal_close(),
         }
     }
@@ -189,7 +189,7 @@ impl Outbox {
     #[doc(hidden)]
     pub fn __add_barrier(&self, barrier: Arc<dyn Barrier>) {
         if let Some(connection) = &self.connection {
-            connection.add_barrier(barrier);
+            connection.lane().add_barrier(barrier);
         }
     }
 
@@ -198,7 +198,7 @@ impl Outbox {
     #[doc(hidden)]
     pub fn __release(&self, ticket: u64) {
         if let Some(connection) = &self.connection {
-            connection.release(ticket);
+            connection.lane().release(ticket);
         }
     }
 
@@ -281,7 +281,7 @@ impl Outbox {
     pub fn __poll_drained(&self, limit: usize, waker: &Waker) -> bool {
         self.connection
             .as_ref()
-            .is_none_or(|connection| connection.poll_drained(limit, waker))
+            .is_none_or(|connection| connection.lane().poll_drained(limit, waker))
     }
 
     /// Returns true if nothing is held. Otherwise wakes `waker` once when something that was held is sent: the caller
@@ -299,7 +299,7 @@ impl Outbox {
     #[doc(hidden)]
     pub fn __on_closed(&self, hook: impl FnOnce() + Send + 'static) {
         match &self.connection {
-            Some(connection) => connection.on_closed(Box::new(hook)),
+            Some(connection) => connection.lane().on_closed(Box::new(hook)),
             None => run_end_hook(Box::new(hook)),
         }
     }

@@ -344,25 +344,9 @@ impl Link {
         drop(input);
         match sent {
             Ok(Some(number)) => self.lane().ask(number),
-            Ok(None) | Err(_) => self.await_close(),
+            Ok(None) | Err(_) => self.lane().await_close(),
         }
         sent.map(drop)
-    }
-
-    /// Sends a Close without waiting for the messages that are on their way to the peer. An error means that the
-    /// connection is lost.
-    fn send_close_now(&self, bytes: &[u8]) {
-        let order = LastOrder::Now;
-        let _ = self.lane().send_last(bytes, AfterLast::AwaitClose, order);
-    }
-
-    /// Limits the time of the closing handshake, after the server has sent its Close.
-    pub(super) fn await_close(&self) {
-        let by = self.now().after(self.env.config.close_timeout);
-        self.lock_input().close_by.set(by);
-        self.arm(by);
-        self.driver.signal(signals::RECHECK);
-        self.settle_closed();
     }
 }
 
@@ -494,7 +478,7 @@ impl Input {
                     None => encode_message(&Message::Close(None), &mut bytes),
                 }
                 // The task still sends the queue, within `close_timeout`.
-                link.send_close_now(&bytes);
+                send_close_now(link, &bytes);
                 websocket.close_sent = true;
             }
             // The server may hold a Close of its own. The peer reads no message after its own Close, so there is
@@ -516,7 +500,7 @@ impl Input {
             if !websocket.close_sent {
                 let mut bytes = Vec::new();
                 encode_close(code, &reason, &mut bytes);
-                link.send_close_now(&bytes);
+                send_close_now(link, &bytes);
                 websocket.close_sent = true;
             }
             link.lane().send_held();
@@ -534,6 +518,13 @@ impl Input {
         self.close_by.set_first(by);
         link.arm(by);
     }
+}
+
+/// Sends a Close without waiting for the messages that are on their way to the peer. An error means that the connection
+/// is lost.
+fn send_close_now(link: &Link, bytes: &[u8]) {
+    let order = LastOrder::Now;
+    let _ = link.lane().send_last(bytes, AfterLast::AwaitClose, order);
 }
 
 /// Counts a message that goes to the handler straight from the read buffer.

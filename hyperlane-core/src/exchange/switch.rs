@@ -146,7 +146,7 @@ impl Exchange {
             return;
         }
         if lane.has_barriers() {
-            self.connection().end_events(false);
+            self.connection().lane().end_events(false);
         } else if matches!(self.answer, Answer::Events { chunked: true }) {
             // One write for the last events and the last chunk.
             self.wire.write(LAST_CHUNK);

@@ -315,7 +315,7 @@ async fn held_messages_are_compressed_in_wire_order() {
     let deflate = DeflateConfig::default()
         .server_context_takeover(true)
         .min_size(0);
-    let config = ServerConfig::default().deflate(deflate.clone());
+    let config = ServerConfig::default().deflate(deflate);
     let (tell, mut told) = mpsc::unbounded_channel();
     let control = sockets(config, move |socket| {
         let tell = tell.clone();
