@@ -622,7 +622,7 @@ impl LaneRef<'_> {
     }
 
     /// See [`Outbox::__poll_released`](crate::Outbox::__poll_released).
-    pub(super) fn poll_released(&self, waker: &Waker) -> bool {
+    pub(super) fn poll_released(self, waker: &Waker) -> bool {
         let mut out = self.lane.lock_out();
         let barriers = out.barriers.as_mut();
         match barriers.and_then(|barriers| barriers.held.as_mut()) {

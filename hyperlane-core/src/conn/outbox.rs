@@ -290,7 +290,7 @@ impl Outbox {
     pub fn __poll_released(&self, waker: &Waker) -> bool {
         self.connection
             .as_ref()
-            .is_none_or(|connection| connection.poll_released(waker))
+            .is_none_or(|connection| connection.lane().poll_released(waker))
     }
 
     /// Runs `hook` once, as soon as the connection takes no more messages: its Close frame or its last chunk is sent or
