@@ -203,13 +203,13 @@ impl Pass {
             outbox_bytes: self.core.limits.outbox_bytes,
             delivered: 0,
         };
+        let mut left = VecDeque::new();
         let (mut full, mut held) = (Vec::new(), Vec::new());
         while let Some(seat) = self.seats.live.get(self.next_seat) {
             if *budget == 0 {
                 break;
             }
             *budget -= 1;
-            let mut left = VecDeque::new();
             let delivery = match self.releases.is_empty() {
                 true => courier.deliver(seat, &mut batch),
                 false => {
@@ -229,7 +229,7 @@ impl Pass {
                     let mut behind = Behind::new(seat, number, false);
                     behind
                         .releases
-                        .extend(left.into_iter().map(|(_, release)| release));
+                        .extend(left.drain(..).map(|(_, release)| release));
                     held.push(behind.seat.membership.id);
                     self.seats.add_behind(behind);
                 }
@@ -241,7 +241,7 @@ impl Pass {
                     self.core.ledger.add_waiting(behind.waiting);
                     behind
                         .releases
-                        .extend(left.into_iter().map(|(_, release)| release));
+                        .extend(left.drain(..).map(|(_, release)| release));
                     let id = behind.seat.membership.id;
                     self.core.metrics.member_slow();
                     self.seats.add_behind(behind);
