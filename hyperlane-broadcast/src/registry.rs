@@ -241,22 +241,19 @@ impl RoomRegistry {
     /// and no history.
     pub(crate) fn release(&self, core: Arc<RoomCore>) {
         let mut table = self.lock_table();
-        let name = core.name.clone();
         // The reference is dropped under the lock of the table. Without the lock, two threads that drop the last two
         // references could each see the reference of the other thread. The room would then stay. The table still has a
         // reference, unless the room was removed before.
-        let is_listed = |known: &Arc<RoomCore>| Arc::ptr_eq(known, &core);
-        if !table.rooms.get(&name).is_some_and(is_listed) {
+        let known = table.rooms.get(&core.name).cloned();
+        let Some(known) = known.filter(|known| Arc::ptr_eq(known, &core)) else {
             drop(table);
             return drop(core);
-        }
+        };
         drop(core);
         let mut removed = None;
-        if let Some(known) = table.rooms.get(&name).cloned()
-            && Arc::strong_count(&known) == 2
-        {
+        if Arc::strong_count(&known) == 2 {
             if known.is_vacant() {
-                removed = table.remove(&name);
+                removed = table.remove(&known.name);
             } else if known.is_empty() {
                 table.set_idle(&known);
             }

@@ -142,7 +142,7 @@ impl Hub {
         let mut budget = DELIVERIES_PER_TURN;
         loop {
             passes.extend(self.inbox().drain(..).filter_map(Pass::new));
-            let Some(pass) = passes.pop_front() else {
+            let Some(pass) = passes.front_mut() else {
                 if self.stopped.load(Ordering::Acquire) {
                     return;
                 }
@@ -157,17 +157,18 @@ impl Hub {
                 budget = DELIVERIES_PER_TURN;
                 continue;
             };
-            if let Some((pass, turn)) = run_turn(pass, &mut budget) {
-                match turn {
-                    Turn::More => passes.push_back(pass),
-                    Turn::Done(wake_at) => {
-                        let core = pass.core().clone();
-                        if let Some(at) = wake_at {
-                            set_timer(&mut timers, at, pass.shard());
-                        }
-                        drop(pass);
-                        self.runner.release(core);
+            match run_turn(pass, &mut budget) {
+                Some(Turn::More) => passes.rotate_left(1),
+                ended => {
+                    let (core, shard) = (pass.core().clone(), pass.shard().clone());
+                    drop(passes.pop_front());
+                    match ended {
+                        Some(Turn::Done(None) | Turn::More) => {}
+                        Some(Turn::Done(Some(at))) => set_timer(&mut timers, at, &shard),
+                        // What the pass has not delivered is delivered by the next one.
+                        None => self.enqueue(&shard),
                     }
+                    self.runner.release(core);
                 }
             }
             if budget == 0 {
@@ -202,22 +203,14 @@ fn set_timer(timers: &mut Vec<(Instant, Arc<Shard>)>, at: Instant, shard: &Arc<S
     }
 }
 
-/// Runs a turn of a pass. Returns `None` if it panics: a destructor of a payload may, for example. The pass then puts
-/// the seats back, and the hub goes on.
-fn run_turn(mut pass: Pass, budget: &mut usize) -> Option<(Pass, Turn)> {
-    let name = pass.core().name.clone();
-    let shard = pass.shard().clone();
-    let turn = catch_unwind(AssertUnwindSafe(move || {
-        let turn = pass.run_turn(budget);
-        (pass, turn)
-    }));
-    match turn {
-        Ok(done) => Some(done),
+/// Runs a turn of a pass. Returns `None` if it panics: a destructor of a payload may, for example. The caller then drops
+/// the pass, which puts the seats back, and the hub goes on.
+fn run_turn(pass: &mut Pass, budget: &mut usize) -> Option<Turn> {
+    match catch_unwind(AssertUnwindSafe(|| pass.run_turn(budget))) {
+        Ok(turn) => Some(turn),
         Err(panic) => {
-            let text = text_of(&*panic);
+            let (name, text) = (&pass.core().name, text_of(&*panic));
             tracing::error!(room = %name, "a hub panicked and goes on: {text}");
-            // What the pass has not delivered is delivered by the next one.
-            shard.wake();
             None
         }
     }
