@@ -48,6 +48,7 @@ macro_rules! server_config {
         ///
         /// let config = ServerConfig::default()
         ///     .max_body(64 * 1024)
+        ///     .send_buffer(128 * 1024)
         ///     .ping_interval(Duration::from_secs(10))
         ///     .sse_heartbeat(None);
         /// assert!(config.validate().is_ok());

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
 
 use super::{
     super::testing::{Client, events, sockets, until},
@@ -223,6 +226,30 @@ async fn the_end_of_a_handler_waits_for_what_is_on_its_way() {
     std::thread::spawn(move || gate.arrive(&["room"]));
     assert_eq!(client.text().await, "room");
     assert_eq!(client.closed().await.0, 1000);
+}
+
+#[tokio::test]
+async fn what_was_held_reaches_a_transport_that_only_the_task_can_write_to() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let control = sockets(ServerConfig::default(), move |socket| {
+        let gate = Gate::new(&socket.outbox());
+        gate.publish();
+        tell.send(gate).unwrap();
+        async move { socket.send("own").await.unwrap() }
+    })
+    .await;
+    let (mut client, server) = tokio::io::duplex(1024);
+    tokio::spawn(async move { control.serve(server, None).await });
+    let head = "GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    let gate = told.recv().await.unwrap();
+    until(|| !gate.outbox.is_open()).await;
+    std::thread::spawn(move || gate.arrive(&["room"]));
+    let mut read = Vec::new();
+    while !read.ends_with(b"\x81\x04room\x81\x03own\x88\x02\x03\xe8") {
+        read.push(client.read_u8().await.unwrap());
+    }
 }
 
 #[tokio::test]
