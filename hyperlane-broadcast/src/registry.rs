@@ -558,7 +558,8 @@ impl RoomRegistry {
         };
         let shard = entry.shard.clone();
         self.remove_member(core, id, entry);
-        membership.lock().note_leaving(shard);
+        let cleared = membership.lock().note_leaving(shard);
+        drop(cleared);
         true
     }
 

@@ -46,10 +46,14 @@ pub(crate) struct RoomList {
 }
 
 impl RoomList {
-    /// Notes that the connection has left the shard.
-    pub(crate) fn note_leaving(&mut self, shard: Arc<Shard>) {
-        self.leaving.retain(|shard| !shard.is_clear());
+    /// Notes that the connection has left the shard. Returns the shards that it has left before and that have nothing for
+    /// it any more. The caller drops them without the lock, because the last reference to a shard may drop a connection.
+    #[must_use]
+    pub(crate) fn note_leaving(&mut self, shard: Arc<Shard>) -> Vec<Arc<Shard>> {
+        let is_clear = |shard: &mut Arc<Shard>| shard.is_clear();
+        let cleared = self.leaving.extract_if(.., is_clear).collect();
         self.leaving.push(shard);
+        cleared
     }
 
     /// Notes that a shard has delivered what was published before a send. Returns the sends that wait for no shard any

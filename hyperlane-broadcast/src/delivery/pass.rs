@@ -289,7 +289,8 @@ impl Pass {
         let Some(behind) = self.seats.behind.get_mut(&id) else {
             return;
         };
-        if !behind.seat.outbox.is_open() {
+        if behind.position == u64::MAX {
+            // Its connection closes.
             return behind.pass_releases();
         }
         if behind.is_slow && policy == SlowPolicy::DropNewest {
