@@ -9,6 +9,7 @@ mod csrf;
 mod failure;
 #[cfg(feature = "forms")]
 mod forms;
+pub(crate) mod further;
 pub(crate) mod params;
 #[cfg_attr(not(feature = "sessions"), path = "context/no_sessions.rs")]
 mod session;
@@ -49,6 +50,9 @@ pub(crate) struct Program {
     pub(crate) early_middleware: Vec<Option<Arc<dyn Any + Send + Sync>>>,
     /// The CORS policy of each chain.
     pub(crate) cors: Vec<Option<Arc<CorsRules>>>,
+    /// The rules for requests that hooks read themselves: first those of each chain, then those of routes that differ
+    /// from their chain.
+    pub(crate) rules: Vec<further::Rules>,
 }
 
 /// The kind of hook that the pipeline runs now. Hooks are the program's functions that handle requests: routes,

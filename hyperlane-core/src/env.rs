@@ -13,11 +13,12 @@ pub(crate) mod runtime;
 pub(crate) mod timers;
 
 use std::{
+    any::Any,
     fmt,
     future::Future,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
@@ -72,6 +73,9 @@ pub(crate) struct Env {
     /// Notified when a connection ends during a shutdown.
     pub(crate) ended: Notify,
     release: Release,
+    /// The `Program` that all contexts of the server share, for requests that a hook reads from its connection. The type
+    /// is hidden by `Any`, because this module may not import from the higher module `context`.
+    pub(crate) program: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Env {
@@ -102,6 +106,7 @@ impl Env {
             shutting_down: AtomicBool::new(false),
             ended: Notify::new(),
             release,
+            program: OnceLock::new(),
         }
     }
 

@@ -328,6 +328,7 @@ impl Server {
         let bound = addresses.iter().filter_map(BoundAddress::ip);
         let hosts = Hosts::new(&config, bound);
         let connections = Connections::new(config, hosts);
+        app.share_program(&connections.env);
         let permits = connections.env.permits.clone();
         let clock = tokio::spawn(connections.clone().keep_time()).abort_handle();
         let (stop, stopped) = watch::channel(false);

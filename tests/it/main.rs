@@ -22,6 +22,7 @@ mod cross_site;
 mod deflate;
 mod errors;
 mod frames;
+mod further_requests;
 mod handlers;
 mod handshake;
 mod heartbeat;

@@ -7,7 +7,7 @@ use crate::{
     Context, Status, Stream,
     conn::link::Link,
     context::Caught,
-    error::{PanicData, Place},
+    error::{PanicData, Place, RequestError},
     exchange::answer::Progress,
     http::describe,
     panic::drop_payload,
@@ -65,6 +65,13 @@ pub trait Middleware: Send + Sync + 'static {
     /// Server::new().middleware(Header("7".to_owned()));
     /// ```
     fn handle<'a>(&'a self, ctx: &'a mut Context, next: Next<'a>) -> HookFuture<'a>;
+
+    /// Checks a further request that the handler inside has read itself. Such a request does not pass through
+    /// [`handle`](Self::handle).
+    #[doc(hidden)]
+    fn admit(&self, _: &Context) -> Result<(), RequestError> {
+        Ok(())
+    }
 
     /// Returns the name in lists of routes. Default: the name of the type or function.
     fn name(&self) -> &'static str {

@@ -9,6 +9,7 @@ use super::chain::{
 use crate::{
     Context, Method, Status, Stream,
     context::{Program, cors::RouteCors, params::RouteParams, states::States},
+    env::Env,
     error::{Place, ServerError},
     exchange::body::{BodyMode, BodyPlan},
     hook::{
@@ -54,6 +55,8 @@ pub(crate) struct Hook {
     pub(crate) wraps: Vec<Wrap>,
     /// The index of the chain of the route's requests.
     pub(crate) chain: u16,
+    /// The index of the rules for further requests that the hook reads itself.
+    pub(crate) rules: u16,
     /// The index of the chain of the scope, without the route's own middleware.
     pub(super) scope: u16,
     /// True for the hook that stands for requests without a route.
@@ -90,6 +93,7 @@ impl Hook {
             csrf: Csrf::default(),
             wraps: Vec::new(),
             chain: 0,
+            rules: 0,
             scope: 0,
             is_placeholder: false,
         };
@@ -373,6 +377,7 @@ impl App {
         app.add_routes(routes, scopes)?;
         app.check_places()?;
         app.methods = app.all_methods();
+        let rules = app.chains.all_rules()?;
         let early = app.chains.iter().map(|chain| {
             in_sequence(&chain.response_middleware)
                 .map(|middleware| Arc::new(middleware) as Arc<dyn Any + Send + Sync>)
@@ -382,6 +387,7 @@ impl App {
             sessions: None,
             early_middleware: early.collect(),
             cors: app.chains.iter().map(|chain| chain.cors.clone()).collect(),
+            rules,
         });
         Ok(app)
     }
@@ -394,6 +400,7 @@ impl App {
     ) -> Result<(), ServerError> {
         if let Some(fallback) = &mut self.fallback {
             fallback.csrf = self.chains.get(0).csrf;
+            fallback.rules = self.chains.rules_of(0, fallback.csrf, fallback.body.max)?;
         }
         for (pattern, scope, mut hook) in routes {
             let mut scopes = scopes.iter();
@@ -421,6 +428,7 @@ impl App {
             Some(_) => Csrf::Off,
             None => hook.own_csrf.unwrap_or(chain.csrf),
         };
+        hook.rules = self.chains.rules_of(hook.chain, hook.csrf, hook.body.max)?;
         let place = hook.place;
         if let Some(source) = hook.cors.as_ref().and_then(|cors| cors.origins.refused()) {
             return Err(ServerError::Origin {
@@ -442,6 +450,11 @@ impl App {
     /// Stores the sessions of the server. The server calls this function each time it starts.
     pub(crate) fn set_sessions(&mut self, sessions: Arc<Sessions>) {
         Arc::make_mut(&mut self.program).sessions = Some(sessions);
+    }
+
+    /// Gives the environment of the connections what contexts need, for requests that hooks read themselves.
+    pub(crate) fn share_program(&self, env: &Env) {
+        let _ = env.program.set(self.program.clone());
     }
 
     /// Returns all handlers with their patterns, and the fallback last. A mount appears only once, with its pattern

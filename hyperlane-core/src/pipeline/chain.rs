@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::app::Hook;
 use crate::{
-    context::Stage,
+    context::{
+        Stage,
+        further::{Limits, Rules},
+    },
     error::ServerError::{self, TooManyChains},
     hook::{HookKind, Registration, Scope, render::Renderer, wrap::Wrap},
     http::{Cors, Csrf, cors::CorsRules},
@@ -98,6 +101,8 @@ pub(crate) struct Chain {
     pub(crate) errors: Option<Renderer>,
     pub(crate) cors: Option<Arc<CorsRules>>,
     pub(crate) csrf: Csrf,
+    /// The index of the rules for requests that a hook reads itself, of a request without a route.
+    pub(super) rules: u16,
 }
 
 /// Hooks with their order numbers.
@@ -137,6 +142,8 @@ pub(crate) struct Chains {
     scoped: Vec<Chain>,
     /// The chain of a request that no route accepts, by the prefixes of the scopes.
     by_path: RouteTable<u16>,
+    /// The rules for requests that hooks read themselves.
+    rules: Vec<Rules>,
 }
 
 impl Chains {
@@ -181,6 +188,7 @@ impl Chains {
                 errors: scope.errors.or(outer.errors),
                 cors,
                 csrf: scope.csrf.unwrap_or(outer.csrf),
+                rules: 0,
             };
             if id == 0 {
                 chains.own = chain;
@@ -212,6 +220,48 @@ impl Chains {
         let mut chain = self.get(index_of(scope)?).clone();
         chain.wraps = chain.wraps.iter().chain(wraps).cloned().collect();
         self.push(chain)
+    }
+
+    /// Returns the index of the rules for requests that a hook of this chain reads itself.
+    pub(super) fn rules_of(
+        &mut self,
+        chain: u16,
+        csrf: Csrf,
+        max_body: Option<usize>,
+    ) -> Result<u16, ServerError> {
+        let is_same =
+            |rules: &Rules| (rules.chain, rules.csrf, rules.max_body) == (chain, csrf, max_body);
+        if let Some(known) = self.rules.iter().position(is_same) {
+            return index_of(known);
+        }
+        let wraps = self.get(chain).wraps.clone();
+        let limits = (!wraps.is_empty()).then(|| -> Limits {
+            Arc::new(move |ctx| wraps.iter().try_for_each(|wrap| wrap.get().admit(ctx)))
+        });
+        self.rules.push(Rules {
+            chain,
+            csrf,
+            max_body,
+            limits,
+        });
+        index_of(self.rules.len() - 1)
+    }
+
+    /// Completes the rules by those of requests without a route, and returns all of them.
+    pub(super) fn all_rules(&mut self) -> Result<Vec<Rules>, ServerError> {
+        for place in 0..=self.scoped.len() {
+            let index = index_of(place)?;
+            let rules = self.rules_of(index, self.get(index).csrf, None)?;
+            match place.checked_sub(1) {
+                None => self.own.rules = rules,
+                Some(place) => {
+                    if let Some(chain) = self.scoped.get_mut(place) {
+                        chain.rules = rules;
+                    }
+                }
+            }
+        }
+        Ok(self.rules.clone())
     }
 
     /// Returns a chain. Returns that of the server itself for an index that does not exist.

@@ -34,6 +34,8 @@ pub(super) fn misdirected(
     // The CORS fields let pages of allowed origins read this response, like all other responses of an endpoint (a route
     // for the clients of a channel).
     app.enter_scope(ctx);
+    let rules = app.chains.get(ctx.chain).rules;
+    stream.connection().driver.set_rules(rules);
     unread(stream, ctx, head, refused.into())
 }
 

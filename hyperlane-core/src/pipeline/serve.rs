@@ -16,7 +16,10 @@ use crate::{
     context::{Caught, Stage},
     env::peer::Via,
     error::{PanicData, RequestError, ResponseError},
-    exchange::{answer::Progress, body::BodyHead},
+    exchange::{
+        answer::{Progress, Refused},
+        body::BodyHead,
+    },
     hook::{Guarded, Outcome, wrap::Wrap},
     http::{HttpStatus, describe},
     observe::{self, RouteLabel, Within},
@@ -274,6 +277,12 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 let has_begun =
                     |stream: &Stream| stream.exchange.progress() != Progress::Unanswered;
                 let caught = ctx.take_caught().filter(|_| is_route);
+                let outcome = match Refused::take(&mut stream.exchange) {
+                    Some(refused) if caught.is_none() => {
+                        refused_further(&mut ctx, *refused, is_route, outcome)
+                    }
+                    _ => outcome,
+                };
                 let refusal = match outcome {
                     // The middleware of the chain has not answered in place of the error hooks.
                     Outcome::Done(_) if caught == Some(Caught::Panic) => {
@@ -443,6 +452,8 @@ fn begin<'a>(
     };
     let label = route.map_or(&app.unrouted, |hook| &hook.label);
     observe(stream, label, Some(ctx));
+    let rules = route.map_or_else(|| app.chains.get(ctx.chain).rules, |hook| hook.rules);
+    stream.connection().driver.set_rules(rules);
     if !ctx.get_request().get_method().is_safe() {
         let csrf = route.map_or_else(|| app.chains.get(ctx.chain).csrf, |hook| hook.csrf);
         if let Err(refused) = ctx.check_csrf(csrf) {
@@ -459,6 +470,27 @@ fn begin<'a>(
         ctx.set_incoming(incoming);
     }
     started.map_err(Box::new)
+}
+
+/// Makes a refused request that a hook has read itself, and has not answered, the request of the context. Returns the
+/// outcome of the hook: its refusal, unless the hook has panicked or has refused the request itself.
+#[cold]
+fn refused_further(
+    ctx: &mut Context,
+    refused: Refused,
+    is_route: bool,
+    outcome: Outcome,
+) -> Outcome {
+    if is_route {
+        // The response middleware runs for this request, too.
+        ctx.stage = Stage::Route;
+    }
+    ctx.begin_further(refused.request);
+    ctx.stage = Stage::Middleware;
+    match outcome {
+        Outcome::Done(_) => Outcome::Refused(refused.error),
+        outcome => outcome,
+    }
 }
 
 // The following helpers are plain functions, not async blocks in `serve`. Otherwise `serve` would keep space for each
