@@ -104,7 +104,7 @@ pub(crate) struct Claim {
     /// not an id.
     pub(crate) from: Option<Result<ResumeId, super::log::NotAnId>>,
     pub(crate) tab: Option<Tab>,
-    /// A client without an id and a tab begins at the first message of the channel.
+    /// A client without an id begins at the first message of the channel.
     pub(crate) is_from_start: bool,
     /// The number of the HTTP request.
     pub(crate) number: u64,
@@ -133,7 +133,7 @@ struct Page<T> {
 
 /// Limit of pages that load at the same time. A page beyond the limit may miss messages that the program has sent while
 /// it answered the page's request.
-const MAX_PAGES: usize = 8;
+pub(crate) const MAX_PAGES: usize = 8;
 
 /// Limit of positions without a connection. It bounds the memory that a client can use by connecting and leaving in a
 /// loop.
@@ -175,6 +175,11 @@ impl<C: Connection, T> ChannelState<C, T> {
         !self.positions.is_empty()
     }
 
+    /// Returns the number of records of clients and pages.
+    pub(crate) fn records(&self) -> usize {
+        self.positions.len() + self.pages.len()
+    }
+
     pub(crate) fn connections(&self) -> impl Iterator<Item = &C> {
         self.positions.iter().filter_map(Position::connection)
     }
@@ -205,9 +210,11 @@ impl<C: Connection, T> ChannelState<C, T> {
     }
 
     /// Registers a page that a browser is loading. The page gets all messages that are sent from now on. `timer`
-    /// receives the key of the page, and returns the timer that ends the wait for the page.
-    pub(crate) fn expect_page(&mut self, timer: impl FnOnce(u64) -> Option<T>) {
-        if self.pages.len() < MAX_PAGES {
+    /// receives the key of the page, and returns the timer that ends the wait for the page. Returns false if too many
+    /// pages are loading.
+    pub(crate) fn expect_page(&mut self, timer: impl FnOnce(u64) -> Option<T>) -> bool {
+        let is_expected = self.pages.len() < MAX_PAGES;
+        if is_expected {
             let key = self.next_key;
             self.next_key += 1;
             self.pages.push(Page {
@@ -216,6 +223,7 @@ impl<C: Connection, T> ChannelState<C, T> {
                 _timer: timer(key),
             });
         }
+        is_expected
     }
 
     pub(crate) fn forget_page(&mut self, key: u64) {
@@ -396,7 +404,7 @@ impl<C: Connection, T> ChannelState<C, T> {
                 (id.offset + 1, false)
             }
             Some(_) => (self.log.end(), true),
-            None if claim.is_from_start && claim.tab.is_none() => {
+            None if claim.is_from_start => {
                 // The client gets all messages, and so those of its own page.
                 self.take_page();
                 match self.log.has_from(1) {
