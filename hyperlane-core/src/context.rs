@@ -112,8 +112,9 @@ struct Extras {
     end_reason: Option<Box<Cow<'static, str>>>,
     /// The CORS fields of the response, if the endpoint or the scope accepts other origins.
     cors: Option<Box<cors::RequestCors>>,
-    /// True if the paths of the response already have the base path.
-    has_base_path: bool,
+    /// The values of `location` and `set-cookie` that already have the base path. [`Context::head`] may run more than
+    /// once for a response, for example if a handler answers a handshake that was accepted.
+    with_base_path: Vec<String>,
 }
 
 impl Drop for Extras {
@@ -229,6 +230,7 @@ impl Context {
         self.head_is_out = true;
         if let Some(extras) = &mut self.extras {
             extras.cors = None;
+            extras.with_base_path = Vec::new();
         }
         self.shrink_session();
     }

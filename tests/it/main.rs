@@ -35,6 +35,7 @@ mod origins;
 mod reconnect;
 mod request_limits;
 mod rfc9112;
+mod roll_back;
 mod rooms;
 mod runtimes;
 mod server;

@@ -90,7 +90,7 @@ impl Middleware for Timeout {
 
 /// Refuses the request of the chain, so that the error hooks run.
 fn refuse(ctx: &mut Context, error: RequestError) -> Status {
-    ctx.refuse(error);
+    ctx.refuse_here(error);
     ctx.set_caught(Caught::Refusal);
     Status::Reject
 }

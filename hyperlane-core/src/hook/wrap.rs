@@ -4,7 +4,7 @@ use std::{any::type_name, fmt, future::Future, sync::Arc};
 
 use super::{Guarded, HandlerReturn, HookFuture, Outcome, Run};
 use crate::{
-    Context, Status, Stream,
+    Context, Response, Status, Stream,
     conn::link::Link,
     context::Caught,
     error::{PanicData, Place, RequestError},
@@ -173,12 +173,14 @@ impl<'a> Next<'a> {
     ///
     /// If an extractor refuses the request, if the rest of the chain panics, or if the handler returns
     /// [`Status::Reject`] without an answer, the response has the status of this failure, and the result is `Reject`.
+    /// Header fields that the rest of the chain has set are then gone, except those of middleware that has returned.
     /// After a refusal or a panic, the error hooks run when the whole chain has ended.
     /// [`Context::recover`] prevents this: the middleware has then answered in their place.
     ///
     /// # Cancel safety
-    /// A dropped future drops the handler at its current await. The handler may have sent a part of its answer. The
-    /// server then closes the connection when the chain has ended.
+    /// A dropped future drops the handler at its current await, and removes the header fields that the rest of the chain
+    /// has set. The handler may have sent a part of its answer. The server then closes the connection when the chain has
+    /// ended.
     pub async fn run(self, ctx: &mut Context) -> Status {
         let Self {
             stream,
@@ -186,24 +188,31 @@ impl<'a> Next<'a> {
             last,
         } = self;
         let handshake = stream.exchange.open_handshake();
-        // A failure inside removes the fields that were set inside, and keeps those of this middleware.
-        ctx.save_response();
+        let mut inside = Inside::new(ctx);
         let (future, name, place) = match (wraps.split_first(), last) {
             (Some((first, wraps)), last) => {
                 let next = Next::new(&mut *stream, wraps, last);
                 (
-                    first.get().handle(&mut *ctx, next),
+                    first.get().handle(&mut *inside.ctx, next),
                     first.get().name(),
                     None,
                 )
             }
             (None, Some(last)) => {
-                let future = last.run.start(&mut *stream, &mut *ctx);
+                let future = last.run.start(&mut *stream, &mut *inside.ctx);
                 (future, last.name, Some(last.place))
             }
             (None, None) => return Status::Continue,
         };
-        match Guarded::new(future, None, handshake).await {
+        let outcome = Guarded::new(future, None, handshake).await;
+        if let Outcome::Done(_) = outcome {
+            inside.is_done = true;
+        } else {
+            stream.connection().lane.handles.set_kept_open(false);
+            inside.roll_back();
+        }
+        let ctx = &mut *inside.ctx;
+        match outcome {
             Outcome::Done(Status::Continue) => Status::Continue,
             Outcome::Done(Status::Reject) => {
                 let is_open = stream.exchange.progress() == Progress::Unanswered;
@@ -214,7 +223,7 @@ impl<'a> Next<'a> {
                 Status::Reject
             }
             Outcome::Refused(error) => {
-                ctx.refuse(error);
+                ctx.refuse_here(error);
                 ctx.set_caught(Caught::Refusal);
                 Status::Reject
             }
@@ -225,11 +234,42 @@ impl<'a> Next<'a> {
                     Some(place) => tracing::error!(hook = name, %place, "panic: {data}"),
                     None => tracing::error!(hook = name, "panic: {data}"),
                 }
-                ctx.fail_by_panic(data);
+                ctx.fail_here_by_panic(data);
                 ctx.set_caught(Caught::Panic);
                 Status::Reject
             }
         }
+    }
+}
+
+/// The context while the rest of a chain runs. If the rest does not return, because it is refused, panics or is dropped,
+/// the response goes back to its state before the rest.
+struct Inside<'a> {
+    ctx: &'a mut Context,
+    before: Option<Box<Response>>,
+    is_done: bool,
+}
+
+impl<'a> Inside<'a> {
+    fn new(ctx: &'a mut Context) -> Self {
+        let before = ctx.response_so_far();
+        Self {
+            ctx,
+            before,
+            is_done: false,
+        }
+    }
+
+    fn roll_back(&mut self) {
+        if !std::mem::replace(&mut self.is_done, true) {
+            self.ctx.return_to(self.before.take());
+        }
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.roll_back();
     }
 }
 
