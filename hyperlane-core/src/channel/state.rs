@@ -313,11 +313,8 @@ impl<C: Connection, T> ChannelState<C, T> {
     /// Writes the unwritten messages to the connection of a position. Returns false if the connection has no room for
     /// all of them.
     pub(crate) fn catch_up(&mut self, key: u64) -> bool {
-        match self
-            .positions
-            .iter()
-            .position(|position| position.key == key)
-        {
+        let mut positions = self.positions.iter();
+        match positions.position(|position| position.key == key) {
             Some(at) => self.catch_up_at(at),
             None => true,
         }
@@ -573,10 +570,8 @@ impl<C: Connection, T> ChannelState<C, T> {
 
     /// Removes a position to which no client will come back.
     pub(crate) fn remove(&mut self, key: u64) -> Option<Position<C, T>> {
-        let at = self
-            .positions
-            .iter()
-            .position(|position| position.key == key)?;
+        let mut positions = self.positions.iter();
+        let at = positions.position(|position| position.key == key)?;
         Some(self.positions.remove(at))
     }
 
@@ -587,10 +582,8 @@ impl<C: Connection, T> ChannelState<C, T> {
     /// Removes the positions of slow connections. A connection is slow if its floor is below the highest floor of all
     /// connections. A slow connection keeps the log full, although another client could read on.
     pub(crate) fn remove_slow(&mut self) -> Vec<Position<C, T>> {
-        let connected = self
-            .positions
-            .iter()
-            .filter(|position| position.connection.is_some());
+        let positions = self.positions.iter();
+        let connected = positions.filter(|position| position.connection.is_some());
         let Some(best) = connected.map(Position::floor).max() else {
             return Vec::new();
         };

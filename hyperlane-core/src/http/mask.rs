@@ -115,8 +115,8 @@ fn write_fields(headers: &Headers, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 /// Writes the request line and the header fields, without secrets, and the length of the body. Values that carry
-/// credentials are `***`: the query parameters that are named `token` or end with `token`, and the fields
-/// `Authorization`, `Proxy-Authorization` and `Cookie`.
+/// credentials are `***`: the parameters in a query or a fragment that are named `token` or end with `token`, and the
+/// fields `Authorization`, `Proxy-Authorization` and `Cookie`.
 ///
 /// ```
 /// use hyperlane_core::Request;
