@@ -45,7 +45,7 @@ async fn handler(ctx: &mut Context, Path(what): Path<String>) -> Result<String, 
     set(ctx, "x-handler");
     match what.as_str() {
         "panic" => panic!("on purpose"),
-        "refuse" => drop(__private::need::<()>(Err(RequestError::refused(422, "no"))).await),
+        "refuse" => __private::need(Err(RequestError::refused(422, "no"))).await,
         "wait" => std::future::pending().await,
         _ => {}
     }
@@ -55,10 +55,9 @@ async fn handler(ctx: &mut Context, Path(what): Path<String>) -> Result<String, 
 /// The fields that the chain has set, without `x-` and in their order.
 fn fields(reply: &Reply) -> Vec<String> {
     let names = reply.head.lines().filter_map(|line| line.split_once(':'));
-    let ours = names.filter_map(|(name, value)| {
-        (value.trim() == "set").then(|| name.trim_start_matches("x-").to_owned())
-    });
-    ours.collect()
+    let ours = names.filter(|(_, value)| value.trim() == "set");
+    ours.map(|(name, _)| name.trim_start_matches("x-").to_owned())
+        .collect()
 }
 
 async fn serve() -> ServerControlHook {
