@@ -18,7 +18,7 @@ use std::{
     future::Future,
     net::SocketAddr,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
@@ -74,8 +74,9 @@ pub(crate) struct Env {
     pub(crate) ended: Notify,
     release: Release,
     /// The `Program` that all contexts of the server share, for requests that a hook reads from its connection. The type
-    /// is hidden by `Any`, because this module may not import from the higher module `context`.
-    pub(crate) program: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// is hidden by `Any`, because this module may not import from the higher module `context`. The reference is weak: a
+    /// value of the program may hold connections, and these hold the `Env`.
+    pub(crate) program: OnceLock<Weak<dyn Any + Send + Sync>>,
 }
 
 impl Env {

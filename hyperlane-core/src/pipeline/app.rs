@@ -454,7 +454,8 @@ impl App {
 
     /// Gives the environment of the connections what contexts need, for requests that hooks read themselves.
     pub(crate) fn share_program(&self, env: &Env) {
-        let _ = env.program.set(self.program.clone());
+        let program = Arc::downgrade(&self.program);
+        let _ = env.program.set(program);
     }
 
     /// Returns all handlers with their patterns, and the fallback last. A mount appears only once, with its pattern

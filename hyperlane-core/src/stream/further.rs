@@ -82,15 +82,15 @@ impl Stream {
     fn check_further(&self, request: &mut Request) -> Result<BodyPlan, RequestError> {
         self.exchange.check_host(request)?;
         let link = self.connection();
-        let program = link.env.program.get().cloned();
-        let program: Option<Arc<Program>> = program.and_then(|program| program.downcast().ok());
-        let Some(program) = program else {
+        let Some(program) = link.env.program.get() else {
             // The stream is not a server's.
             return Ok(BodyPlan::default());
         };
-        let Some(rules) = program.rules(link.driver.rules()) else {
-            return Ok(BodyPlan::default());
-        };
+        let program = program.upgrade();
+        let program: Option<Arc<Program>> = program.and_then(|program| program.downcast().ok());
+        let program = program.ok_or(RequestError::ShuttingDown)?;
+        let rules = program.rules(link.driver.rules());
+        let rules = rules.ok_or(RequestError::ShuttingDown)?;
         let mut ctx = Context::new(program.clone(), link.clone());
         mem::swap(ctx.get_mut_request(), request);
         let checked = rules.check(&mut ctx);
