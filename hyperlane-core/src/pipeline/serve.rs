@@ -17,7 +17,7 @@ use crate::{
     env::peer::Via,
     error::{PanicData, RequestError, ResponseError},
     exchange::{answer::Progress, body::BodyHead},
-    hook::{Guarded, Outcome, wrap::Wrap},
+    hook::{Guarded, HookFuture, Outcome, wrap::Rest},
     http::{HttpStatus, describe},
     observe::{self, RouteLabel, Within},
     panic::drop_payload,
@@ -232,11 +232,11 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 // A shutdown ends a hook that could still answer a WebSocket handshake. When response middleware and
                 // error hooks run, the answer is already decided, so a shutdown lets these hooks run to their end.
                 let may_answer_handshake = !step.is_response() && !step.is_error();
-                let wraps = match step.is_route() {
-                    true => &*app.chains.get(ctx.chain).wraps,
-                    false => &[],
+                let run = match step.is_route() {
+                    true => app.around(route, ctx.chain),
+                    false => &hook.rest,
                 };
-                let outcome = start(hook, wraps, &mut stream, &mut ctx, may_answer_handshake).await;
+                let outcome = start(run, &mut stream, &mut ctx, may_answer_handshake).await;
                 // These values are set after the await, because each value before it would take space in the future.
                 let (is_route, is_response) = (step.is_route(), step.is_response());
                 let is_error = step.is_error();
@@ -332,7 +332,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             }
                         }
                     }
-                    Outcome::Refused(error) => Some(error),
+                    Outcome::Refused(error) => Some(*error),
                     Outcome::Panicked(payload) => {
                         let data = PanicData::from_payload(&*payload, hook.name);
                         drop_payload(payload);
@@ -466,18 +466,17 @@ fn begin<'a>(
 
 /// Starts a hook. `may_answer_handshake` is true if the hook runs before a WebSocket handshake is answered.
 fn start<'a>(
-    hook: &'a Hook,
-    wraps: &'a [Wrap],
+    run: &'a Rest,
     stream: &'a mut Stream,
     ctx: &'a mut Context,
     may_answer_handshake: bool,
-) -> Guarded<'a> {
+) -> Guarded<Within<HookFuture<'a>>> {
     let observed = stream.exchange.record.shared();
     let handshake = stream
         .exchange
         .open_handshake()
         .filter(|_| may_answer_handshake);
-    Guarded::new(hook.start_in(wraps, stream, ctx), observed, handshake)
+    Guarded::new(Within::new(observed, run.start(stream, ctx)), handshake)
 }
 
 /// Loads the session from its store. If `reads_body` is true, also reads the whole body.
