@@ -6,7 +6,7 @@ use std::{pin::Pin, sync::Arc};
 use super::{
     app::{App, Hook, Routed},
     proxy_header::read_proxy_header,
-    refusal::{declined, misdirected, not_found, unread},
+    refusal::{declined, misdirected, not_found, still_unrouted, unread},
     render::render_error,
     report::{names, report},
 };
@@ -160,7 +160,11 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Step::Route => {
                         if route.is_none() {
                             step = Step::ResponseMiddleware;
-                            match ctx.answer_preflight() {
+                            let answered = ctx.answer_preflight();
+                            if matches!(answered, Ok(false)) && ctx.is_response_unset() {
+                                still_unrouted(&mut ctx, &app);
+                            }
+                            match answered {
                                 Ok(false) if !app.chains.get(ctx.chain).wraps.is_empty() => {}
                                 // The middleware of the chain does not run for a preflight: it may require fields
                                 // that a browser sends later.
@@ -242,6 +246,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 let is_error = step.is_error();
                 if is_route {
                     step = Step::ResponseMiddleware;
+                    stream.exchange.wire.is_handled = true;
                 }
                 if let Step::RequestMiddleware(_) = step
                     && let Outcome::Done(Status::Reject) | Outcome::Refused(_) = outcome
