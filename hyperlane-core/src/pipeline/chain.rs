@@ -40,6 +40,8 @@ pub(crate) struct PlannedScope {
     pub(crate) max_body: Option<usize>,
     /// The declaration of a scope that macros registered.
     pub(crate) declared: Option<&'static Scope>,
+    /// True for a declared scope that has too many scopes around it.
+    pub(crate) is_endless: bool,
 }
 
 /// A registered hook and its kind, before sorting.
@@ -153,6 +155,11 @@ impl Chains {
         let mut chains = Self::default();
         for (id, lists) in lists.into_iter().enumerate() {
             let scope = scopes.get(id).cloned().unwrap_or_default();
+            if scope.is_endless {
+                return Err(ServerError::EndlessScope {
+                    prefix: scope.declared.map_or("", |scope| scope.prefix),
+                });
+            }
             let outer = match id {
                 0 => Chain::default(),
                 _ => chains.get(index_of(scope.outer)?).clone(),
