@@ -101,7 +101,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// that of [`Context::client_addr`], with one count for all addresses of an IPv6 network (`/64`). All routes that share
 /// one value share its counts. Requests of the same client to two servers count together if both use the value.
 ///
-/// The value counts 100 000 clients apart and takes about 50 bytes for each. Further clients share one count.
+/// The value counts 100 000 clients apart. Further clients share one count. The table takes 29 to 58 bytes for each client,
+/// because it doubles when it is full, and 3.3 MB for 100 000. It does not shrink.
 ///
 /// ```
 /// use hyperlane_core::{Context, RateLimit, Scope, Server};
@@ -186,7 +187,7 @@ impl RateLimit {
         self
     }
 
-    /// Sets the number of clients that are counted apart. Default: 100 000.
+    /// Sets the number of clients that are counted apart. Default: 100 000, which take 3.3 MB.
     #[must_use]
     pub const fn most_clients(mut self, clients: usize) -> Self {
         self.most = clients;

@@ -202,7 +202,7 @@ fn the_body_of_an_event_stream_is_its_events() {
         ),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/event-stream\r\n\r\nab",
-            None,
+            Some("ab"),
         ),
         ("data: 1\r\n\r\n", None),
     ] {
