@@ -12,15 +12,22 @@ use crate::{
 impl Context {
     /// Saves the response that request middleware has prepared. If the route refuses the request or panics,
     /// [`roll_back`](Self::roll_back) restores the saved header fields.
+    #[inline]
     pub(crate) fn save_response(&mut self) {
         self.can_roll_back = true;
-        if let Some(response) = &self.response
-            && !response.get_headers().is_empty()
-        {
-            self.extras.get_or_insert_default().saved_response = Some(response.clone());
-        } else if let Some(extras) = &mut self.extras {
-            extras.saved_response = None;
+        match &self.response {
+            Some(response) if !response.get_headers().is_empty() => self.save_fields(),
+            _ => {
+                if let Some(extras) = &mut self.extras {
+                    extras.saved_response = None;
+                }
+            }
         }
+    }
+
+    fn save_fields(&mut self) {
+        let saved = self.response.clone();
+        self.extras.get_or_insert_default().saved_response = saved;
     }
 
     /// Returns a copy of the response, for [`return_to`](Self::return_to). Returns `None` for a response without header

@@ -109,7 +109,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// requests that a handler reads itself ([`Context::next_request`]) count, too: by the address of the client if the name
 /// comes from a value that middleware has stored.
 ///
-/// The value counts 100 000 clients apart and takes about 50 bytes for each. Further clients share one count.
+/// The value counts 100 000 clients apart. Further clients share one count. The table takes 29 to 58 bytes for each client,
+/// because it doubles when it is full, and 3.3 MB for 100 000. It does not shrink.
 ///
 /// ```
 /// use hyperlane_core::{Context, RateLimit, Scope, Server};
@@ -194,7 +195,7 @@ impl RateLimit {
         self
     }
 
-    /// Sets the number of clients that are counted apart. Default: 100 000.
+    /// Sets the number of clients that are counted apart. Default: 100 000, which take 3.3 MB.
     #[must_use]
     pub const fn most_clients(mut self, clients: usize) -> Self {
         self.most = clients;

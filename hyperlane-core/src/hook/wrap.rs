@@ -1,6 +1,11 @@
 //! Middleware that wraps: functions that run around the route of a request.
 
-use std::{any::type_name, fmt, future::Future, sync::Arc};
+use std::{
+    any::type_name,
+    fmt,
+    future::{Future, ready},
+    sync::Arc,
+};
 
 use super::{Guarded, HandlerReturn, HookFuture, Outcome, Run};
 use crate::{
@@ -10,7 +15,7 @@ use crate::{
     error::{PanicData, Place, RequestError},
     exchange::answer::Progress,
     http::describe,
-    panic::drop_payload,
+    panic::{Contained, drop_payload},
 };
 
 /// Middleware that wraps the route of a request: an async function of the context and [`Next`], or an async closure
@@ -135,34 +140,67 @@ impl fmt::Debug for Wrap {
     }
 }
 
-/// The handler at the end of a chain.
-#[derive(Clone, Copy)]
-pub(crate) struct Last<'a> {
-    pub(crate) run: &'a Run,
+/// The function of a hook, with its name and place.
+#[derive(Clone)]
+pub(crate) struct Function {
+    pub(crate) run: Run,
     pub(crate) name: &'static str,
     pub(crate) place: Place,
+}
+
+/// The part of a chain that has not run yet: middleware, outermost first, and the handler of the route. Computed when
+/// the server starts.
+#[derive(Clone, Default)]
+pub(crate) enum Rest {
+    Middleware(Wrap, Arc<Rest>),
+    Handler(Function),
+    /// No route accepts the request. The response then already has the status, for example 404.
+    #[default]
+    NoHandler,
+}
+
+impl Rest {
+    pub(crate) fn new(wraps: &[Wrap], handler: Option<Function>) -> Self {
+        let last = handler.map_or(Self::NoHandler, Self::Handler);
+        let wraps = wraps.iter().rev().cloned();
+        wraps.fold(last, |rest, wrap| Self::Middleware(wrap, Arc::new(rest)))
+    }
+
+    /// Creates the future that runs this part of the chain.
+    #[inline]
+    pub(crate) fn start<'a>(
+        &'a self,
+        stream: &'a mut Stream,
+        ctx: &'a mut Context,
+    ) -> HookFuture<'a> {
+        match self {
+            Self::Middleware(first, rest) => first.get().handle(ctx, Next { stream, rest }),
+            Self::Handler(function) => function.run.start(stream, ctx),
+            Self::NoHandler => Box::pin(ready(Status::Continue)),
+        }
+    }
+
+    /// Returns the name of the function that runs next, and the place of a handler.
+    fn next_name(&self) -> (&'static str, Option<Place>) {
+        match self {
+            Self::Middleware(first, _) => (first.get().name(), None),
+            Self::Handler(function) => (function.name, Some(function.place)),
+            Self::NoHandler => ("(none)", None),
+        }
+    }
 }
 
 /// The rest of a request's chain: the middleware that has not run yet, and the handler of the route.
 ///
 /// A value of this type is an argument of middleware ([`Middleware`] has an example).
+// Small, because the future of a middleware holds it more than once.
 #[must_use = "without `run`, the handler of the route does not run"]
 pub struct Next<'a> {
     stream: &'a mut Stream,
-    wraps: &'a [Wrap],
-    /// `None` if no route accepts the request. The response then already has the status, for example 404.
-    last: Option<Last<'a>>,
+    rest: &'a Rest,
 }
 
-impl<'a> Next<'a> {
-    pub(crate) fn new(stream: &'a mut Stream, wraps: &'a [Wrap], last: Option<Last<'a>>) -> Self {
-        Self {
-            stream,
-            wraps,
-            last,
-        }
-    }
-
+impl Next<'_> {
     /// Returns the connection of the request.
     pub(crate) fn connection(&self) -> Arc<Link> {
         self.stream.connection().clone()
@@ -181,62 +219,23 @@ impl<'a> Next<'a> {
     /// A dropped future drops the handler at its current await, and removes the header fields that the rest of the chain
     /// has set. The handler may have sent a part of its answer. The server then closes the connection when the chain has
     /// ended.
-    pub async fn run(self, ctx: &mut Context) -> Status {
-        let Self {
-            stream,
-            wraps,
-            last,
-        } = self;
-        let handshake = stream.exchange.open_handshake();
-        let mut inside = Inside::new(ctx);
-        let (future, name, place) = match (wraps.split_first(), last) {
-            (Some((first, wraps)), last) => {
-                let next = Next::new(&mut *stream, wraps, last);
-                (
-                    first.get().handle(&mut *inside.ctx, next),
-                    first.get().name(),
-                    None,
-                )
-            }
-            (None, Some(last)) => {
-                let future = last.run.start(&mut *stream, &mut *inside.ctx);
-                (future, last.name, Some(last.place))
-            }
-            (None, None) => return Status::Continue,
-        };
-        let outcome = Guarded::new(future, None, handshake).await;
-        if let Outcome::Done(_) = outcome {
-            inside.is_done = true;
-        } else {
-            stream.connection().lane.handles.set_kept_open(false);
-            inside.roll_back();
-        }
-        let ctx = &mut *inside.ctx;
-        match outcome {
-            Outcome::Done(Status::Continue) => Status::Continue,
-            Outcome::Done(Status::Reject) => {
-                let is_open = stream.exchange.progress() == Progress::Unanswered;
-                if is_open && ctx.is_response_unset() && ctx.try_get_request_error_data().is_none()
-                {
-                    describe(ctx.get_mut_response(), 403);
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "the future of an `async fn` would hold each argument twice"
+    )]
+    #[inline]
+    pub fn run(self, ctx: &mut Context) -> impl Future<Output = Status> + Send {
+        async move {
+            let Next { stream, rest } = self;
+            let handshake = stream.exchange.open_handshake();
+            let mut inside = Inside::new(ctx);
+            let future = Contained::new(rest.start(stream, &mut *inside.ctx));
+            match Guarded::new(future, handshake).await {
+                Outcome::Done(Status::Continue) => {
+                    inside.is_done = true;
+                    Status::Continue
                 }
-                Status::Reject
-            }
-            Outcome::Refused(error) => {
-                ctx.refuse_here(error);
-                ctx.set_caught(Caught::Refusal);
-                Status::Reject
-            }
-            Outcome::Panicked(payload) => {
-                let data = PanicData::from_payload(&*payload, name);
-                drop_payload(payload);
-                match place {
-                    Some(place) => tracing::error!(hook = name, %place, "panic: {data}"),
-                    None => tracing::error!(hook = name, "panic: {data}"),
-                }
-                ctx.fail_here_by_panic(data);
-                ctx.set_caught(Caught::Panic);
-                Status::Reject
+                outcome => fail(rest, stream, &mut inside, outcome),
             }
         }
     }
@@ -273,13 +272,51 @@ impl Drop for Inside<'_> {
     }
 }
 
+/// Sets the response after the rest of a chain has rejected the request or has failed.
+#[cold]
+fn fail(rest: &Rest, stream: &Stream, inside: &mut Inside<'_>, outcome: Outcome) -> Status {
+    if let Outcome::Done(_) = outcome {
+        inside.is_done = true;
+    } else {
+        stream.connection().lane.handles.set_kept_open(false);
+        inside.roll_back();
+    }
+    let ctx = &mut *inside.ctx;
+    match outcome {
+        Outcome::Done(_) => {
+            let is_open = stream.exchange.progress() == Progress::Unanswered;
+            if is_open && ctx.is_response_unset() && ctx.try_get_request_error_data().is_none() {
+                describe(ctx.get_mut_response(), 403);
+            }
+        }
+        Outcome::Refused(error) => {
+            ctx.refuse_here(*error);
+            ctx.set_caught(Caught::Refusal);
+        }
+        Outcome::Panicked(payload) => {
+            let (name, place) = rest.next_name();
+            let data = PanicData::from_payload(&*payload, name);
+            drop_payload(payload);
+            match place {
+                Some(place) => tracing::error!(hook = name, %place, "panic: {data}"),
+                None => tracing::error!(hook = name, "panic: {data}"),
+            }
+            ctx.fail_here_by_panic(data);
+            ctx.set_caught(Caught::Panic);
+        }
+    }
+    Status::Reject
+}
+
 impl fmt::Debug for Next<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let last = self.last.map(|last| last.name);
-        f.debug_struct("Next")
-            .field("wraps", &self.wraps)
-            .field("last", &last)
-            .finish_non_exhaustive()
+        let mut rest = self.rest;
+        let mut names = vec![rest.next_name().0];
+        while let Rest::Middleware(_, inner) = rest {
+            rest = inner;
+            names.push(rest.next_name().0);
+        }
+        f.debug_tuple("Next").field(&names).finish()
     }
 }
 

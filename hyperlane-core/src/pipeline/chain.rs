@@ -9,7 +9,11 @@ use crate::{
         further::{Limits, Rules},
     },
     error::ServerError::{self, TooManyChains},
-    hook::{HookKind, Registration, Scope, render::Renderer, wrap::Wrap},
+    hook::{
+        HookKind, Registration, Scope,
+        render::Renderer,
+        wrap::{Function, Rest, Wrap},
+    },
     http::{Cors, Csrf, cors::CorsRules},
     route::RouteTable,
     stream::Middleware,
@@ -39,6 +43,8 @@ pub(crate) struct PlannedScope {
     pub(crate) max_body: Option<usize>,
     /// The declaration of a scope that macros registered.
     pub(crate) declared: Option<&'static Scope>,
+    /// True for a declared scope that has too many scopes around it.
+    pub(crate) is_endless: bool,
 }
 
 /// A registered hook and its kind, before sorting.
@@ -97,6 +103,10 @@ pub(crate) struct Chain {
     pub(crate) request_error: Arc<[Hook]>,
     /// The middleware around the handler, outermost first.
     pub(crate) wraps: Arc<[Wrap]>,
+    /// The same middleware for a request that no handler accepts.
+    pub(crate) unrouted: Rest,
+    /// The same middleware around the hook for requests that match no route.
+    pub(crate) fallback: Rest,
     /// The function that renders errors.
     pub(crate) errors: Option<Renderer>,
     pub(crate) cors: Option<Arc<CorsRules>>,
@@ -152,6 +162,11 @@ impl Chains {
         let mut chains = Self::default();
         for (id, lists) in lists.into_iter().enumerate() {
             let scope = scopes.get(id).cloned().unwrap_or_default();
+            if scope.is_endless {
+                return Err(ServerError::EndlessScope {
+                    prefix: scope.declared.map_or("", |scope| scope.prefix),
+                });
+            }
             let outer = match id {
                 0 => Chain::default(),
                 _ => chains.get(index_of(scope.outer)?).clone(),
@@ -168,7 +183,7 @@ impl Chains {
             let own = in_order("middleware", lists.wraps);
             let own = own.into_iter().flat_map(|hook| hook.wraps);
             let around = outer.wraps.iter().cloned();
-            let wraps = around.chain(scope.wraps).chain(own);
+            let wraps: Arc<[Wrap]> = around.chain(scope.wraps).chain(own).collect();
             let chain = Chain {
                 scope: scope.prefix.as_str().into(),
                 request_middleware: joined(
@@ -184,7 +199,9 @@ impl Chains {
                     &in_order("request_error", lists.error),
                     &outer.request_error,
                 ),
-                wraps: wraps.collect(),
+                unrouted: Rest::new(&wraps, None),
+                fallback: Rest::NoHandler,
+                wraps,
                 errors: scope.errors.or(outer.errors),
                 cors,
                 csrf: scope.csrf.unwrap_or(outer.csrf),
@@ -280,6 +297,13 @@ impl Chains {
         let found = self.by_path.find(path);
         let first = found.as_ref().and_then(|found| found.routes().first());
         first.map_or(0, |route| *route.value())
+    }
+
+    /// Sets the hook for requests that match no route.
+    pub(super) fn set_fallback(&mut self, function: &Function) {
+        for chain in std::iter::once(&mut self.own).chain(&mut self.scoped) {
+            chain.fallback = Rest::new(&chain.wraps, Some(function.clone()));
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Chain> {

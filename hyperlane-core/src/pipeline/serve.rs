@@ -6,7 +6,7 @@ use std::{pin::Pin, sync::Arc};
 use super::{
     app::{App, Hook, Routed},
     proxy_header::read_proxy_header,
-    refusal::{declined, misdirected, not_found, unread},
+    refusal::{declined, misdirected, not_found, still_unrouted, unread},
     render::render_error,
     report::{names, report},
 };
@@ -20,7 +20,7 @@ use crate::{
         answer::{Progress, Refused},
         body::BodyHead,
     },
-    hook::{Guarded, Outcome, wrap::Wrap},
+    hook::{Guarded, HookFuture, Outcome, wrap::Rest},
     http::{HttpStatus, describe},
     observe::{self, RouteLabel, Within},
     panic::drop_payload,
@@ -163,7 +163,11 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Step::Route => {
                         if route.is_none() {
                             step = Step::ResponseMiddleware;
-                            match ctx.answer_preflight() {
+                            let answered = ctx.answer_preflight();
+                            if matches!(answered, Ok(false)) && ctx.is_response_unset() {
+                                still_unrouted(&mut ctx, &app);
+                            }
+                            match answered {
                                 Ok(false) if !app.chains.get(ctx.chain).wraps.is_empty() => {}
                                 // The middleware of the chain does not run for a preflight: it may require fields
                                 // that a browser sends later.
@@ -235,16 +239,17 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 // A shutdown ends a hook that could still answer a WebSocket handshake. When response middleware and
                 // error hooks run, the answer is already decided, so a shutdown lets these hooks run to their end.
                 let may_answer_handshake = !step.is_response() && !step.is_error();
-                let wraps = match step.is_route() {
-                    true => &*app.chains.get(ctx.chain).wraps,
-                    false => &[],
+                let run = match step.is_route() {
+                    true => app.around(route, ctx.chain),
+                    false => &hook.rest,
                 };
-                let outcome = start(hook, wraps, &mut stream, &mut ctx, may_answer_handshake).await;
+                let outcome = start(run, &mut stream, &mut ctx, may_answer_handshake).await;
                 // These values are set after the await, because each value before it would take space in the future.
                 let (is_route, is_response) = (step.is_route(), step.is_response());
                 let is_error = step.is_error();
                 if is_route {
                     step = Step::ResponseMiddleware;
+                    stream.exchange.wire.is_handled = true;
                 }
                 if let Step::RequestMiddleware(_) = step
                     && let Outcome::Done(Status::Reject) | Outcome::Refused(_) = outcome
@@ -341,7 +346,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             }
                         }
                     }
-                    Outcome::Refused(error) => Some(error),
+                    Outcome::Refused(error) => Some(*error),
                     Outcome::Panicked(payload) => {
                         let data = PanicData::from_payload(&*payload, hook.name);
                         drop_payload(payload);
@@ -488,7 +493,7 @@ fn refused_further(
     ctx.begin_further(refused.request);
     ctx.stage = Stage::Middleware;
     match outcome {
-        Outcome::Done(_) => Outcome::Refused(refused.error),
+        Outcome::Done(_) => Outcome::Refused(Box::new(refused.error)),
         outcome => outcome,
     }
 }
@@ -498,18 +503,17 @@ fn refused_further(
 
 /// Starts a hook. `may_answer_handshake` is true if the hook runs before a WebSocket handshake is answered.
 fn start<'a>(
-    hook: &'a Hook,
-    wraps: &'a [Wrap],
+    run: &'a Rest,
     stream: &'a mut Stream,
     ctx: &'a mut Context,
     may_answer_handshake: bool,
-) -> Guarded<'a> {
+) -> Guarded<Within<HookFuture<'a>>> {
     let observed = stream.exchange.record.shared();
     let handshake = stream
         .exchange
         .open_handshake()
         .filter(|_| may_answer_handshake);
-    Guarded::new(hook.start_in(wraps, stream, ctx), observed, handshake)
+    Guarded::new(Within::new(observed, run.start(stream, ctx)), handshake)
 }
 
 /// Loads the session from its store. If `reads_body` is true, also reads the whole body.
