@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use test_support::{CLOSE, Client, PING, PONG, TEXT, address, start};
+use test_support::{CLOSE, Client, Memory, PING, PONG, TEXT, address, memory, start};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<&'static str>>>);
@@ -154,27 +154,38 @@ async fn asks(ctx: &mut Context) -> Result<&'static str, Error> {
     Ok("fine")
 }
 
+/// Registers the hooks, which write into the log.
+fn register(server: &mut Server, log: &Log) {
+    server.state(log.clone());
+    server.__register_all();
+    server
+        .route::<Works>("/works")
+        .request_middleware::<Before>()
+        .response_middleware::<After>()
+        .response_middleware::<Last>()
+        .request_error::<OnError>()
+        .task_panic::<OnPanic>();
+}
+
 async fn client(configure: impl FnOnce(&mut Server)) -> (Client, Log) {
     let log = Log::default();
     let control = start(|server| {
-        server.state(log.clone());
-        server.__register_all();
-        server
-            .route::<Works>("/works")
-            .request_middleware::<Before>()
-            .response_middleware::<After>()
-            .response_middleware::<Last>()
-            .request_error::<OnError>()
-            .task_panic::<OnPanic>();
+        register(server, &log);
         configure(server);
     })
     .await;
     (Client::connect(address(&control)).await, log)
 }
 
+/// The same hooks in memory.
+fn in_memory() -> (Memory, Log) {
+    let log = Log::default();
+    (memory(|server| register(server, &log)), log)
+}
+
 #[tokio::test]
 async fn every_answer_keeps_what_middleware_set_and_passes_response_middleware_once() {
-    let (mut client, log) = client(|_| {}).await;
+    let (mut client, log) = in_memory();
     for (method, target, status, ran) in [
         ("GET", "/query?page=1", 200, "before after last"),
         ("GET", "/query?page=x", 400, "before error after last"),
@@ -259,7 +270,7 @@ async fn every_answer_keeps_what_middleware_set_and_passes_response_middleware_o
 
 #[tokio::test]
 async fn a_refusal_keeps_no_field_of_the_body_that_is_lost() {
-    let (mut client, _) = client(|_| {}).await;
+    let (mut client, _) = in_memory();
     let of_the_body = [
         "content-encoding",
         "content-language",
@@ -322,12 +333,10 @@ async fn none() -> Option<&'static str> {
 
 #[tokio::test]
 async fn nothing_to_answer_with_looks_like_an_unknown_path() {
-    let control = start(|server| {
+    let mut client = memory(|server| {
         server.state(Log::default());
         server.__register_all();
-    })
-    .await;
-    let mut client = Client::connect(address(&control)).await;
+    });
     let (none, unknown) = (client.get("/none").await, client.get("/unknown").await);
     assert_eq!((none.status, unknown.status), (404, 404));
     assert_eq!(none.text(), unknown.text());
@@ -375,7 +384,7 @@ async fn cancels(stream: &mut Stream, ctx: &mut Context) {
 
 #[tokio::test]
 async fn a_hook_that_gives_up_the_wait_for_an_event_stream_can_still_answer() {
-    let (mut client, log) = client(|_| {}).await;
+    let (mut client, log) = in_memory();
     let reply = client.get("/cancels?after=wait").await;
     assert_eq!((reply.status, reply.text()), (503, "later"));
     assert_eq!(log.take().join(" "), "before after last");

@@ -14,7 +14,7 @@ use std::{
 };
 
 use hyperlane::{Redirect, parts::EntityTag, prelude::*};
-use test_support::{Client, Reply, address, hook, start};
+use test_support::{Memory, Reply, hook, memory};
 
 fn file() -> &'static Path {
     static FILE: OnceLock<PathBuf> = OnceLock::new();
@@ -75,8 +75,8 @@ async fn permanent() -> Redirect {
     Redirect::permanent("/a")
 }
 
-async fn client() -> Client {
-    let control = start(|server| {
+async fn client() -> Memory {
+    memory(|server| {
         server
             .__register_all()
             .route::<File>("/file")
@@ -84,11 +84,9 @@ async fn client() -> Client {
             .route::<Future>("/future")
             .route::<Own>("/own");
     })
-    .await;
-    Client::connect(address(&control)).await
 }
 
-async fn ask(client: &mut Client, method: &str, target: &str, fields: &str) -> Reply {
+async fn ask(client: &mut Memory, method: &str, target: &str, fields: &str) -> Reply {
     client.request(method, target, fields).await;
     client.reply_to(method == "HEAD").await
 }

@@ -1,4 +1,4 @@
-//! Plain functions as handlers: their arguments, and what they return, over real sockets.
+//! Plain functions as handlers: their arguments, and what they return.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use hyperlane::{RouteParams, cookie::CookieJar, prelude::*};
 use serde::Deserialize;
-use test_support::{Client, address};
+use test_support::{Client, Memory, address};
 
 #[hyperlane(server: Server)]
 async fn start() -> ServerControlHook {
@@ -25,8 +25,10 @@ async fn start() -> ServerControlHook {
     server.run().await.expect("the server starts")
 }
 
-async fn client() -> Client {
-    Client::connect(address(&start().await)).await
+#[hyperlane(server: Server)]
+async fn client() -> Memory {
+    server.state(AtomicU64::new(41));
+    Memory::of(&server)
 }
 
 // ---------------------------------------------------------------- arguments

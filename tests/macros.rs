@@ -1414,6 +1414,17 @@ async fn a_loop_over_requests_answers_each_once() {
     assert!(client.ends().await, "no request, no response");
 }
 
+#[tokio::test]
+async fn a_loop_over_requests_takes_no_forged_request() {
+    let control = start().await;
+    let mut client = Client::connect(address(&control)).await;
+    assert_eq!(client.get("/http/loop").await.text(), "first");
+    let fields = "cookie: session=1\r\nsec-fetch-site: cross-site\r\n";
+    client.request("POST", "/other?n=1", fields).await;
+    assert_eq!(client.reply().await.status, 403);
+    assert!(client.ends().await);
+}
+
 // ------------------------------------------------------------------------------------------------ setters
 
 #[get("/set/all")]

@@ -238,6 +238,20 @@ mod starter {
         }
     }
 
+    #[request_middleware(4)]
+    pub(super) struct StatusCodeMiddleware;
+
+    impl ServerHook for StatusCodeMiddleware {
+        async fn new(_: &mut Stream, _: &mut Context) -> Self {
+            Self
+        }
+
+        #[response_status_code(200)]
+        async fn handle(self, _stream: &mut Stream, ctx: &mut Context) -> Status {
+            Status::Continue
+        }
+    }
+
     #[request_middleware(5)]
     pub(super) struct OptionMethodMiddleware;
 
@@ -472,6 +486,69 @@ mod starter {
         }
     }
 
+    #[route("/status")]
+    pub(super) struct ServerStatusRoute;
+
+    impl ServerHook for ServerStatusRoute {
+        async fn new(_: &mut Stream, _: &mut Context) -> Self {
+            Self
+        }
+
+        #[prologue_macros(
+            is_get_method,
+            response_header(CONTENT_TYPE => TEXT_EVENT_STREAM),
+            response_body(vec![]),
+            try_send
+        )]
+        async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
+            let querys: &RequestQuerys = ctx.get_request().get_querys();
+            let keeps: bool = querys.get("keeps").is_some();
+            for load in 0..3 {
+                let event: String = format!("data: {load}{BR}{BR}");
+                ctx.get_mut_response().set_body(&event);
+                if stream
+                    .try_send(ctx.get_mut_response().build())
+                    .await
+                    .is_err()
+                {
+                    break;
+                }
+            }
+            if keeps {
+                return Status::Continue;
+            }
+            stream.set_closed(true);
+            Status::Reject
+        }
+    }
+
+    #[route("/log/{kind}")]
+    pub(super) struct LogRoute;
+
+    impl ServerHook for LogRoute {
+        async fn new(_: &mut Stream, _: &mut Context) -> Self {
+            Self
+        }
+
+        #[prologue_macros(
+            is_get_method,
+            response_header(CONTENT_TYPE => ContentType::format_content_type_with_charset(TEXT_PLAIN, UTF8)),
+            response_header(CONTENT_ENCODING => GZIP),
+            response_header(ACCEPT_RANGES => BYTES),
+            try_get_route_param("kind" => kind_opt)
+        )]
+        async fn handle(self, _stream: &mut Stream, ctx: &mut Context) -> Status {
+            let content: Vec<u8> = match kind_opt.as_deref() {
+                Some("packed") => vec![0x1f, 0x8b, 8, 0],
+                _ => b"a log".to_vec(),
+            };
+            ctx.get_mut_response()
+                .set_body(&content)
+                .set_header(CONTENT_LENGTH, content.len().to_string());
+            Status::Continue
+        }
+    }
+
     #[route("/websocket")]
     pub(super) struct WebSocketRoute;
 
@@ -480,20 +557,24 @@ mod starter {
             Self
         }
 
-        #[prologue_macros(is_ws_upgrade_type, try_get_websocket_request(request))]
+        #[try_get_websocket_request(request)]
+        #[allow(clippy::let_and_return, reason = "an attribute of another crate")]
+        /// Answers each message of the socket.
+        ///
+        /// The documentation stands behind the attributes.
         async fn handle(self, stream: &mut Stream, ctx: &mut Context) -> Status {
-            let message: serde_json::Result<Vec<u32>> = serde_json::from_slice(&request);
-            match message {
-                Ok(numbers) => {
-                    let sum: u32 = numbers.iter().sum();
-                    ctx.get_mut_response().set_body(sum.to_string())
+            match serde_json::from_slice::<Vec<u32>>(&request) {
+                Ok(request) => {
+                    let sum: u32 = request.iter().sum();
+                    ctx.get_mut_response().set_body(sum.to_string());
                 }
-                Err(error) => ctx.get_mut_response().set_body("no list"),
+                Err(error) => {
+                    ctx.get_mut_response().set_body("no list");
+                }
             };
             if try_send_body_hook(stream, ctx).await.is_err() {
                 return Status::Reject;
             }
-            Status::Continue
         }
     }
 
@@ -792,6 +873,35 @@ async fn the_starter_answers() {
     client.request("OPTIONS", "/rss", "").await;
     let reply = client.reply().await;
     assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+    // A middleware sets 200 for all requests. It answers OPTIONS itself, and other requests get their error.
+    assert_eq!((reply.status, reply.text()), (200, ""));
+    for (method, path, status, allow) in [
+        ("GET", "/nothing", 404, None),
+        ("DELETE", "/rss", 405, Some("GET, HEAD")),
+    ] {
+        client.request(method, path, "").await;
+        let reply = client.reply().await;
+        assert_eq!(
+            (reply.status, reply.header("allow")),
+            (status, allow),
+            "{path}"
+        );
+        assert!(reply.text().starts_with(&status.to_string()), "{path}");
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+    }
+    // The server does not compress, so it omits a coding that the body does not have.
+    for (path, coding, body) in [
+        ("/log/info", None, &b"a log"[..]),
+        ("/log/packed", Some("gzip"), &[0x1f, 0x8b, 8, 0]),
+    ] {
+        let reply = client.get(path).await;
+        assert_eq!(
+            (reply.header("content-encoding"), &reply.body[..]),
+            (coding, body),
+            "{path}"
+        );
+        assert_eq!(reply.header("accept-ranges"), Some("bytes"));
+    }
 
     let reply = Client::connect(at).await.get("/fails").await;
     assert_eq!(reply.status, 500);
@@ -815,6 +925,19 @@ async fn the_starter_answers() {
         all.ends_with("data:0\r\n\r\ndata:1\r\n\r\ndata:2\r\n\r\n"),
         "{all}"
     );
+
+    // Each event is a whole response, of which only the body is sent. The response middleware, which sends as well, does
+    // not repeat the last one.
+    for path in ["/status", "/status?keeps=1"] {
+        let mut events = Client::connect(at).await;
+        events.request("GET", path, "").await;
+        let all = String::from_utf8(events.rest().await).unwrap();
+        assert!(
+            all.ends_with("\r\n\r\ndata: 0\n\ndata: 1\n\ndata: 2\n\n"),
+            "{all}"
+        );
+        assert_eq!(all.matches("HTTP/1.1").count(), 1, "{all}");
+    }
 
     let mut socket = Client::websocket(at, "/websocket").await;
     for (message, answer) in [("[1,2,3]", "6"), ("x", "no list")] {

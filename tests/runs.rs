@@ -220,3 +220,48 @@ async fn a_session_has_16_runs_at_a_time_and_no_other_sees_them() {
     browser.request("POST", &stop, "").await;
     browser.ask("x").await;
 }
+
+#[tokio::test]
+async fn a_run_that_cannot_start_takes_no_channel() {
+    let control = start(|server| {
+        server.get_mut_server_config().session_memory = 64 * 1024;
+        server.__register_all();
+        llm_stream::serve_runs(server);
+    })
+    .await;
+    let mut browser = Browser::new(&control);
+    browser.ask("x").await;
+    let long = format!("question={}", "x".repeat(100_000));
+    for _ in 0..20 {
+        let reply = browser.request("POST", "/runs", &long).await;
+        assert_eq!(
+            reply.status,
+            500,
+            "no room for the question: {}",
+            reply.text()
+        );
+    }
+    browser.ask("y").await;
+}
+
+#[tokio::test]
+async fn a_session_forgets_its_oldest_runs() {
+    let control = serve().await;
+    let mut browser = Browser::new(&control);
+    let mut runs = Vec::new();
+    for _ in 0..40 {
+        let run = browser.ask("x").await;
+        let stop = format!("{run}/stop");
+        assert_eq!(browser.request("POST", &stop, "").await.status, 204);
+        browser.answer(&run).await;
+        runs.push(run);
+    }
+    let mut stored = 0;
+    for run in &runs {
+        let reply = browser.request("GET", &format!("{run}/answer"), "").await;
+        stored += usize::from(reply.status == 200);
+    }
+    assert_eq!(stored, 32);
+    let first = format!("{}/answer", runs[0]);
+    assert_eq!(browser.request("GET", &first, "").await.status, 404);
+}

@@ -1,4 +1,4 @@
-//! Scopes and middleware that wraps, as macros and builders declare them, over real sockets.
+//! Scopes and middleware that wraps, as macros and builders declare them.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,7 @@
 )]
 
 use hyperlane::{HookFuture, Middleware, prelude::*};
-use test_support::{Client, address, collect_log};
+use test_support::{Client, Memory, address, collect_log};
 
 #[hyperlane(public: Server, admin: Server)]
 async fn start() -> (ServerControlHook, ServerControlHook) {
@@ -18,8 +18,15 @@ async fn start() -> (ServerControlHook, ServerControlHook) {
     (public, admin.run().await.expect("the server starts"))
 }
 
-async fn client() -> Client {
-    Client::connect(address(&start().await.0)).await
+/// The same servers in memory.
+#[hyperlane(public: Server, admin: Server)]
+async fn clients() -> (Memory, Memory) {
+    admin.only_scoped();
+    (Memory::of(&public), Memory::of(&admin))
+}
+
+async fn client() -> Memory {
+    clients().await.0
 }
 
 /// Adds a name to the field `trace` before and after the route.
@@ -266,9 +273,7 @@ impl ServerHook for Hook {
 
 #[tokio::test]
 async fn a_scope_may_belong_to_one_server() {
-    let (public, admin) = start().await;
-    let mut public = Client::connect(address(&public)).await;
-    let mut admin = Client::connect(address(&admin)).await;
+    let (mut public, mut admin) = clients().await;
     assert_eq!(public.get("/internal/status").await.status, 404);
     assert_eq!(public.get("/plain").await.status, 200);
     assert_eq!(admin.get("/plain").await.status, 404);
@@ -336,6 +341,40 @@ async fn a_scope_of_a_server_that_is_not_declared_is_reported() {
         lines.iter().all(|line| line.contains("`admn`")),
         "{lines:?}"
     );
+}
+
+// Scopes inside of each other, and a scope inside of itself.
+static HEN: Scope = Scope::new("/hen").inside(&EGG).server("endless");
+static EGG: Scope = Scope::new("/egg").inside(&HEN);
+static SELF: Scope = Scope::new("/self").inside(&SELF).server("own");
+
+#[get("/chick", scope = HEN)]
+async fn chick() {}
+
+#[get("/own", scope = SELF)]
+async fn own() {}
+
+#[hyperlane(endless: Server, own: Server)]
+async fn endless_servers() -> [Server; 2] {
+    [endless, own]
+}
+
+#[tokio::test]
+async fn scopes_inside_of_each_other_stop_the_start() {
+    for (server, prefixes) in endless_servers()
+        .await
+        .iter_mut()
+        .zip([&["/hen", "/egg"][..], &["/self"]])
+    {
+        let started = server.bind("127.0.0.1:0").run().await;
+        let error = started.err().expect("the server does not start");
+        assert!(
+            matches!(error, ServerError::EndlessScope { prefix } if prefixes.contains(&prefix)),
+            "{error}"
+        );
+        let listed = server.routes().unwrap_err().to_string();
+        assert!(listed.contains("is inside itself"), "{listed}");
+    }
 }
 
 // ---------------------------------------------------------------- failures inside the chain
@@ -646,7 +685,6 @@ impl Middleware for Stateful {
 async fn builders_do_the_same() {
     let mut server = Server::new();
     server
-        .bind("127.0.0.1:0")
         .middleware(around)
         .middleware(async |ctx: &mut Context, next: Next<'_>| {
             add(ctx, "closure-");
@@ -662,8 +700,7 @@ async fn builders_do_the_same() {
                 });
         })
         .route::<Text>("/");
-    let control = server.run().await.unwrap();
-    let mut client = Client::connect(address(&control)).await;
+    let mut client = Memory::of(&server);
     let reply = client.get("/").await;
     assert_eq!(
         (reply.text(), reply.header("trace")),

@@ -16,26 +16,93 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use hyperlane::{prelude::*, sse};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-/// The number of runs so far.
-#[derive(Clone, Default)]
-struct Runs(Arc<AtomicU64>);
+/// The maximum number of runs that a session stores, including those that are over. The session forgets the oldest run
+/// that is over first.
+const MOST: usize = 32;
+
+/// The time for which a client can read the answer of a run that is over.
+const KEPT: Duration = Duration::from_secs(3600);
 
 /// A run as the session stores it. A real program would have it in its database.
 #[derive(Serialize, Deserialize)]
 struct Run {
     question: String,
     /// `None` while the run goes on.
-    answer: Option<String>,
+    answer: Option<Answer>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    text: String,
+    at: SystemTime,
+}
+
+impl Run {
+    fn is_forgotten(&self) -> bool {
+        let end = self.answer.as_ref().map(|answer| answer.at);
+        end.is_some_and(|end| end.elapsed().is_ok_and(|age| age > KEPT))
+    }
+}
+
+/// The runs of all sessions.
+#[derive(Clone, Default)]
+struct Runs(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// The number of runs so far.
+    count: AtomicU64,
+    /// Held while a session's list of runs changes.
+    lists: Mutex<()>,
+}
+
+impl Runs {
+    fn next_id(&self) -> u64 {
+        self.0.count.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Adds a run to the session's list. Removes runs that are to be forgotten.
+    fn add(&self, session: &Session, id: u64, run: &Run) -> Result<(), Error> {
+        let _turn = self.0.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ids: Vec<u64> = session.get("runs").unwrap_or_default();
+        let stored = |id: &u64| session.get::<Run>(name(*id));
+        let (mut kept, mut gone): (Vec<_>, Vec<_>) = ids
+            .drain(..)
+            .partition(|id| stored(id).is_some_and(|run| !run.is_forgotten()));
+        if kept.len() >= MOST {
+            let is_over = |id: &u64| stored(id).is_some_and(|run| run.answer.is_some());
+            let oldest = kept.iter().position(is_over);
+            let oldest = oldest.ok_or_else(|| Error::new(429, "too many runs"))?;
+            gone.push(kept.remove(oldest));
+        }
+        for id in gone {
+            session.remove(name(id));
+        }
+        kept.push(id);
+        session.insert("runs", &kept)?;
+        session.insert(name(id), run)?;
+        Ok(())
+    }
+}
+
+/// The channel of a run. It ends when this value is dropped, also after an error or a panic: a channel that nothing
+/// ends would count among the session's 16 channels until the end of its grace.
+struct Tokens(ServerSentEvents);
+
+impl Drop for Tokens {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// Returns the name of a run's channel. The session stores the run under the same name.
@@ -57,27 +124,26 @@ struct Ask {
 /// runs gets 429.
 #[post("/runs")]
 async fn start(ctx: &mut Context, runs: State<Runs>, ask: Form<Ask>) -> Result<Redirect, Error> {
-    let id = runs.0.0.fetch_add(1, Ordering::Relaxed) + 1;
-    let tokens = ctx.channel(name(id)).sse()?;
+    let id = runs.0.next_id();
+    let tokens = Tokens(ctx.channel(name(id)).sse()?);
     let session = ctx.session();
-    let question = ask.0.question;
-    let answer = None;
-    session.insert(name(id), &Run { question, answer })?;
-    tokio::spawn(answer_to_end(id, tokens, session));
+    let run = Run {
+        question: ask.0.question,
+        answer: None,
+    };
+    runs.0.add(&session, id, &run)?;
+    tokio::spawn(answer_to_end(id, run, tokens, session));
     Ok(Redirect::see_other(format!("/runs/{id}")))
 }
 
 /// Sends an answer until its end, or until the run is stopped. Then stores the answer, and ends the channel.
-async fn answer_to_end(id: u64, tokens: ServerSentEvents, session: Session) {
-    let Some(mut run) = session.get::<Run>(name(id)) else {
-        return;
-    };
-    let mut answer = String::new();
+async fn answer_to_end(id: u64, mut run: Run, tokens: Tokens, session: Session) {
+    let mut text = String::new();
     let sending = async {
         for token in model(&run.question).split_inclusive(' ') {
             sleep(Duration::from_millis(60)).await;
-            answer.push_str(token);
-            if let Err(error) = tokens.send_json(token).await {
+            text.push_str(token);
+            if let Err(error) = tokens.0.send_json(token).await {
                 eprintln!("run {id} abandoned: {error}");
                 break;
             }
@@ -86,14 +152,14 @@ async fn answer_to_end(id: u64, tokens: ServerSentEvents, session: Session) {
     tokio::select! {
         () = sending => {}
         // The program has closed the channel, or no client has come for an hour.
-        () = tokens.closed() => {}
+        () = tokens.0.closed() => {}
     }
     // The answer is stored before the channel ends. A client that gets 204 therefore finds it.
-    run.answer = Some(answer);
+    let at = SystemTime::now();
+    run.answer = Some(Answer { text, at });
     if let Err(error) = session.insert(name(id), &run) {
         eprintln!("run {id} not stored: {error}");
     }
-    tokens.close();
 }
 
 /// Stands for a language model.
@@ -109,7 +175,8 @@ fn model(question: &str) -> String {
 /// Returns a run of the client's session.
 fn run_of(ctx: &mut Context, id: u64) -> Result<Run, Error> {
     let session = ctx.try_session();
-    let run = session.and_then(|session| session.get(name(id)));
+    let run = session.and_then(|session| session.get::<Run>(name(id)));
+    let run = run.filter(|run| !run.is_forgotten());
     run.ok_or_else(|| Error::new(404, "no such run"))
 }
 
@@ -122,7 +189,7 @@ async fn page(ctx: &mut Context, Path(id): Path<u64>) -> Result<Html<&'static st
 /// Returns the whole answer, once the run is over.
 #[get("/runs/{id}/answer")]
 async fn answer(ctx: &mut Context, Path(id): Path<u64>) -> Result<String, Error> {
-    let answer = run_of(ctx, id)?.answer;
+    let answer = run_of(ctx, id)?.answer.map(|answer| answer.text);
     answer.ok_or_else(|| Error::new(404, "the run is not over"))
 }
 

@@ -11,7 +11,7 @@ pub(crate) mod end;
 pub(crate) mod log;
 mod memory;
 pub(crate) mod name;
-mod receive;
+pub(crate) mod receive;
 mod send;
 pub(crate) mod settings;
 pub(crate) mod slots;

@@ -30,6 +30,8 @@ pub(crate) mod input;
 pub(crate) mod lane;
 pub(crate) mod lifecycle;
 pub(crate) mod link;
+#[cfg(any(feature = "tower", feature = "test-util"))]
+pub(crate) mod memory;
 pub(crate) mod out;
 pub(crate) mod outbox;
 mod rates;

@@ -9,6 +9,7 @@ mod csrf;
 mod failure;
 #[cfg(feature = "forms")]
 mod forms;
+pub(crate) mod further;
 pub(crate) mod params;
 #[cfg_attr(not(feature = "sessions"), path = "context/no_sessions.rs")]
 mod session;
@@ -49,6 +50,9 @@ pub(crate) struct Program {
     pub(crate) early_middleware: Vec<Option<Arc<dyn Any + Send + Sync>>>,
     /// The CORS policy of each chain.
     pub(crate) cors: Vec<Option<Arc<CorsRules>>>,
+    /// The rules for requests that hooks read themselves: first those of each chain, then those of routes that differ
+    /// from their chain.
+    pub(crate) rules: Vec<further::Rules>,
 }
 
 /// The kind of hook that the pipeline runs now. Hooks are the program's functions that handle requests: routes,
@@ -108,8 +112,9 @@ struct Extras {
     end_reason: Option<Box<Cow<'static, str>>>,
     /// The CORS fields of the response, if the endpoint or the scope accepts other origins.
     cors: Option<Box<cors::RequestCors>>,
-    /// True if the paths of the response already have the base path.
-    has_base_path: bool,
+    /// The values of `location` and `set-cookie` that already have the base path. [`Context::head`] may run more than
+    /// once for a response, for example if a handler answers a handshake that was accepted.
+    with_base_path: Vec<String>,
 }
 
 impl Drop for Extras {
@@ -225,6 +230,7 @@ impl Context {
         self.head_is_out = true;
         if let Some(extras) = &mut self.extras {
             extras.cors = None;
+            extras.with_base_path = Vec::new();
         }
         self.shrink_session();
     }

@@ -13,11 +13,12 @@ pub(crate) mod runtime;
 pub(crate) mod timers;
 
 use std::{
+    any::Any,
     fmt,
     future::Future,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
@@ -72,6 +73,10 @@ pub(crate) struct Env {
     /// Notified when a connection ends during a shutdown.
     pub(crate) ended: Notify,
     release: Release,
+    /// The `Program` that all contexts of the server share, for requests that a hook reads from its connection. The type
+    /// is hidden by `Any`, because this module may not import from the higher module `context`. The reference is weak: a
+    /// value of the program may hold connections, and these hold the `Env`.
+    pub(crate) program: OnceLock<Weak<dyn Any + Send + Sync>>,
 }
 
 impl Env {
@@ -102,6 +107,7 @@ impl Env {
             shutting_down: AtomicBool::new(false),
             ended: Notify::new(),
             release,
+            program: OnceLock::new(),
         }
     }
 

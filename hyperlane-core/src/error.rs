@@ -7,7 +7,7 @@ mod send;
 mod session;
 mod start;
 
-use std::{any::Any, fmt};
+use std::{any::Any, fmt, time::Duration};
 
 pub use self::{
     channel::ChannelError,
@@ -155,6 +155,13 @@ pub enum RequestError {
     /// The session has no channel of the requested name, and cannot open one.
     #[error(transparent)]
     Channel(#[from] ChannelError),
+    /// The client has sent more requests than a [`RateLimit`](crate::RateLimit) allows. The response has status 429 and
+    /// the field `retry-after`.
+    #[error("too many requests")]
+    TooManyRequests {
+        /// The time after which the client may repeat the request.
+        wait: Duration,
+    },
     /// The program refused the request. See [`refused`](Self::refused).
     #[error("{message}")]
     Refused {
@@ -198,6 +205,7 @@ impl RequestError {
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::Handshake(error) => error.status(),
             Self::SessionToken => 401,
+            Self::TooManyRequests { .. } => 429,
             Self::Channel(error) => error.status(),
             Self::Origin(_) => 403,
             Self::Host(_) => 421,
@@ -255,6 +263,10 @@ fn named(field: Option<&str>) -> String {
 impl IntoResponse for RequestError {
     fn into_response(self, response: &mut Response) {
         let is_token = self == Self::SessionToken;
+        let wait = match &self {
+            Self::TooManyRequests { wait } => Some(*wait),
+            _ => None,
+        };
         // The fields that are set below describe the handshake of a WebSocket. A refusal by the program may have the
         // same status for another reason, so it does not get these fields.
         let handshake_status = match &self {
@@ -265,6 +277,10 @@ impl IntoResponse for RequestError {
         if is_token {
             // RFC 6750 §3.1.
             response.set_header("www-authenticate", "Bearer error=\"invalid_token\"");
+        }
+        if let Some(wait) = wait {
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            response.set_header("retry-after", seconds.to_string());
         }
         match handshake_status {
             Some(405) => _ = response.set_header("allow", "GET"),

@@ -178,7 +178,7 @@ impl Exchange {
     /// Returns the tracker of a raw answer: an answer that the program writes as bytes of HTTP. If no part of the
     /// answer was sent yet, creates the tracker. Returns `None` for an answer that is not raw.
     fn tracker(&mut self) -> Option<&mut ResponseTracker> {
-        if matches!(self.answer, Answer::None) {
+        if matches!(self.answer, Answer::None | Answer::Refused(_)) {
             let mut tracker = Box::<ResponseTracker>::default();
             tracker.begin(self.wire.facts.is_head);
             self.answer = Answer::Raw(tracker);

@@ -33,7 +33,6 @@ use crate::{
     conn::link::Link,
     error::{Place, RequestError, SetupError},
     exchange::body::{BodyMode, BodyPlan},
-    observe::{Observed, Within},
 };
 
 /// The decision of a hook whether the next hooks run.
@@ -528,28 +527,22 @@ impl Future for Refusal {
 /// The result of a hook.
 pub(crate) enum Outcome {
     Done(Status),
-    Refused(RequestError),
+    Refused(Box<RequestError>),
     /// The hook panicked with this payload.
     Panicked(Box<dyn Any + Send>),
 }
 
-/// A future that polls a hook and catches its panics and refusals.
-pub(crate) struct Guarded<'a> {
-    future: Within<HookFuture<'a>>,
+/// A future that polls a hook, of the type `F`, and catches its panics and refusals.
+pub(crate) struct Guarded<F> {
+    future: F,
     /// The connection, if the request is a WebSocket handshake that this hook may still answer.
     handshake: Option<Arc<Link>>,
 }
 
-impl<'a> Guarded<'a> {
-    pub(crate) fn new(
-        future: HookFuture<'a>,
-        observed: Option<Arc<Observed>>,
-        handshake: Option<Arc<Link>>,
-    ) -> Self {
-        Self {
-            future: Within::new(observed, future),
-            handshake,
-        }
+impl<F> Guarded<F> {
+    #[inline]
+    pub(crate) fn new(future: F, handshake: Option<Arc<Link>>) -> Self {
+        Self { future, handshake }
     }
 
     /// Returns whether the server drops the hook because a shutdown has begun and the hook has not answered its
@@ -561,9 +554,10 @@ impl<'a> Guarded<'a> {
     }
 }
 
-impl Future for Guarded<'_> {
+impl<F: Future<Output = Status> + Unpin> Future for Guarded<F> {
     type Output = Outcome;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
         // Unwind safety: after a panic, `Guarded` is dropped and never polled again. The code that runs the hooks of a
         // request (`pipeline`) resets the borrowed stream and context before their next use.
@@ -574,9 +568,9 @@ impl Future for Guarded<'_> {
         match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.future).poll(cx))) {
             Ok(Poll::Ready(status)) => Poll::Ready(Outcome::Done(status)),
             Ok(Poll::Pending) => match take_refusal() {
-                Some(error) => Poll::Ready(Outcome::Refused(*error)),
+                Some(error) => Poll::Ready(Outcome::Refused(error)),
                 None if self.is_given_up() => {
-                    Poll::Ready(Outcome::Refused(RequestError::ShuttingDown))
+                    Poll::Ready(Outcome::Refused(Box::new(RequestError::ShuttingDown)))
                 }
                 None => Poll::Pending,
             },

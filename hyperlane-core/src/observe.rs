@@ -29,7 +29,7 @@ use self::{
 use crate::{
     config::AccessLog,
     http::{Method, Request},
-    panic::contain,
+    panic::Contained,
 };
 
 /// Creates the span of a connection. Returns `None` if there is no subscriber for the span, as on most servers. The
@@ -232,15 +232,14 @@ fn known(method: &Method) -> &'static str {
 /// A future that runs, and is dropped, within the span of a request.
 pub(crate) struct Within<F> {
     observed: Option<Arc<Observed>>,
-    /// The future; `None` after its end.
-    future: Option<F>,
+    future: Contained<F>,
 }
 
 impl<F> Within<F> {
     pub(crate) fn new(observed: Option<Arc<Observed>>, future: F) -> Self {
         Self {
             observed,
-            future: Some(future),
+            future: Contained::new(future),
         }
     }
 }
@@ -250,9 +249,6 @@ impl<F: Future + Unpin> Future for Within<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let Self { observed, future } = self.get_mut();
-        let Some(future) = future else {
-            return Poll::Pending;
-        };
         let _entered = observed.as_ref().map(|observed| observed.span.enter());
         Pin::new(future).poll(cx)
     }
@@ -261,9 +257,8 @@ impl<F: Future + Unpin> Future for Within<F> {
 impl<F> Drop for Within<F> {
     fn drop(&mut self) {
         let Self { observed, future } = self;
-        // If the server stops a hook (the program's function that handles the request) early, the future still owns
-        // values of the program. Their destructors run here, within the span.
+        // The destructors of the values that the future still owns run within the span.
         let _entered = observed.as_ref().map(|observed| observed.span.enter());
-        contain("while a hook was dropped", || drop(future.take()));
+        future.end();
     }
 }

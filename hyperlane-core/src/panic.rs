@@ -2,7 +2,10 @@
 
 use std::{
     any::Any,
+    future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
 };
 
 /// Runs code of the program, such as a destructor, and catches its panic. `what` says in the log where the panic
@@ -21,5 +24,46 @@ pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
         // The payload of the second panic is leaked, because its destructor might panic with another such payload, and
         // so on without end.
         std::mem::forget(next);
+    }
+}
+
+/// The future of a hook. If the server stops the hook early, the future still owns values of the program, so the panics
+/// of their destructors are caught.
+pub(crate) struct Contained<F> {
+    /// `None` after the end.
+    future: Option<F>,
+}
+
+impl<F> Contained<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Self {
+            future: Some(future),
+        }
+    }
+
+    /// Drops the future.
+    pub(crate) fn end(&mut self) {
+        if let Some(future) = self.future.take() {
+            contain("while a hook was dropped", || drop(future));
+        }
+    }
+}
+
+impl<F: Future + Unpin> Future for Contained<F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match &mut self.future {
+            Some(future) => Pin::new(future).poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<F> Drop for Contained<F> {
+    #[inline]
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -161,10 +161,9 @@ pub async fn read_websocket(stream: &mut Stream, ctx: &mut Context) -> Option<Re
 
 /// Returns the next request of the connection. Returns `None` after the last request.
 pub async fn read_http(stream: &mut Stream, ctx: &mut Context) -> Option<Request> {
-    let request = stream.try_get_http_request().await.ok()?;
+    ctx.next_request(stream).await.ok()?;
     // Macros in the body of the read loop use the request of the context.
-    ctx.set_request(request.clone());
-    Some(request)
+    Some(ctx.get_request().clone())
 }
 
 // ---------------------------------------------------------------- handles

@@ -4,6 +4,8 @@ mod at;
 pub(crate) mod connections;
 pub(crate) mod control;
 mod detached;
+#[macro_use]
+mod hooks;
 pub(crate) mod listener;
 mod listing;
 mod pace;
@@ -162,42 +164,25 @@ impl Server {
         self
     }
 
-    /// Registers `S` as the handler of requests for paths that match `pattern`. Examples of patterns: `/users/:id`,
-    /// `/users/{id}`, `/users/{id:\d+}`, `/files/{*path}`. A pattern may have several handlers if their guards
-    /// (conditions on the method, host, upgrade and so on) accept different requests.
-    #[track_caller]
-    pub fn route<S: ServerHook>(&mut self, pattern: impl AsRef<str>) -> &mut Self {
-        self.add::<S>(PlannedKind::Route(pattern.as_ref().to_owned()))
-    }
-
     /// Begins the registration of a handler or an endpoint at a path: `server.at("/ws").get(ws())`. The syntax of
     /// patterns is the same as in [`route`](Self::route). [`At`] has the methods.
     pub fn at(&mut self, pattern: impl AsRef<str>) -> At<'_> {
         At::new(self, pattern.as_ref())
     }
 
-    /// Runs `S` before the route of every request.
-    #[track_caller]
-    pub fn request_middleware<S: ServerHook>(&mut self) -> &mut Self {
-        self.add::<S>(PlannedKind::RequestMiddleware(None))
-    }
-
-    /// Runs `S` after the route of every request.
-    #[track_caller]
-    pub fn response_middleware<S: ServerHook>(&mut self) -> &mut Self {
-        self.add::<S>(PlannedKind::ResponseMiddleware(None))
-    }
-
-    /// Runs `S` when a hook has panicked. The response is preset to a plain 500.
-    #[track_caller]
-    pub fn task_panic<S: ServerHook>(&mut self) -> &mut Self {
-        self.add::<S>(PlannedKind::TaskPanic(None))
-    }
-
-    /// Runs `S` when a request cannot be read or handled. The response is preset to the status of the error.
-    #[track_caller]
-    pub fn request_error<S: ServerHook>(&mut self) -> &mut Self {
-        self.add::<S>(PlannedKind::RequestError(None))
+    hook_methods! {
+        /// Registers `S` as the handler of requests for paths that match `pattern`. Examples of patterns: `/users/:id`,
+        /// `/users/{id}`, `/users/{id:\d+}`, `/files/{*path}`. A pattern may have several handlers if their guards
+        /// (conditions on the method, host, upgrade and so on) accept different requests.
+        route;
+        /// Runs `S` before the route of every request.
+        request_middleware;
+        /// Runs `S` after the route of every request.
+        response_middleware;
+        /// Runs `S` when a hook has panicked. The response is preset to a plain 500.
+        task_panic;
+        /// Runs `S` when a request cannot be read or handled. The response is preset to the status of the error.
+        request_error;
     }
 
     #[track_caller]
@@ -328,6 +313,7 @@ impl Server {
         let bound = addresses.iter().filter_map(BoundAddress::ip);
         let hosts = Hosts::new(&config, bound);
         let connections = Connections::new(config, hosts);
+        app.share_program(&connections.env);
         let permits = connections.env.permits.clone();
         let clock = tokio::spawn(connections.clone().keep_time()).abort_handle();
         let (stop, stopped) = watch::channel(false);

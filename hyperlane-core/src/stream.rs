@@ -4,6 +4,7 @@
 
 mod content;
 mod events;
+mod further;
 mod upgrade;
 
 use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc};
@@ -17,8 +18,8 @@ use crate::{
     },
     context::Context,
     error::{RequestError, ResponseError},
-    exchange::{Exchange, answer::Progress, body::BodyPlan},
-    http::{Request, RequestBody},
+    exchange::{Exchange, answer::Progress},
+    http::RequestBody,
     proto::ws::CloseCode,
 };
 
@@ -213,49 +214,6 @@ impl Stream {
     }
 
     // ---------------------------------------------------------------- reading
-
-    /// Reads the next request of this connection, body included.
-    ///
-    /// Answer the current request before this call, because afterwards it can no longer be answered. If the current
-    /// request remains without an answer, the client takes the answer to the next request for the missing one. In this
-    /// case, the server therefore closes the connection after the answer to the next request.
-    ///
-    /// # Errors
-    /// Returns [`RequestError::ConnectionClosed`] if there is no further request, or if the client or the last response
-    /// has announced that the connection closes (RFC 9112 §9.6). Otherwise returns the rule that the request violates.
-    /// After a violation no further request can be read.
-    ///
-    /// # Cancel safety
-    /// If the future is dropped before the head has arrived, nothing is lost. If the future is dropped later, the
-    /// request is lost and remains without an answer.
-    pub async fn try_get_http_request(&mut self) -> Result<Request, RequestError> {
-        let mut request = Request::default();
-        self.try_fill_http_request(&mut request).await?;
-        Ok(request)
-    }
-
-    /// Reads the next request into `request`, like [`try_get_http_request`](Self::try_get_http_request).
-    ///
-    /// # Errors
-    /// Returns the errors of [`try_get_http_request`](Self::try_get_http_request).
-    pub async fn try_fill_http_request(
-        &mut self,
-        request: &mut Request,
-    ) -> Result<(), RequestError> {
-        let head = self.exchange.next_head(request).await;
-        let head = head.map_err(|error| *error)?;
-        if let Err(refused) = self.exchange.check_host(request) {
-            self.exchange.wire.closes = true;
-            return Err(refused.into());
-        }
-        if !self
-            .exchange
-            .start_body(request, head, BodyPlan::default())?
-        {
-            request.set_body(Box::pin(self.exchange.read_rest()).await?);
-        }
-        Ok(())
-    }
 
     /// Waits for the next data message of the WebSocket.
     ///

@@ -606,8 +606,10 @@ declare! {
         /// Runs the function once for each HTTP request that follows the current request on the same connection:
         /// `#[try_get_http_request(request)]`.
         ///
-        /// These requests pass no middleware, no limits of scopes and routes, and no check for forged requests of other
-        /// sites. Values that middleware has stored are those of the first request.
+        /// Each request begins with a context of its own: the response, the parameters of the route and the values that
+        /// middleware has stored are not those of the request before. These requests pass no middleware. The route's
+        /// limits and its check for forged requests of other sites apply to them: the server answers a refused request,
+        /// and the function ends.
         ///
         /// The variable in the argument holds the request as a `Request`. Without an argument, the macro reads requests
         /// and binds no variable.

@@ -1,6 +1,6 @@
 //! A server that a proxy publishes under a path.
 
-use hyperlane::{prelude::*, server::ForwardedField};
+use hyperlane::{__private, prelude::*, server::ForwardedField};
 use test_support::{Client, Reply, address, start};
 
 async fn cookies(ctx: &mut Context) -> String {
@@ -65,6 +65,33 @@ async fn redirects_and_cookies_get_the_configured_path() {
     let session = cookies.iter().find(|cookie| cookie.starts_with("session="));
     assert!(session.unwrap().contains("; Path=/app; "), "{cookies:?}");
     assert_eq!(cookies.len(), 4);
+}
+
+/// Accepts a handshake, which fixes the fields of its 101, and then answers by HTTP.
+async fn refuses_handshake(stream: &mut Stream, ctx: &mut Context) -> Redirect {
+    let response = ctx.get_mut_response();
+    response.add_header("set-cookie", "early=1; Path=/");
+    __private::upgrade(stream, ctx).await;
+    let response = ctx.get_mut_response();
+    response.add_header("set-cookie", "late=1; Path=/");
+    Redirect::see_other("/login")
+}
+
+#[tokio::test]
+async fn the_answer_to_a_refused_handshake_has_the_path_once() {
+    let control = start(|server| {
+        server.get_mut_server_config().base_path = "/app".to_owned();
+        server.at("/socket").get(refuses_handshake);
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
+    let reply = client.upgrade("/socket", "").await;
+    assert_eq!(reply.status, 303, "{}", reply.head);
+    assert_eq!(reply.header("location"), Some("/app/login"));
+    assert_eq!(
+        reply.all("set-cookie"),
+        ["early=1; Path=/app", "late=1; Path=/app"]
+    );
 }
 
 #[tokio::test]

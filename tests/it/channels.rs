@@ -23,6 +23,7 @@ use test_support::{
 };
 
 mod callbacks;
+mod charged;
 mod endpoints;
 mod lifetime;
 mod named;

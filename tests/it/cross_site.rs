@@ -100,6 +100,9 @@ async fn server() -> ServerControlHook {
         server.scope("/any", |scope| {
             scope.cors(Cors::new().origins(&["*"]).exposed_headers(&["*"]));
             routes(scope);
+            scope
+                .at("/listed")
+                .get(sse().origin("https://page.example"));
             scope.scope("/inner", |inner| {
                 inner
                     .cors(Cors::new().origins(&[APP]))
@@ -238,6 +241,16 @@ async fn simple_requests_of_allowed_pages_are_readable() {
         // The policy of an inner scope replaces that of the outer one.
         ("GET /any/inner/ok o=APP", "200 o=APP v=Origin"),
         ("GET /any/inner/ok o=https://evil.example", "200 v=Origin"),
+        // The answer of an endpoint depends on the origin, also for pages that its list does not name.
+        (
+            "HEAD /any/listed o=https://page.example",
+            "200 o=https://page.example c=true v=Origin",
+        ),
+        ("HEAD /any/listed", "200 v=Origin"),
+        (
+            "HEAD /any/listed o=https://x.example",
+            "403 o=* e=* v=Accept,Origin",
+        ),
         ("GET /any/inner/missing o=APP", "404 o=APP v=Accept,Origin"),
     ];
     check(&server().await, &table).await;

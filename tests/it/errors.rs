@@ -6,10 +6,10 @@ use hyperlane::{
     prelude::*,
     serde_json::{self, Value},
 };
-use test_support::{Client, Reply, address, start};
+use test_support::{Client, Memory, Reply, address, memory, start};
 
-async fn client(configure: impl FnOnce(&mut Server)) -> Client {
-    Client::connect(address(&start(configure).await)).await
+async fn client(configure: impl FnOnce(&mut Server)) -> Memory {
+    memory(configure)
 }
 
 /// Requests with an error each, with the text that the client may read.
@@ -65,7 +65,7 @@ async fn upgrading(stream: &mut Stream, ctx: &mut Context) -> Result<Status, Err
     Ok(Status::Continue)
 }
 
-async fn ask(client: &mut Client, method: &str, path: &str, fields: &str) -> Reply {
+async fn ask(client: &mut Memory, method: &str, path: &str, fields: &str) -> Reply {
     client
         .request(method, path, &format!("content-length: 0\r\n{fields}"))
         .await;
@@ -180,7 +180,15 @@ async fn a_function_renders_every_error_that_no_hook_has_written() {
     );
     let reply = ask(&mut client, "GET", "/own", "").await;
     assert_eq!((reply.status, reply.text()), (410, "my own text"));
-    // A head that cannot be read.
+}
+
+#[tokio::test]
+async fn a_function_renders_the_error_of_a_head_that_cannot_be_read() {
+    let control = start(|server| {
+        server.errors(json);
+    })
+    .await;
+    let mut client = Client::connect(address(&control)).await;
     client
         .send("GET / HTTP/1.1\r\nhost: a\r\nbroken\r\n\r\n")
         .await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyperlane::{prelude::*, ws};
-use test_support::{Client, address, start};
+use test_support::{Client, Memory, address, memory, start};
 
 async fn nothing() -> &'static str {
     "nothing"
@@ -44,8 +44,8 @@ async fn wrap(ctx: &mut Context, next: Next<'_>) -> Status {
     next.run(ctx).await
 }
 
-async fn client(configure: impl FnOnce(&mut Server)) -> Client {
-    Client::connect(address(&start(configure).await)).await
+async fn client(configure: impl FnOnce(&mut Server)) -> Memory {
+    memory(configure)
 }
 
 #[tokio::test]

@@ -116,6 +116,7 @@ impl Channel {
         } else {
             inner.state.trim_log(self.settings.limits);
             self.after_change(&mut inner);
+            self.discharge_unused(inner);
         }
     }
 

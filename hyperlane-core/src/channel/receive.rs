@@ -5,8 +5,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Channel, end::End, waiters::Waiter};
-use crate::proto::ws::Message;
+use super::{Channel, memory::NoMemory, waiters::Waiter};
+use crate::{conn::inbox, proto::ws::Message};
 
 /// Limit of the inbox, in bytes. The inbox has the messages that the program has not received yet.
 const MAX_INBOX: usize = 64 * 1024;
@@ -22,6 +22,7 @@ impl Channel {
         if let Some(message) = inner.inbox.pop() {
             // A connection that waits for room in the inbox is in the list of senders.
             inner.wake_senders();
+            self.discharge_unused(inner);
             return Poll::Ready(Ok(message));
         }
         if let Some(end) = &inner.end {
@@ -32,24 +33,59 @@ impl Channel {
     }
 
     /// Moves a message from a client into the inbox. Waits while the inbox is full.
+    ///
+    /// # Errors
+    /// Returns the reason why the message stays: the channel has ended, or `session_memory` has no room for it. The
+    /// latter happens only while no client is connected: to a POST.
     pub(crate) fn poll_deliver(
         &self,
         cx: &mut Context<'_>,
         message: &mut Option<Message>,
         waiter: Option<&mut Waiter<'_>>,
-    ) -> Poll<Result<(), End>> {
-        let mut inner = self.lock();
-        if let Some(end) = &inner.end {
-            return Poll::Ready(Err(end.clone()));
-        }
-        if inner.inbox.bytes() >= MAX_INBOX {
-            inner.senders.add(cx, waiter);
-            return Poll::Pending;
-        }
-        if let Some(message) = message.take() {
-            inner.inbox.push(message);
+    ) -> Poll<Result<(), Undelivered>> {
+        let Some(weight) = message.as_ref().map(inbox::weight) else {
+            return Poll::Ready(Ok(()));
+        };
+        let mut charge = None;
+        loop {
+            let mut inner = self.lock();
+            if inner.end.is_some() {
+                return Poll::Ready(Err(Undelivered::Over));
+            }
+            if inner.inbox.bytes() >= MAX_INBOX {
+                inner.senders.add(cx, waiter);
+                drop(inner);
+                return Poll::Pending;
+            }
+            if charge.is_none() && inner.is_disconnected() {
+                drop(inner);
+                charge = Some(self.charge(weight)?);
+                // The channel may have changed meanwhile.
+                continue;
+            }
+            if let Some(message) = message.take() {
+                inner.inbox.push(message);
+            }
+            if let Some(charge) = &mut charge {
+                charge.keep(&mut inner);
+            }
             inner.wake_receivers();
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+    }
+}
+
+/// The reason why a message of a client was not delivered.
+#[derive(Debug)]
+pub(crate) enum Undelivered {
+    /// The channel has ended.
+    Over,
+    /// `session_memory` has no room.
+    NoMemory,
+}
+
+impl From<NoMemory> for Undelivered {
+    fn from(_: NoMemory) -> Self {
+        Self::NoMemory
     }
 }

@@ -15,7 +15,7 @@ use super::{
     Channel, Inner, RESET,
     attach::close,
     log::{self, Item, Limits},
-    memory::Charge,
+    memory::POSITION_OVERHEAD,
     timer::Timer,
     waiters::Waiter,
 };
@@ -43,23 +43,9 @@ impl Channel {
     }
 
     async fn send_item(self: &Arc<Self>, item: Item) -> io::Result<()> {
-        let charged = self.charge(log::weight(&item))?;
-        let mut charge = Charge {
-            channel: self,
-            charged,
-        };
+        let mut charge = self.charge(log::weight(&item))?;
         self.send_charged(item).await?;
-        let is_waiting = {
-            let mut inner = self.lock();
-            let is_waiting = inner.is_disconnected();
-            if is_waiting {
-                inner.charged += charge.charged;
-            }
-            is_waiting
-        };
-        if is_waiting {
-            charge.charged = 0;
-        }
+        charge.keep(&mut self.lock());
         Ok(())
     }
 
@@ -151,8 +137,11 @@ impl Channel {
     }
 
     /// Sends a message after [`poll_room`](Self::poll_room) was ready. The send ignores the limits, because other
-    /// senders may have used the room meanwhile.
+    /// senders may have used the room meanwhile. A message to clients that are not connected still needs room in
+    /// `session_memory`.
     pub(crate) fn send_promised(self: &Arc<Self>, message: Message) -> io::Result<()> {
+        let item = Item::from(message);
+        let mut charge = self.charge(log::weight(&item))?;
         let mut inner = self.lock();
         if let Some(end) = &inner.end {
             return Err(end.clone().into());
@@ -162,24 +151,33 @@ impl Channel {
             bytes: usize::MAX,
         };
         // Without limits there is always room.
-        let _ = inner.state.send(message.into(), unlimited);
+        let _ = inner.state.send(item, unlimited);
         inner.state.trim_log(self.settings.limits);
+        charge.keep(&mut inner);
         self.after_change(&mut inner);
         Ok(())
     }
 
     /// Keeps all messages that are sent from now on, for a page that a browser is loading. The page must connect within
-    /// [`PAGE_LOAD`].
+    /// [`PAGE_LOAD`]. Does nothing if `session_memory` has no room.
     pub(crate) fn expect_page(self: &Arc<Self>) {
+        let Ok(mut charge) = self.charge(POSITION_OVERHEAD) else {
+            return;
+        };
         let mut inner = self.lock();
-        if inner.end.is_none() {
-            inner.state.expect_page(|key| {
-                self.after(PAGE_LOAD, move |channel| {
-                    let mut inner = channel.lock();
-                    inner.state.forget_page(key);
-                    inner.state.trim_log(channel.settings.limits);
-                })
-            });
+        if inner.end.is_some() {
+            return;
+        }
+        let is_expected = inner.state.expect_page(|key| {
+            self.after(PAGE_LOAD, move |channel| {
+                let mut inner = channel.lock();
+                inner.state.forget_page(key);
+                inner.state.trim_log(channel.settings.limits);
+                channel.discharge_unused(inner);
+            })
+        });
+        if is_expected {
+            charge.keep(&mut inner);
         }
     }
 

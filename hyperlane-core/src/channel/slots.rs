@@ -129,6 +129,8 @@ pub(crate) fn of_session(
     drop(ended);
     if session.is_ended() {
         channel.end_with_session();
+    } else {
+        channel.charge_itself();
     }
     channel
 }

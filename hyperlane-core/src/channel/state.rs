@@ -104,7 +104,7 @@ pub(crate) struct Claim {
     /// not an id.
     pub(crate) from: Option<Result<ResumeId, super::log::NotAnId>>,
     pub(crate) tab: Option<Tab>,
-    /// A client without an id and a tab begins at the first message of the channel.
+    /// A client without an id begins at the first message of the channel.
     pub(crate) is_from_start: bool,
     /// The number of the HTTP request.
     pub(crate) number: u64,
@@ -133,7 +133,7 @@ struct Page<T> {
 
 /// Limit of pages that load at the same time. A page beyond the limit may miss messages that the program has sent while
 /// it answered the page's request.
-const MAX_PAGES: usize = 8;
+pub(crate) const MAX_PAGES: usize = 8;
 
 /// Limit of positions without a connection. It bounds the memory that a client can use by connecting and leaving in a
 /// loop.
@@ -175,6 +175,11 @@ impl<C: Connection, T> ChannelState<C, T> {
         !self.positions.is_empty()
     }
 
+    /// Returns the number of records of clients and pages.
+    pub(crate) fn records(&self) -> usize {
+        self.positions.len() + self.pages.len()
+    }
+
     pub(crate) fn connections(&self) -> impl Iterator<Item = &C> {
         self.positions.iter().filter_map(Position::connection)
     }
@@ -205,9 +210,11 @@ impl<C: Connection, T> ChannelState<C, T> {
     }
 
     /// Registers a page that a browser is loading. The page gets all messages that are sent from now on. `timer`
-    /// receives the key of the page, and returns the timer that ends the wait for the page.
-    pub(crate) fn expect_page(&mut self, timer: impl FnOnce(u64) -> Option<T>) {
-        if self.pages.len() < MAX_PAGES {
+    /// receives the key of the page, and returns the timer that ends the wait for the page. Returns false if too many
+    /// pages are loading.
+    pub(crate) fn expect_page(&mut self, timer: impl FnOnce(u64) -> Option<T>) -> bool {
+        let is_expected = self.pages.len() < MAX_PAGES;
+        if is_expected {
             let key = self.next_key;
             self.next_key += 1;
             self.pages.push(Page {
@@ -216,6 +223,7 @@ impl<C: Connection, T> ChannelState<C, T> {
                 _timer: timer(key),
             });
         }
+        is_expected
     }
 
     pub(crate) fn forget_page(&mut self, key: u64) {
@@ -305,11 +313,8 @@ impl<C: Connection, T> ChannelState<C, T> {
     /// Writes the unwritten messages to the connection of a position. Returns false if the connection has no room for
     /// all of them.
     pub(crate) fn catch_up(&mut self, key: u64) -> bool {
-        match self
-            .positions
-            .iter()
-            .position(|position| position.key == key)
-        {
+        let mut positions = self.positions.iter();
+        match positions.position(|position| position.key == key) {
             Some(at) => self.catch_up_at(at),
             None => true,
         }
@@ -396,7 +401,7 @@ impl<C: Connection, T> ChannelState<C, T> {
                 (id.offset + 1, false)
             }
             Some(_) => (self.log.end(), true),
-            None if claim.is_from_start && claim.tab.is_none() => {
+            None if claim.is_from_start => {
                 // The client gets all messages, and so those of its own page.
                 self.take_page();
                 match self.log.has_from(1) {
@@ -565,10 +570,8 @@ impl<C: Connection, T> ChannelState<C, T> {
 
     /// Removes a position to which no client will come back.
     pub(crate) fn remove(&mut self, key: u64) -> Option<Position<C, T>> {
-        let at = self
-            .positions
-            .iter()
-            .position(|position| position.key == key)?;
+        let mut positions = self.positions.iter();
+        let at = positions.position(|position| position.key == key)?;
         Some(self.positions.remove(at))
     }
 
@@ -579,10 +582,8 @@ impl<C: Connection, T> ChannelState<C, T> {
     /// Removes the positions of slow connections. A connection is slow if its floor is below the highest floor of all
     /// connections. A slow connection keeps the log full, although another client could read on.
     pub(crate) fn remove_slow(&mut self) -> Vec<Position<C, T>> {
-        let connected = self
-            .positions
-            .iter()
-            .filter(|position| position.connection.is_some());
+        let positions = self.positions.iter();
+        let connected = positions.filter(|position| position.connection.is_some());
         let Some(best) = connected.map(Position::floor).max() else {
             return Vec::new();
         };

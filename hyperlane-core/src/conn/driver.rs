@@ -3,7 +3,7 @@
 use std::{
     sync::{
         OnceLock,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering},
     },
     task::{Context, Waker},
 };
@@ -52,9 +52,32 @@ pub(crate) struct Driver {
     pub(super) has_buffer: AtomicBool,
     /// Number of sends by the connection's own hook after the end of the connection, up to 255.
     failed_sends: AtomicU8,
+    /// Number of requests that hooks have read themselves. The number starts again at 0 after 255.
+    further_requests: AtomicU8,
+    /// The rules for further requests that a hook reads itself, as an index in the rules of the server.
+    rules: AtomicU16,
 }
 
 impl Driver {
+    /// Returns the index of the rules for further requests that a hook reads itself.
+    pub(crate) fn rules(&self) -> u16 {
+        self.rules.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set_rules(&self, rules: u16) {
+        self.rules.store(rules, Ordering::Relaxed);
+    }
+
+    /// Returns a number that changes with each request that a hook reads itself.
+    pub(crate) fn further_requests(&self) -> u8 {
+        self.further_requests.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_further_request(&self) {
+        self.further_requests.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Begins a poll of the task. Returns the signals that were set since the last poll.
     pub(super) fn begin_poll(&self, cx: &Context<'_>) -> u8 {
         let _ = self.waker.get_or_init(|| cx.waker().clone());

@@ -48,7 +48,8 @@ impl Inbox {
     }
 }
 
-fn weight(message: &Message) -> usize {
+/// Returns the size of a waiting message, in bytes.
+pub(crate) fn weight(message: &Message) -> usize {
     message.len() + size_of::<Message>()
 }
 

@@ -49,33 +49,35 @@ impl Context {
         reported.map_or(Cow::Borrowed(&*config.base_path), Cow::Owned)
     }
 
-    /// Puts the base path before `location` and the paths of cookies, once per request.
+    /// Puts the base path before `location` and the paths of cookies, once per value.
     #[cold]
     pub(super) fn add_base_path(&mut self) {
-        let response = self.get_response();
-        let headers = response.get_headers();
-        let concerned = headers.contains("location") || headers.contains("set-cookie");
-        if !concerned
-            || self
-                .extras
-                .as_ref()
-                .is_some_and(|extras| extras.has_base_path)
-        {
+        let headers = self.get_response().get_headers();
+        if !headers.contains("location") && !headers.contains("set-cookie") {
             return;
         }
         let base = self.base_path().into_owned();
         if base.is_empty() {
             return;
         }
-        self.extras.get_or_insert_default().has_base_path = true;
-        let response = self.get_mut_response();
+        let known = &mut self.extras.get_or_insert_default().with_base_path;
+        let response = self.response.get_or_insert_default();
+        let mut once = |value: &str, changed: String| {
+            let is_known = known.iter().any(|known| known == value);
+            if !is_known && changed != value {
+                known.push(changed.clone());
+            }
+            if is_known { value.to_owned() } else { changed }
+        };
         let location = response.get_headers().get("location");
         if let Some(location) = location.filter(|location| is_local(location)) {
-            let location = format!("{base}{location}");
+            let location = once(location, format!("{base}{location}"));
             response.set_header("location", location);
         }
         let cookies = response.get_headers().get_all("set-cookie");
-        let cookies: Vec<String> = cookies.map(|cookie| below(&base, cookie)).collect();
+        let cookies: Vec<String> = cookies
+            .map(|cookie| once(cookie, below(&base, cookie)))
+            .collect();
         if !cookies.is_empty() {
             response.remove_header("set-cookie");
             for cookie in cookies {

@@ -175,12 +175,17 @@ impl Context {
             && (answer.is_none() || refused.is_some())
         {
             refused = None;
-            answer = Some(decide(asked, scope.policy(), |origin| {
+            let mut of_scope = decide(asked, scope.policy(), |origin| {
                 if !scope.allows(origin) {
                     refused = Some(OriginRefused::new(origin, self.own_host().0));
                 }
                 refused.is_none()
-            }));
+            });
+            // A page that the endpoint names gets another answer, also if the scope answers all pages alike.
+            if answer.is_some() && !of_scope.fields.iter().any(|(name, _)| *name == "vary") {
+                of_scope.fields.push(("vary", "Origin".into()));
+            }
+            answer = Some(of_scope);
         }
         let Some(answer) = answer else {
             return;

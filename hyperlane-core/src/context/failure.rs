@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Caught, Context};
 use crate::{
-    IntoResponse,
+    IntoResponse, Response,
     error::{FAILURE, PanicData, RequestError},
     http::describe,
 };
@@ -12,15 +12,56 @@ use crate::{
 impl Context {
     /// Saves the response that request middleware has prepared. If the route refuses the request or panics,
     /// [`roll_back`](Self::roll_back) restores the saved header fields.
+    #[inline]
     pub(crate) fn save_response(&mut self) {
         self.can_roll_back = true;
-        if let Some(response) = &self.response
-            && !response.get_headers().is_empty()
-        {
-            self.extras.get_or_insert_default().saved_response = Some(response.clone());
-        } else if let Some(extras) = &mut self.extras {
-            extras.saved_response = None;
+        match &self.response {
+            Some(response) if !response.get_headers().is_empty() => self.save_fields(),
+            _ => {
+                if let Some(extras) = &mut self.extras {
+                    extras.saved_response = None;
+                }
+            }
         }
+    }
+
+    fn save_fields(&mut self) {
+        let saved = self.response.clone();
+        self.extras.get_or_insert_default().saved_response = saved;
+    }
+
+    /// Returns a copy of the response, for [`return_to`](Self::return_to). Returns `None` for a response without header
+    /// fields.
+    pub(crate) fn response_so_far(&self) -> Option<Box<Response>> {
+        let response = self.response.as_ref()?;
+        (!response.get_headers().is_empty()).then(|| response.clone())
+    }
+
+    /// Puts the response back into an earlier state. Does nothing if the saved response was discarded: the head was
+    /// sent, or response middleware has run, and its fields must stay.
+    pub(crate) fn return_to(&mut self, earlier: Option<Box<Response>>) {
+        if !self.can_roll_back {
+            return;
+        }
+        match (earlier, &mut self.response) {
+            (Some(earlier), response) => *response = Some(earlier),
+            (None, Some(response)) => _ = response.reset(),
+            (None, None) => {}
+        }
+    }
+
+    /// Refuses the request, and keeps the header fields of the response. The saved response stays for a later failure.
+    pub(crate) fn refuse_here(&mut self, error: RequestError) {
+        let can_roll_back = std::mem::take(&mut self.can_roll_back);
+        self.refuse(error);
+        self.can_roll_back = can_roll_back;
+    }
+
+    /// Sets the response for a panic like [`fail_by_panic`](Self::fail_by_panic), and keeps the header fields.
+    pub(crate) fn fail_here_by_panic(&mut self, data: PanicData) {
+        let can_roll_back = std::mem::take(&mut self.can_roll_back);
+        self.fail_by_panic(data);
+        self.can_roll_back = can_roll_back;
     }
 
     /// Discards the saved response. A later [`roll_back`](Self::roll_back) then keeps the header fields of the current

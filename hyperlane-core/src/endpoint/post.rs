@@ -4,10 +4,10 @@ use std::{future::poll_fn, sync::Arc};
 
 use super::handler::{ChannelHandler, refuse_token, refused};
 use crate::{
-    channel::slots::find,
+    channel::{receive::Undelivered, slots::find},
     context::Context,
     env::runtime::within,
-    error::RequestError,
+    error::{ChannelError, RequestError},
     hook::{HookFuture, Status},
     proto::ws::Message,
 };
@@ -54,10 +54,12 @@ impl ChannelHandler {
                 ctx.get_mut_response().set_status_code(204);
                 Ok(())
             }
-            Some(Err(_)) => Err(RequestError::refused(
+            Some(Err(Undelivered::Over)) => Err(RequestError::refused(
                 409,
                 "the channel is over: connect again",
             )),
+            // The status of a POST is 503 as well if the inbox stays full.
+            Some(Err(Undelivered::NoMemory)) => Err(ChannelError::Memory.into()),
             None => Err(RequestError::refused(503, "the program does not receive")),
         }
     }

@@ -21,8 +21,11 @@ pub enum ChannelError {
     /// The text cannot be the name of a channel. Status 400.
     #[error("the name of a channel has 1 to 64 visible ASCII characters, and no spaces")]
     InvalidName,
-    /// [`session_memory`](crate::ServerConfig) has no room for another named channel. Status 503.
-    #[error("no room in `session_memory` for another named channel")]
+    /// [`session_memory`](crate::ServerConfig) has no room for another named channel, or for a message that a client
+    /// sends by POST while none of the channel's clients is connected. Status 503.
+    #[error(
+        "no room in `session_memory` for another named channel, or for a message to a channel without a client"
+    )]
     Memory,
 }
 

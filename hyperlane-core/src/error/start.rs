@@ -50,6 +50,16 @@ pub enum ServerError {
         /// The fault of the policy.
         source: CorsError,
     },
+    /// A declared scope is inside itself, through the scopes that [`Scope::inside`](crate::Scope::inside) names, or more than
+    /// 64 scopes are around it.
+    #[error(
+        "the scope {prefix:?} is inside itself, or more than 64 scopes are around it: \
+         follow what its `inside` names"
+    )]
+    EndlessScope {
+        /// The prefix of the scope, without those of the scopes around it.
+        prefix: &'static str,
+    },
     /// The server has more than 65 535 scopes and routes with middleware of their own.
     #[error("a server can have at most 65535 scopes and routes with `with`")]
     TooManyChains,

@@ -1,6 +1,9 @@
 //! State of the answer to a request.
 
-use crate::proto::http::track::ResponseTracker;
+use std::mem;
+
+use super::Exchange;
+use crate::{error::RequestError, http::Request, proto::http::track::ResponseTracker};
 
 /// State of the answer to one request.
 ///
@@ -16,6 +19,8 @@ use crate::proto::http::track::ResponseTracker;
 /// | `Accepted` | the handler answers by HTTP | `None` |
 /// | `Accepted`, `Raw` with a 101 | the handler reads, sends, upgrades or returns | `Switched` |
 /// | `Streaming` | the server sends the end of the body | `Typed` |
+/// | `None` | the server refuses a request that a hook reads itself | `Refused` |
+/// | `Refused` | as from `None`, for an answer of the hook; or the pipeline takes the refusal | as from `None` |
 ///
 /// A state is final if no row leads from it. There is one exception: if a mounted tower service fails without an
 /// answer, any state becomes `Streaming`, and the server cuts the connection. A new request begins with `None`.
@@ -43,6 +48,43 @@ pub(crate) enum Answer {
     Events { chunked: bool },
     /// The connection is a WebSocket.
     Switched,
+    /// Nothing was sent, and the server has refused the request, which a hook has read itself. If the hook does not
+    /// answer, the pipeline answers with the error.
+    Refused(Box<Refused>),
+}
+
+/// A request that a hook has read itself and that the server has refused.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) request: Request,
+    pub(crate) error: RequestError,
+}
+
+impl Refused {
+    /// Records that the server refuses the current request, which a hook has read itself. The connection reads no
+    /// further request. Does nothing if there is no such request or if its answer has begun.
+    pub(crate) fn record(exchange: &mut Exchange, request: &Request, error: &RequestError) {
+        let is_over = error.is_disconnect() || *error == RequestError::Upgraded;
+        if !is_over && matches!(exchange.answer, Answer::None) {
+            exchange.wire.closes = true;
+            exchange.answer = Answer::Refused(Box::new(Self {
+                request: request.clone(),
+                error: error.clone(),
+            }));
+        }
+    }
+
+    /// Removes and returns the refusal of a request that a hook has read itself and not answered.
+    #[inline]
+    pub(crate) fn take(exchange: &mut Exchange) -> Option<Box<Self>> {
+        match &exchange.answer {
+            Answer::Refused(_) => match mem::replace(&mut exchange.answer, Answer::None) {
+                Answer::Refused(refused) => Some(refused),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// Progress of an answer. It decides what the server can send next.
@@ -66,7 +108,7 @@ pub(crate) enum Progress {
 impl Answer {
     pub(crate) fn progress(&self) -> Progress {
         match self {
-            Self::None | Self::Opening | Self::Accepted => Progress::Unanswered,
+            Self::None | Self::Opening | Self::Accepted | Self::Refused(_) => Progress::Unanswered,
             Self::Raw(tracker) if tracker.switching() => Progress::Switched,
             Self::Raw(tracker) if !tracker.started() => Progress::Unanswered,
             Self::Raw(tracker) => match (tracker.complete(), tracker.must_close()) {
@@ -85,7 +127,7 @@ impl Answer {
     /// Returns whether a head can still be sent.
     pub(crate) fn can_begin(&self) -> bool {
         match self {
-            Self::None | Self::Opening => true,
+            Self::None | Self::Opening | Self::Refused(_) => true,
             Self::Raw(tracker) => !tracker.started(),
             _ => false,
         }

@@ -7,6 +7,7 @@ use crate::{
     conn::lane::Awaited,
     error::ResponseError,
     http::{Framing, Head},
+    proto::http::track::events_of,
     wire::WireFormat,
 };
 
@@ -129,9 +130,13 @@ impl Exchange {
             && connection.lane.is_at_line_end()
             && data.starts_with(HTTP)
         {
-            // No line of an event stream begins like a response, so these bytes are no events: a response middleware
-            // tries to answer after an event stream has begun.
-            return Err(ResponseError::AlreadyComplete);
+            // No line of an event stream begins like a response, so these bytes are no events. Programs for published
+            // versions build the whole response anew for each event: its body is the event. A response middleware that
+            // tries to answer after an event stream has begun is refused.
+            return match (&self.answer, events_of(data)) {
+                (Answer::Raw(_), Some(events)) if !self.wire.is_handled => self.send_http(events),
+                _ => Err(ResponseError::AlreadyComplete),
+            };
         }
         match self.answer {
             // `data` is empty here, and empty bytes do not answer the handshake.

@@ -93,7 +93,8 @@ impl Scope {
         panic!("a scope holds 8 middleware functions: nest scopes for more")
     }
 
-    /// Puts the scope inside another one.
+    /// Puts the scope inside another one. At most 64 scopes can be around a scope; with more, or if scopes name each other
+    /// in a circle, the server does not start ([`ServerError::EndlessScope`](crate::ServerError::EndlessScope)).
     #[must_use]
     pub const fn inside(mut self, outer: &'static Scope) -> Self {
         self.outer = Some(outer);

@@ -1,16 +1,21 @@
 //! Middleware that wraps: functions that run around the route of a request.
 
-use std::{any::type_name, fmt, future::Future, sync::Arc};
+use std::{
+    any::type_name,
+    fmt,
+    future::{Future, ready},
+    sync::Arc,
+};
 
 use super::{Guarded, HandlerReturn, HookFuture, Outcome, Run};
 use crate::{
-    Context, Status, Stream,
+    Context, Response, Status, Stream,
     conn::link::Link,
     context::Caught,
-    error::{PanicData, Place},
+    error::{PanicData, Place, RequestError},
     exchange::answer::Progress,
     http::describe,
-    panic::drop_payload,
+    panic::{Contained, drop_payload},
 };
 
 /// Middleware that wraps the route of a request: an async function of the context and [`Next`], or an async closure
@@ -65,6 +70,13 @@ pub trait Middleware: Send + Sync + 'static {
     /// Server::new().middleware(Header("7".to_owned()));
     /// ```
     fn handle<'a>(&'a self, ctx: &'a mut Context, next: Next<'a>) -> HookFuture<'a>;
+
+    /// Checks a further request that the handler inside has read itself. Such a request does not pass through
+    /// [`handle`](Self::handle).
+    #[doc(hidden)]
+    fn admit(&self, _: &Context) -> Result<(), RequestError> {
+        Ok(())
+    }
 
     /// Returns the name in lists of routes. Default: the name of the type or function.
     fn name(&self) -> &'static str {
@@ -128,34 +140,67 @@ impl fmt::Debug for Wrap {
     }
 }
 
-/// The handler at the end of a chain.
-#[derive(Clone, Copy)]
-pub(crate) struct Last<'a> {
-    pub(crate) run: &'a Run,
+/// The function of a hook, with its name and place.
+#[derive(Clone)]
+pub(crate) struct Function {
+    pub(crate) run: Run,
     pub(crate) name: &'static str,
     pub(crate) place: Place,
+}
+
+/// The part of a chain that has not run yet: middleware, outermost first, and the handler of the route. Computed when
+/// the server starts.
+#[derive(Clone, Default)]
+pub(crate) enum Rest {
+    Middleware(Wrap, Arc<Rest>),
+    Handler(Function),
+    /// No route accepts the request. The response then already has the status, for example 404.
+    #[default]
+    NoHandler,
+}
+
+impl Rest {
+    pub(crate) fn new(wraps: &[Wrap], handler: Option<Function>) -> Self {
+        let last = handler.map_or(Self::NoHandler, Self::Handler);
+        let wraps = wraps.iter().rev().cloned();
+        wraps.fold(last, |rest, wrap| Self::Middleware(wrap, Arc::new(rest)))
+    }
+
+    /// Creates the future that runs this part of the chain.
+    #[inline]
+    pub(crate) fn start<'a>(
+        &'a self,
+        stream: &'a mut Stream,
+        ctx: &'a mut Context,
+    ) -> HookFuture<'a> {
+        match self {
+            Self::Middleware(first, rest) => first.get().handle(ctx, Next { stream, rest }),
+            Self::Handler(function) => function.run.start(stream, ctx),
+            Self::NoHandler => Box::pin(ready(Status::Continue)),
+        }
+    }
+
+    /// Returns the name of the function that runs next, and the place of a handler.
+    fn next_name(&self) -> (&'static str, Option<Place>) {
+        match self {
+            Self::Middleware(first, _) => (first.get().name(), None),
+            Self::Handler(function) => (function.name, Some(function.place)),
+            Self::NoHandler => ("(none)", None),
+        }
+    }
 }
 
 /// The rest of a request's chain: the middleware that has not run yet, and the handler of the route.
 ///
 /// A value of this type is an argument of middleware ([`Middleware`] has an example).
+// Small, because the future of a middleware holds it more than once.
 #[must_use = "without `run`, the handler of the route does not run"]
 pub struct Next<'a> {
     stream: &'a mut Stream,
-    wraps: &'a [Wrap],
-    /// `None` if no route accepts the request. The response then already has the status, for example 404.
-    last: Option<Last<'a>>,
+    rest: &'a Rest,
 }
 
-impl<'a> Next<'a> {
-    pub(crate) fn new(stream: &'a mut Stream, wraps: &'a [Wrap], last: Option<Last<'a>>) -> Self {
-        Self {
-            stream,
-            wraps,
-            last,
-        }
-    }
-
+impl Next<'_> {
     /// Returns the connection of the request.
     pub(crate) fn connection(&self) -> Arc<Link> {
         self.stream.connection().clone()
@@ -166,73 +211,112 @@ impl<'a> Next<'a> {
     ///
     /// If an extractor refuses the request, if the rest of the chain panics, or if the handler returns
     /// [`Status::Reject`] without an answer, the response has the status of this failure, and the result is `Reject`.
+    /// Header fields that the rest of the chain has set are then gone, except those of middleware that has returned.
     /// After a refusal or a panic, the error hooks run when the whole chain has ended.
     /// [`Context::recover`] prevents this: the middleware has then answered in their place.
     ///
     /// # Cancel safety
-    /// A dropped future drops the handler at its current await. The handler may have sent a part of its answer. The
-    /// server then closes the connection when the chain has ended.
-    pub async fn run(self, ctx: &mut Context) -> Status {
-        let Self {
-            stream,
-            wraps,
-            last,
-        } = self;
-        let handshake = stream.exchange.open_handshake();
-        // A failure inside removes the fields that were set inside, and keeps those of this middleware.
-        ctx.save_response();
-        let (future, name, place) = match (wraps.split_first(), last) {
-            (Some((first, wraps)), last) => {
-                let next = Next::new(&mut *stream, wraps, last);
-                (
-                    first.get().handle(&mut *ctx, next),
-                    first.get().name(),
-                    None,
-                )
-            }
-            (None, Some(last)) => {
-                let future = last.run.start(&mut *stream, &mut *ctx);
-                (future, last.name, Some(last.place))
-            }
-            (None, None) => return Status::Continue,
-        };
-        match Guarded::new(future, None, handshake).await {
-            Outcome::Done(Status::Continue) => Status::Continue,
-            Outcome::Done(Status::Reject) => {
-                let is_open = stream.exchange.progress() == Progress::Unanswered;
-                if is_open && ctx.is_response_unset() && ctx.try_get_request_error_data().is_none()
-                {
-                    describe(ctx.get_mut_response(), 403);
+    /// A dropped future drops the handler at its current await, and removes the header fields that the rest of the chain
+    /// has set. The handler may have sent a part of its answer. The server then closes the connection when the chain has
+    /// ended.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "the future of an `async fn` would hold each argument twice"
+    )]
+    #[inline]
+    pub fn run(self, ctx: &mut Context) -> impl Future<Output = Status> + Send {
+        async move {
+            let Next { stream, rest } = self;
+            let handshake = stream.exchange.open_handshake();
+            let mut inside = Inside::new(ctx);
+            let future = Contained::new(rest.start(stream, &mut *inside.ctx));
+            match Guarded::new(future, handshake).await {
+                Outcome::Done(Status::Continue) => {
+                    inside.is_done = true;
+                    Status::Continue
                 }
-                Status::Reject
-            }
-            Outcome::Refused(error) => {
-                ctx.refuse(error);
-                ctx.set_caught(Caught::Refusal);
-                Status::Reject
-            }
-            Outcome::Panicked(payload) => {
-                let data = PanicData::from_payload(&*payload, name);
-                drop_payload(payload);
-                match place {
-                    Some(place) => tracing::error!(hook = name, %place, "panic: {data}"),
-                    None => tracing::error!(hook = name, "panic: {data}"),
-                }
-                ctx.fail_by_panic(data);
-                ctx.set_caught(Caught::Panic);
-                Status::Reject
+                outcome => fail(rest, stream, &mut inside, outcome),
             }
         }
     }
 }
 
+/// The context while the rest of a chain runs. If the rest does not return, because it is refused, panics or is dropped,
+/// the response goes back to its state before the rest.
+struct Inside<'a> {
+    ctx: &'a mut Context,
+    before: Option<Box<Response>>,
+    is_done: bool,
+}
+
+impl<'a> Inside<'a> {
+    fn new(ctx: &'a mut Context) -> Self {
+        let before = ctx.response_so_far();
+        Self {
+            ctx,
+            before,
+            is_done: false,
+        }
+    }
+
+    fn roll_back(&mut self) {
+        if !std::mem::replace(&mut self.is_done, true) {
+            self.ctx.return_to(self.before.take());
+        }
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.roll_back();
+    }
+}
+
+/// Sets the response after the rest of a chain has rejected the request or has failed.
+#[cold]
+fn fail(rest: &Rest, stream: &Stream, inside: &mut Inside<'_>, outcome: Outcome) -> Status {
+    if let Outcome::Done(_) = outcome {
+        inside.is_done = true;
+    } else {
+        stream.connection().lane.handles.set_kept_open(false);
+        inside.roll_back();
+    }
+    let ctx = &mut *inside.ctx;
+    match outcome {
+        Outcome::Done(_) => {
+            let is_open = stream.exchange.progress() == Progress::Unanswered;
+            if is_open && ctx.is_response_unset() && ctx.try_get_request_error_data().is_none() {
+                describe(ctx.get_mut_response(), 403);
+            }
+        }
+        Outcome::Refused(error) => {
+            ctx.refuse_here(*error);
+            ctx.set_caught(Caught::Refusal);
+        }
+        Outcome::Panicked(payload) => {
+            let (name, place) = rest.next_name();
+            let data = PanicData::from_payload(&*payload, name);
+            drop_payload(payload);
+            match place {
+                Some(place) => tracing::error!(hook = name, %place, "panic: {data}"),
+                None => tracing::error!(hook = name, "panic: {data}"),
+            }
+            ctx.fail_here_by_panic(data);
+            ctx.set_caught(Caught::Panic);
+        }
+    }
+    Status::Reject
+}
+
 impl fmt::Debug for Next<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let last = self.last.map(|last| last.name);
-        f.debug_struct("Next")
-            .field("wraps", &self.wraps)
-            .field("last", &last)
-            .finish_non_exhaustive()
+        let mut rest = self.rest;
+        let mut names = vec![rest.next_name().0];
+        while let Rest::Middleware(_, inner) = rest {
+            rest = inner;
+            names.push(rest.next_name().0);
+        }
+        f.debug_tuple("Next").field(&names).finish()
     }
 }
 

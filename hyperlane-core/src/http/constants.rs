@@ -105,8 +105,12 @@ text_constants! {
 
 // Header values.
 text_constants! {
+    BYTES = "bytes";
     CHUNKED = "chunked";
     CLOSE = "close";
+    DEFLATE = "deflate";
+    GZIP = "gzip";
+    IDENTITY = "identity";
     KEEP_ALIVE = "keep-alive";
     NO_CACHE = "no-cache";
     NO_STORE = "no-store";
@@ -153,6 +157,7 @@ text_constants! {
 
 // Line ends, punctuation, defaults.
 text_constants! {
+    BR = "\n";
     HTTP_BR = "\r\n";
     HTTP_DOUBLE_BR = "\r\n\r\n";
     COLON = ":";
@@ -161,7 +166,9 @@ text_constants! {
     SPACE = " ";
     QUERY = "?";
     EMPTY_STR = "";
+    OK = "OK";
     ROOT_PATH = "/";
+    TOKEN = "token";
     DEFAULT_HOST = "0.0.0.0";
 }
 

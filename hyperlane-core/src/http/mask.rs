@@ -1,8 +1,8 @@
 //! Texts without secrets, for logs: of requests, responses and header fields.
 //!
-//! Masked are the values of query parameters that are named `token` or end with `token`, the header fields that carry
-//! credentials, and session tokens among subprotocols. A request or a response as text is meant for logs: two requests
-//! with different secrets have the same text.
+//! Masked are the values of parameters that are named `token` or end with `token` in the query or the fragment of a URL,
+//! the header fields that carry credentials, and session tokens among subprotocols. A request or a response as text is
+//! meant for logs: two requests with different secrets have the same text.
 
 use std::{borrow::Cow, fmt};
 
@@ -36,24 +36,48 @@ fn is_secret_query(name: &str) -> bool {
     end.is_some_and(|end| end.eq_ignore_ascii_case(SUFFIX))
 }
 
-/// Masks the secrets in the query of a request target or URL. The text stays percent-encoded.
+/// Masks the secrets in the query and the fragment of a request target or URL. The text stays percent-encoded. Login
+/// providers put tokens into the fragment (RFC 6749 §4.2.2), and some pages have a `?` with parameters in it.
 pub(crate) fn mask_url(url: &str) -> Cow<'_, str> {
-    let Some((path, query)) = url.split_once('?') else {
-        return Cow::Borrowed(url);
+    let (start, fragment) = match url.split_once('#') {
+        Some((start, fragment)) => (start, Some(fragment)),
+        None => (url, None),
     };
-    let (query, fragment) = query.split_at(query.find('#').unwrap_or(query.len()));
-    let is_secret = |part: &str| {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        !value.is_empty() && is_secret_query(&percent_decode_str(name).decode_utf8_lossy())
-    };
-    if !query.split('&').any(is_secret) {
+    let query = start.split_once('?').map(|(_, query)| query);
+    let has_secret = query.is_some_and(|query| query.split('&').any(is_secret))
+        || fragment.is_some_and(|fragment| fragment.split(['&', '?']).any(is_secret));
+    if !has_secret {
         return Cow::Borrowed(url);
     }
-    let mut masked = format!("{path}?");
-    for (at, part) in query.split('&').enumerate() {
-        if at > 0 {
-            masked.push('&');
+    let mut masked = String::with_capacity(url.len());
+    match start.split_once('?') {
+        Some((path, query)) => {
+            masked.push_str(path);
+            masked.push('?');
+            mask_parts(query, &['&'], &mut masked);
         }
+        None => masked.push_str(start),
+    }
+    if let Some(fragment) = fragment {
+        masked.push('#');
+        mask_parts(fragment, &['&', '?'], &mut masked);
+    }
+    Cow::Owned(masked)
+}
+
+/// Returns whether a part of a query has a secret value.
+fn is_secret(part: &str) -> bool {
+    let (name, value) = part.split_once('=').unwrap_or((part, ""));
+    !value.is_empty() && is_secret_query(&percent_decode_str(name).decode_utf8_lossy())
+}
+
+/// Appends the parts of a query or fragment, and masks the secret values.
+fn mask_parts(text: &str, ends: &[char], masked: &mut String) {
+    for part in text.split_inclusive(ends) {
+        let (part, end) = match part.strip_suffix(ends) {
+            Some(bare) => part.split_at(bare.len()),
+            None => (part, ""),
+        };
         match part.split_once('=') {
             Some((name, _)) if is_secret(part) => {
                 masked.push_str(name);
@@ -62,9 +86,8 @@ pub(crate) fn mask_url(url: &str) -> Cow<'_, str> {
             }
             _ => masked.push_str(part),
         }
+        masked.push_str(end);
     }
-    masked.push_str(fragment);
-    Cow::Owned(masked)
 }
 
 /// Masks the secrets in the value of a header field. `name` is in lower case.
@@ -92,8 +115,8 @@ fn write_fields(headers: &Headers, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 /// Writes the request line and the header fields, without secrets, and the length of the body. Values that carry
-/// credentials are `***`: the query parameters that are named `token` or end with `token`, and the fields
-/// `Authorization`, `Proxy-Authorization` and `Cookie`.
+/// credentials are `***`: the parameters in a query or a fragment that are named `token` or end with `token`, and the
+/// fields `Authorization`, `Proxy-Authorization` and `Cookie`.
 ///
 /// ```
 /// use hyperlane_core::Request;
@@ -187,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_in_queries_are_masked() {
+    fn tokens_in_queries_and_fragments_are_masked() {
         for (url, masked) in [
             ("/", "/"),
             ("/a?b=c", "/a?b=c"),
@@ -202,6 +225,17 @@ mod tests {
             ("/a?token=&token", "/a?token=&token"),
             ("https://a/?token=x#b?c", "https://a/?token=***#b?c"),
             ("/token=x", "/token=x"),
+            (
+                "https://a/#access_token=x&state=y",
+                "https://a/#access_token=***&state=y",
+            ),
+            ("/cb#state=y&%74oken=x", "/cb#state=y&%74oken=***"),
+            ("/a?b=c#id_token=x", "/a?b=c#id_token=***"),
+            ("/a?token=x#token=y", "/a?token=***#token=***"),
+            ("/a#/page?token=x&b=c", "/a#/page?token=***&b=c"),
+            ("/a#b?c=d", "/a#b?c=d"),
+            ("/a#top", "/a#top"),
+            ("/a?b=x?token=y", "/a?b=x?token=y"),
         ] {
             assert_eq!(mask_url(url), masked);
         }
@@ -216,6 +250,7 @@ mod tests {
             ("cookie", "a=b", "***"),
             ("set-cookie", "a=b; Path=/", "***"),
             ("referer", "https://a/?token=x", "https://a/?token=***"),
+            ("location", "/app#access_token=x", "/app#access_token=***"),
             ("sec-websocket-protocol", "chat, v2", "chat, v2"),
             (
                 "sec-websocket-protocol",

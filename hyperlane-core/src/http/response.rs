@@ -112,14 +112,36 @@ impl Response {
     }
 
     /// Sets the status code. An invalid code (below 100, above 999) is logged and becomes 500.
+    ///
+    /// If the body is the server's own text about an error, such as `404 Not Found`, the body changes with the status: to
+    /// the text of the new error, or to an empty body for a status below 400.
     pub fn set_status_code(&mut self, code: ResponseStatusCode) -> &mut Self {
+        if self.described != Described::No && code != self.status {
+            self.describe_otherwise(code);
+        }
+        self.put_status(code);
+        self
+    }
+
+    fn put_status(&mut self, code: ResponseStatusCode) {
         self.status = if (100..=999).contains(&code) {
             code
         } else {
             tracing::warn!(code, "not a status code (RFC 9110 15), answering 500");
             HttpStatus::InternalServerError.code()
         };
-        self
+    }
+
+    /// Replaces the text about the old status.
+    #[cold]
+    fn describe_otherwise(&mut self, code: ResponseStatusCode) {
+        match std::mem::take(&mut self.described) {
+            Described::Text(said) if code >= 400 => explain(self, code, &said),
+            Described::Phrase if code >= 400 => describe(self, code),
+            _ => {
+                self.forget_content().set_body_bytes("");
+            }
+        }
     }
 
     /// Borrows the reason phrase: the phrase that the program set, or else the registered phrase of the status.

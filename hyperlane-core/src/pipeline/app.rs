@@ -4,17 +4,18 @@
 use std::{any::Any, collections::BTreeSet, sync::Arc};
 
 use super::chain::{
-    Chains, Lists, Planned, PlannedKind, PlannedScope, ScopeId, in_scope, in_sequence,
+    Chain, Chains, Lists, Planned, PlannedKind, PlannedScope, ScopeId, in_scope, in_sequence,
 };
 use crate::{
     Context, Method, Status, Stream,
     context::{Program, cors::RouteCors, params::RouteParams, states::States},
+    env::Env,
     error::{Place, ServerError},
     exchange::body::{BodyMode, BodyPlan},
     hook::{
         Guard, GuardKind, HookFn, HookFuture, Registration, Run, needs_nothing,
         setup::{Check, RouteSetup, SetupCheck},
-        wrap::{Last, Next, Wrap},
+        wrap::{Function, Rest, Wrap},
     },
     http::Csrf,
     observe::RouteLabel,
@@ -25,9 +26,10 @@ use crate::{
 /// A registered hook.
 #[derive(Clone)]
 pub(crate) struct Hook {
-    pub(crate) run: Run,
     pub(crate) name: &'static str,
     pub(crate) place: Place,
+    /// The function. For a route, with the middleware around it, once the hooks of the server are sorted.
+    pub(super) rest: Rest,
     pub(crate) body: BodyPlan,
     /// Checks, when the server starts, that the route and the server have every value that the hook needs.
     pub(crate) check: Check,
@@ -54,10 +56,12 @@ pub(crate) struct Hook {
     pub(crate) wraps: Vec<Wrap>,
     /// The index of the chain of the route's requests.
     pub(crate) chain: u16,
+    /// The index of the rules for further requests that the hook reads itself.
+    pub(crate) rules: u16,
     /// The index of the chain of the scope, without the route's own middleware.
     pub(super) scope: u16,
-    /// True for the hook that stands for requests without a route.
-    is_placeholder: bool,
+    /// True for the hook for requests that match no route. The middleware around it depends on the path.
+    is_fallback: bool,
 }
 
 impl Hook {
@@ -74,9 +78,9 @@ impl Hook {
         // declaration.
         guards.sort_by_key(|guard| guard.kind.rank());
         let mut hook = Self {
-            run,
             name,
             place,
+            rest: Rest::Handler(Function { run, name, place }),
             body,
             check: Check::Fn(needs_nothing),
             label: Arc::default(),
@@ -90,8 +94,9 @@ impl Hook {
             csrf: Csrf::default(),
             wraps: Vec::new(),
             chain: 0,
+            rules: 0,
             scope: 0,
-            is_placeholder: false,
+            is_fallback: false,
         };
         if !methods.is_empty() {
             // The check of this guard accepts every request: a function pointer cannot hold the names of the methods.
@@ -134,30 +139,22 @@ impl Hook {
     }
 
     /// Creates the future that runs the hook for a request.
-    pub(crate) fn start<'a>(&self, stream: &'a mut Stream, ctx: &'a mut Context) -> HookFuture<'a> {
-        self.run.start(stream, ctx)
-    }
-
-    /// Creates the future that runs the hook, the handler of a route, inside the middleware of its chain.
-    pub(crate) fn start_in<'a>(
+    pub(crate) fn start<'a>(
         &'a self,
-        wraps: &'a [Wrap],
         stream: &'a mut Stream,
         ctx: &'a mut Context,
     ) -> HookFuture<'a> {
-        let Some((first, rest)) = wraps.split_first() else {
-            return self.start(stream, ctx);
-        };
-        let last = Last {
-            run: &self.run,
-            name: self.name,
-            place: self.place,
-        };
-        let last = (!self.is_placeholder).then_some(last);
-        first.get().handle(ctx, Next::new(stream, rest, last))
+        self.rest.start(stream, ctx)
     }
 
-    /// Creates the hook that stands for requests without a route, so that the middleware of their chain can run.
+    /// Puts the middleware of a chain around the function.
+    fn wrap_in(&mut self, chain: &Chain) {
+        if let Rest::Handler(function) = &self.rest {
+            self.rest = Rest::new(&chain.wraps, Some(function.clone()));
+        }
+    }
+
+    /// Creates the hook that stands, in log lines, for requests without a route.
     fn placeholder() -> Self {
         let place = Place {
             file: "",
@@ -165,9 +162,7 @@ impl Hook {
             column: 0,
         };
         let run: HookFn = |_, _| Box::pin(std::future::ready(Status::Continue));
-        let mut hook = Self::new(Run::Fn(run), "(none)", place, &[], &[], BodyPlan::default());
-        hook.is_placeholder = true;
-        hook
+        Self::new(Run::Fn(run), "(none)", place, &[], &[], BodyPlan::default())
     }
 
     /// Returns the first guard that declines this request. Returns `None` if all guards accept it.
@@ -373,6 +368,7 @@ impl App {
         app.add_routes(routes, scopes)?;
         app.check_places()?;
         app.methods = app.all_methods();
+        let rules = app.chains.all_rules()?;
         let early = app.chains.iter().map(|chain| {
             in_sequence(&chain.response_middleware)
                 .map(|middleware| Arc::new(middleware) as Arc<dyn Any + Send + Sync>)
@@ -382,6 +378,7 @@ impl App {
             sessions: None,
             early_middleware: early.collect(),
             cors: app.chains.iter().map(|chain| chain.cors.clone()).collect(),
+            rules,
         });
         Ok(app)
     }
@@ -394,6 +391,11 @@ impl App {
     ) -> Result<(), ServerError> {
         if let Some(fallback) = &mut self.fallback {
             fallback.csrf = self.chains.get(0).csrf;
+            fallback.rules = self.chains.rules_of(0, fallback.csrf, fallback.body.max)?;
+            fallback.is_fallback = true;
+            if let Rest::Handler(function) = &fallback.rest {
+                self.chains.set_fallback(function);
+            }
         }
         for (pattern, scope, mut hook) in routes {
             let mut scopes = scopes.iter();
@@ -414,6 +416,7 @@ impl App {
     ) -> Result<(), ServerError> {
         hook.scope = self.chains.of_route(scope, &[])?;
         hook.chain = self.chains.of_route(scope, &hook.wraps)?;
+        hook.wrap_in(self.chains.get(hook.chain));
         let chain = self.chains.get(hook.scope);
         hook.has_cors = hook.cors.is_some() || chain.cors.is_some();
         hook.csrf = match hook.cors {
@@ -421,6 +424,7 @@ impl App {
             Some(_) => Csrf::Off,
             None => hook.own_csrf.unwrap_or(chain.csrf),
         };
+        hook.rules = self.chains.rules_of(hook.chain, hook.csrf, hook.body.max)?;
         let place = hook.place;
         if let Some(source) = hook.cors.as_ref().and_then(|cors| cors.origins.refused()) {
             return Err(ServerError::Origin {
@@ -442,6 +446,12 @@ impl App {
     /// Stores the sessions of the server. The server calls this function each time it starts.
     pub(crate) fn set_sessions(&mut self, sessions: Arc<Sessions>) {
         Arc::make_mut(&mut self.program).sessions = Some(sessions);
+    }
+
+    /// Gives the environment of the connections what contexts need, for requests that hooks read themselves.
+    pub(crate) fn share_program(&self, env: &Env) {
+        let program = Arc::downgrade(&self.program);
+        let _ = env.program.set(program);
     }
 
     /// Returns all handlers with their patterns, and the fallback last. A mount appears only once, with its pattern
@@ -516,6 +526,16 @@ impl App {
                 BodyMode::Stream
             },
             max: None,
+        }
+    }
+
+    /// Returns the handler of a request with the middleware around it. `chain` is the chain of the request.
+    #[inline]
+    pub(crate) fn around<'a>(&'a self, route: Option<&'a Hook>, chain: u16) -> &'a Rest {
+        match route {
+            Some(hook) if !hook.is_fallback => &hook.rest,
+            Some(_) => &self.chains.get(chain).fallback,
+            None => &self.chains.get(chain).unrouted,
         }
     }
 

@@ -4,9 +4,16 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::app::Hook;
 use crate::{
-    context::Stage,
+    context::{
+        Stage,
+        further::{Limits, Rules},
+    },
     error::ServerError::{self, TooManyChains},
-    hook::{HookKind, Registration, Scope, render::Renderer, wrap::Wrap},
+    hook::{
+        HookKind, Registration, Scope,
+        render::Renderer,
+        wrap::{Function, Rest, Wrap},
+    },
     http::{Cors, Csrf, cors::CorsRules},
     route::RouteTable,
     stream::Middleware,
@@ -36,6 +43,8 @@ pub(crate) struct PlannedScope {
     pub(crate) max_body: Option<usize>,
     /// The declaration of a scope that macros registered.
     pub(crate) declared: Option<&'static Scope>,
+    /// True for a declared scope that has too many scopes around it.
+    pub(crate) is_endless: bool,
 }
 
 /// A registered hook and its kind, before sorting.
@@ -94,10 +103,16 @@ pub(crate) struct Chain {
     pub(crate) request_error: Arc<[Hook]>,
     /// The middleware around the handler, outermost first.
     pub(crate) wraps: Arc<[Wrap]>,
+    /// The same middleware for a request that no handler accepts.
+    pub(crate) unrouted: Rest,
+    /// The same middleware around the hook for requests that match no route.
+    pub(crate) fallback: Rest,
     /// The function that renders errors.
     pub(crate) errors: Option<Renderer>,
     pub(crate) cors: Option<Arc<CorsRules>>,
     pub(crate) csrf: Csrf,
+    /// The index of the rules for requests that a hook reads itself, of a request without a route.
+    pub(super) rules: u16,
 }
 
 /// Hooks with their order numbers.
@@ -137,6 +152,8 @@ pub(crate) struct Chains {
     scoped: Vec<Chain>,
     /// The chain of a request that no route accepts, by the prefixes of the scopes.
     by_path: RouteTable<u16>,
+    /// The rules for requests that hooks read themselves.
+    rules: Vec<Rules>,
 }
 
 impl Chains {
@@ -145,6 +162,11 @@ impl Chains {
         let mut chains = Self::default();
         for (id, lists) in lists.into_iter().enumerate() {
             let scope = scopes.get(id).cloned().unwrap_or_default();
+            if scope.is_endless {
+                return Err(ServerError::EndlessScope {
+                    prefix: scope.declared.map_or("", |scope| scope.prefix),
+                });
+            }
             let outer = match id {
                 0 => Chain::default(),
                 _ => chains.get(index_of(scope.outer)?).clone(),
@@ -161,7 +183,7 @@ impl Chains {
             let own = in_order("middleware", lists.wraps);
             let own = own.into_iter().flat_map(|hook| hook.wraps);
             let around = outer.wraps.iter().cloned();
-            let wraps = around.chain(scope.wraps).chain(own);
+            let wraps: Arc<[Wrap]> = around.chain(scope.wraps).chain(own).collect();
             let chain = Chain {
                 scope: scope.prefix.as_str().into(),
                 request_middleware: joined(
@@ -177,10 +199,13 @@ impl Chains {
                     &in_order("request_error", lists.error),
                     &outer.request_error,
                 ),
-                wraps: wraps.collect(),
+                unrouted: Rest::new(&wraps, None),
+                fallback: Rest::NoHandler,
+                wraps,
                 errors: scope.errors.or(outer.errors),
                 cors,
                 csrf: scope.csrf.unwrap_or(outer.csrf),
+                rules: 0,
             };
             if id == 0 {
                 chains.own = chain;
@@ -214,6 +239,48 @@ impl Chains {
         self.push(chain)
     }
 
+    /// Returns the index of the rules for requests that a hook of this chain reads itself.
+    pub(super) fn rules_of(
+        &mut self,
+        chain: u16,
+        csrf: Csrf,
+        max_body: Option<usize>,
+    ) -> Result<u16, ServerError> {
+        let is_same =
+            |rules: &Rules| (rules.chain, rules.csrf, rules.max_body) == (chain, csrf, max_body);
+        if let Some(known) = self.rules.iter().position(is_same) {
+            return index_of(known);
+        }
+        let wraps = self.get(chain).wraps.clone();
+        let limits = (!wraps.is_empty()).then(|| -> Limits {
+            Arc::new(move |ctx| wraps.iter().try_for_each(|wrap| wrap.get().admit(ctx)))
+        });
+        self.rules.push(Rules {
+            chain,
+            csrf,
+            max_body,
+            limits,
+        });
+        index_of(self.rules.len() - 1)
+    }
+
+    /// Completes the rules by those of requests without a route, and returns all of them.
+    pub(super) fn all_rules(&mut self) -> Result<Vec<Rules>, ServerError> {
+        for place in 0..=self.scoped.len() {
+            let index = index_of(place)?;
+            let rules = self.rules_of(index, self.get(index).csrf, None)?;
+            match place.checked_sub(1) {
+                None => self.own.rules = rules,
+                Some(place) => {
+                    if let Some(chain) = self.scoped.get_mut(place) {
+                        chain.rules = rules;
+                    }
+                }
+            }
+        }
+        Ok(self.rules.clone())
+    }
+
     /// Returns a chain. Returns that of the server itself for an index that does not exist.
     #[inline]
     pub(crate) fn get(&self, index: u16) -> &Chain {
@@ -230,6 +297,13 @@ impl Chains {
         let found = self.by_path.find(path);
         let first = found.as_ref().and_then(|found| found.routes().first());
         first.map_or(0, |route| *route.value())
+    }
+
+    /// Sets the hook for requests that match no route.
+    pub(super) fn set_fallback(&mut self, function: &Function) {
+        for chain in std::iter::once(&mut self.own).chain(&mut self.scoped) {
+            chain.fallback = Rest::new(&chain.wraps, Some(function.clone()));
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Chain> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    app::{App, allow},
+    app::{App, Routed, allow},
     serve::observe,
 };
 use crate::{
@@ -34,6 +34,8 @@ pub(super) fn misdirected(
     // The CORS fields let pages of allowed origins read this response, like all other responses of an endpoint (a route
     // for the clients of a channel).
     app.enter_scope(ctx);
+    let rules = app.chains.get(ctx.chain).rules;
+    stream.connection().driver.set_rules(rules);
     unread(stream, ctx, head, refused.into())
 }
 
@@ -82,6 +84,26 @@ pub(super) fn declined(ctx: &mut Context, kind: GuardKind, allowed: BTreeSet<&'s
     describe_declined(ctx, kind);
     if let GuardKind::Method(_) = kind {
         ctx.get_mut_response().set_header("allow", allow(allowed));
+    }
+}
+
+/// Sets the status of a request without a route again, after request middleware has replaced it by a mere 200. (Programs
+/// for published versions set 200 for all requests.) Keeps the header fields of the middleware.
+#[cold]
+pub(super) fn still_unrouted(ctx: &mut Context, app: &App) {
+    match app.route(ctx) {
+        Routed::To(_) => {}
+        Routed::NotFound => match ctx.get_request().get_method() {
+            Method::Connect => describe(ctx.get_mut_response(), 501),
+            Method::Options if ctx.get_request().path() == "*" => {}
+            _ => describe(ctx.get_mut_response(), 404),
+        },
+        Routed::Declined(kind, allowed) => {
+            describe_declined(ctx, kind);
+            if let GuardKind::Method(_) = kind {
+                ctx.get_mut_response().set_header("allow", allow(allowed));
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{pin::Pin, sync::Arc};
 use super::{
     app::{App, Hook, Routed},
     proxy_header::read_proxy_header,
-    refusal::{declined, misdirected, not_found, unread},
+    refusal::{declined, misdirected, not_found, still_unrouted, unread},
     render::render_error,
     report::{names, report},
 };
@@ -16,8 +16,11 @@ use crate::{
     context::{Caught, Stage},
     env::peer::Via,
     error::{PanicData, RequestError, ResponseError},
-    exchange::{answer::Progress, body::BodyHead},
-    hook::{Guarded, Outcome, wrap::Wrap},
+    exchange::{
+        answer::{Progress, Refused},
+        body::BodyHead,
+    },
+    hook::{Guarded, HookFuture, Outcome, wrap::Rest},
     http::{HttpStatus, describe},
     observe::{self, RouteLabel, Within},
     panic::drop_payload,
@@ -160,7 +163,11 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     Step::Route => {
                         if route.is_none() {
                             step = Step::ResponseMiddleware;
-                            match ctx.answer_preflight() {
+                            let answered = ctx.answer_preflight();
+                            if matches!(answered, Ok(false)) && ctx.is_response_unset() {
+                                still_unrouted(&mut ctx, &app);
+                            }
+                            match answered {
                                 Ok(false) if !app.chains.get(ctx.chain).wraps.is_empty() => {}
                                 // The middleware of the chain does not run for a preflight: it may require fields
                                 // that a browser sends later.
@@ -232,16 +239,17 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 // A shutdown ends a hook that could still answer a WebSocket handshake. When response middleware and
                 // error hooks run, the answer is already decided, so a shutdown lets these hooks run to their end.
                 let may_answer_handshake = !step.is_response() && !step.is_error();
-                let wraps = match step.is_route() {
-                    true => &*app.chains.get(ctx.chain).wraps,
-                    false => &[],
+                let run = match step.is_route() {
+                    true => app.around(route, ctx.chain),
+                    false => &hook.rest,
                 };
-                let outcome = start(hook, wraps, &mut stream, &mut ctx, may_answer_handshake).await;
+                let outcome = start(run, &mut stream, &mut ctx, may_answer_handshake).await;
                 // These values are set after the await, because each value before it would take space in the future.
                 let (is_route, is_response) = (step.is_route(), step.is_response());
                 let is_error = step.is_error();
                 if is_route {
                     step = Step::ResponseMiddleware;
+                    stream.exchange.wire.is_handled = true;
                 }
                 if let Step::RequestMiddleware(_) = step
                     && let Outcome::Done(Status::Reject) | Outcome::Refused(_) = outcome
@@ -274,6 +282,12 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 let has_begun =
                     |stream: &Stream| stream.exchange.progress() != Progress::Unanswered;
                 let caught = ctx.take_caught().filter(|_| is_route);
+                let outcome = match Refused::take(&mut stream.exchange) {
+                    Some(refused) if caught.is_none() => {
+                        refused_further(&mut ctx, *refused, is_route, outcome)
+                    }
+                    _ => outcome,
+                };
                 let refusal = match outcome {
                     // The middleware of the chain has not answered in place of the error hooks.
                     Outcome::Done(_) if caught == Some(Caught::Panic) => {
@@ -332,7 +346,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             }
                         }
                     }
-                    Outcome::Refused(error) => Some(error),
+                    Outcome::Refused(error) => Some(*error),
                     Outcome::Panicked(payload) => {
                         let data = PanicData::from_payload(&*payload, hook.name);
                         drop_payload(payload);
@@ -443,6 +457,8 @@ fn begin<'a>(
     };
     let label = route.map_or(&app.unrouted, |hook| &hook.label);
     observe(stream, label, Some(ctx));
+    let rules = route.map_or_else(|| app.chains.get(ctx.chain).rules, |hook| hook.rules);
+    stream.connection().driver.set_rules(rules);
     if !ctx.get_request().get_method().is_safe() {
         let csrf = route.map_or_else(|| app.chains.get(ctx.chain).csrf, |hook| hook.csrf);
         if let Err(refused) = ctx.check_csrf(csrf) {
@@ -461,23 +477,43 @@ fn begin<'a>(
     started.map_err(Box::new)
 }
 
+/// Makes a refused request that a hook has read itself, and has not answered, the request of the context. Returns the
+/// outcome of the hook: its refusal, unless the hook has panicked or has refused the request itself.
+#[cold]
+fn refused_further(
+    ctx: &mut Context,
+    refused: Refused,
+    is_route: bool,
+    outcome: Outcome,
+) -> Outcome {
+    if is_route {
+        // The response middleware runs for this request, too.
+        ctx.stage = Stage::Route;
+    }
+    ctx.begin_further(refused.request);
+    ctx.stage = Stage::Middleware;
+    match outcome {
+        Outcome::Done(_) => Outcome::Refused(Box::new(refused.error)),
+        outcome => outcome,
+    }
+}
+
 // The following helpers are plain functions, not async blocks in `serve`. Otherwise `serve` would keep space for each
 // value that it moves into another future before an await.
 
 /// Starts a hook. `may_answer_handshake` is true if the hook runs before a WebSocket handshake is answered.
 fn start<'a>(
-    hook: &'a Hook,
-    wraps: &'a [Wrap],
+    run: &'a Rest,
     stream: &'a mut Stream,
     ctx: &'a mut Context,
     may_answer_handshake: bool,
-) -> Guarded<'a> {
+) -> Guarded<Within<HookFuture<'a>>> {
     let observed = stream.exchange.record.shared();
     let handshake = stream
         .exchange
         .open_handshake()
         .filter(|_| may_answer_handshake);
-    Guarded::new(hook.start_in(wraps, stream, ctx), observed, handshake)
+    Guarded::new(Within::new(observed, run.start(stream, ctx)), handshake)
 }
 
 /// Loads the session from its store. If `reads_body` is true, also reads the whole body.

@@ -182,7 +182,7 @@ impl Server {
     }
 }
 
-/// The number of scopes around a declared scope. Scopes that are further out are left out.
+/// The most scopes around a declared scope. With more, the server does not start.
 const MOST_NESTED: u32 = 64;
 
 /// The scopes of a server. The first one is the server itself.
@@ -227,13 +227,15 @@ impl Scopes {
             return id;
         }
         // Scopes that name each other by `inside` have no end.
-        let outer = match depth {
-            MOST_NESTED => 0,
-            _ => outer_of(scope).map_or(0, |outer| self.declared(outer, depth + 1)),
+        let is_endless = depth == MOST_NESTED;
+        let outer = match is_endless {
+            true => 0,
+            false => outer_of(scope).map_or(0, |outer| self.declared(outer, depth + 1)),
         };
         let id = self.add(outer, scope.prefix);
         let planned = self.get_mut(id);
         planned.declared = Some(scope);
+        planned.is_endless = is_endless;
         planned.wraps = scope.wraps().map(Wrap::Static).collect();
         planned.max_body = scope.max_body.or(planned.max_body);
         planned.errors = scope.errors.map(Renderer::Static);
@@ -327,40 +329,23 @@ impl ServerScope<'_> {
         self
     }
 
-    /// Registers a handler, like [`Server::route`], with the prefix of the scope before its pattern. The pattern `/`
-    /// stands for the prefix itself.
-    #[track_caller]
-    pub fn route<S: ServerHook>(&mut self, pattern: impl AsRef<str>) -> &mut Self {
-        self.add::<S>(PlannedKind::Route(pattern.as_ref().to_owned()))
-    }
-
     /// Begins the registration of a handler or an endpoint at a path of the scope, like [`Server::at`].
     pub fn at(&mut self, pattern: impl AsRef<str>) -> At<'_, Self> {
         At::new(self, pattern.as_ref())
     }
 
-    /// Runs `S` before the routes of the scope, after the request middleware of the scopes around it.
-    #[track_caller]
-    pub fn request_middleware<S: ServerHook>(&mut self) -> &mut Self {
-        self.add::<S>(PlannedKind::RequestMiddleware(None))
-    }
-
-    /// Runs `S` after the routes of the scope, before the response middleware of the scopes around it.
-    #[track_caller]
-    pub fn response_middleware<S: ServerHook>(&mut self) -> &mut Self {
-        self.add::<S>(PlannedKind::ResponseMiddleware(None))
-    }
-
-    /// Runs `S` when a hook has panicked, like [`Server::task_panic`], for requests of the scope.
-    #[track_caller]
-    pub fn task_panic<S: ServerHook>(&mut self) -> &mut Self {
-        self.add::<S>(PlannedKind::TaskPanic(None))
-    }
-
-    /// Runs `S` for a failed request of the scope, like [`Server::request_error`].
-    #[track_caller]
-    pub fn request_error<S: ServerHook>(&mut self) -> &mut Self {
-        self.add::<S>(PlannedKind::RequestError(None))
+    hook_methods! {
+        /// Registers a handler, like [`Server::route`], with the prefix of the scope before its pattern. The pattern `/`
+        /// stands for the prefix itself.
+        route;
+        /// Runs `S` before the routes of the scope, after the request middleware of the scopes around it.
+        request_middleware;
+        /// Runs `S` after the routes of the scope, before the response middleware of the scopes around it.
+        response_middleware;
+        /// Runs `S` when a hook has panicked, like [`Server::task_panic`], for requests of the scope.
+        task_panic;
+        /// Runs `S` for a failed request of the scope, like [`Server::request_error`].
+        request_error;
     }
 
     /// Adds a scope inside this one. Its prefix follows that of this scope.

@@ -77,6 +77,7 @@ impl Server {
         let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let config = self.get_server_config().clone();
         let connections = Connections::new(config, Hosts::default());
+        app.share_program(&connections.env);
         let permits = connections.env.permits.clone();
         let clock = runtime
             .spawn(connections.clone().keep_time())

@@ -5,12 +5,7 @@ use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
-    io,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -18,19 +13,16 @@ use std::{
 use bytes::{Buf, Bytes};
 use futures_core::Stream;
 use http_body::{Body, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite, DuplexStream};
 
 use super::{
     BoxError,
     response::{Event, Head, ParseError, ResponseParser},
 };
-use crate::proto::http::chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head};
-
-/// Capacity of the pipe in each direction, in bytes. If the pipe is full, the writer waits.
-const PIPE_CAPACITY: usize = 64 * 1024;
-
-/// Buffer space for one read, in bytes.
-const READ_SIZE: usize = 16 * 1024;
+use crate::{
+    conn::memory::{self, Afterwards, Ends, InMemory, READ_SIZE},
+    proto::http::chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
+};
 
 /// The maximum time for which the service holds back the head of a response, if the hooks have requested the body of
 /// the request. The outer server sends `100 Continue` when the service polls the body, but can no longer send it after
@@ -54,77 +46,6 @@ pub enum ServiceError {
 impl From<ParseError> for ServiceError {
     fn from(error: ParseError) -> Self {
         Self::Cut(error.into())
-    }
-}
-
-/// The state that both ends of the pipe share, in addition to the bytes.
-#[derive(Default)]
-struct Flags {
-    /// True if the response is complete. If the outer end is dropped after this, the hooks see no disconnected client.
-    answered: AtomicBool,
-    /// True if the server's connection has shut down its end of the pipe properly. False if the connection was cut.
-    ended: AtomicBool,
-}
-
-/// The inner end of the pipe. The server's connection, whose task runs the hooks, uses it like a socket.
-pub(super) struct InMemory {
-    io: DuplexStream,
-    flags: Arc<Flags>,
-}
-
-impl AsyncRead for InMemory {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        target: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = target.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, target))?;
-        if target.filled().len() > before {
-            return Poll::Ready(Ok(()));
-        }
-        // A read of 0 bytes means that the outer end was dropped, because the outer end never shuts down only its
-        // writing side.
-        if !self.flags.answered.load(Ordering::Acquire) {
-            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
-        } else if self.flags.ended.load(Ordering::Acquire) {
-            Poll::Ready(Ok(()))
-        } else {
-            // The client has its response, but the hooks may still be busy. The read stays pending, so the hooks see no
-            // disconnect. No more input can arrive, so no waker is registered.
-            Poll::Pending
-        }
-    }
-}
-
-impl AsyncWrite for InMemory {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.flags.ended.store(true, Ordering::Release);
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
@@ -212,7 +133,7 @@ impl Upload {
 /// end is dropped, the hooks see a disconnected client.
 pub(super) struct Pipe {
     io: DuplexStream,
-    flags: Arc<Flags>,
+    ends: Ends,
     upload: Upload,
     response: ResponseParser,
 }
@@ -220,15 +141,14 @@ pub(super) struct Pipe {
 impl Pipe {
     /// Creates a pipe for a request. Returns the outer end and the connection's end.
     pub(super) fn new(upload: Upload, head_request: bool) -> (Self, InMemory) {
-        let (io, inner) = tokio::io::duplex(PIPE_CAPACITY);
-        let flags = Arc::new(Flags::default());
+        let (io, ends, server) = memory::connect(Afterwards::Reset);
         let pipe = Self {
             io,
-            flags: flags.clone(),
+            ends,
             upload,
             response: ResponseParser::new(head_request),
         };
-        (pipe, InMemory { io: inner, flags })
+        (pipe, server)
     }
 
     /// Waits for the head of the final response.
@@ -308,7 +228,7 @@ impl Pipe {
             match ready!(read) {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => {
-                    let in_order = self.flags.ended.load(Ordering::Acquire);
+                    let in_order = self.ends.is_shut_down();
                     return Poll::Ready(Ok(self.response.end(in_order)?));
                 }
             }
@@ -380,7 +300,7 @@ impl ServiceBody {
         if let Source::Pipe(pipe) = &self.0
             && pipe.response.left() == Some(0)
         {
-            pipe.flags.answered.store(true, Ordering::Release);
+            pipe.ends.set(Afterwards::Nothing);
             self.0 = Source::Over;
         }
     }
@@ -410,7 +330,7 @@ impl Body for ServiceBody {
             }
             // After the head, the only other event is the end of the response.
             Ok(_) => {
-                pipe.flags.answered.store(true, Ordering::Release);
+                pipe.ends.set(Afterwards::Nothing);
                 self.0 = Source::Over;
                 None
             }

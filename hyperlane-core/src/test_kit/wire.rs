@@ -1,39 +1,23 @@
-//! A connection in memory, as the client and the server hold it.
+//! The client's end of a connection in memory.
 
 use std::{
     future::poll_fn,
-    io,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite, DuplexStream};
 
 use super::TestError;
+use crate::conn::memory::{self, Afterwards, Ends, InMemory, READ_SIZE};
 
-/// Capacity of the pipe in each direction, in bytes. If the pipe is full, the writer waits, as at a socket.
-const CAPACITY: usize = 64 * 1024;
-
-/// Buffer space for one read, in bytes.
-const READ_SIZE: usize = 16 * 1024;
-
-/// The server's end of the pipe.
-pub(super) struct ServerEnd {
-    io: DuplexStream,
-    is_cut: Arc<AtomicBool>,
-}
-
-/// The client's end of the pipe. Dropping it closes the connection in order.
+/// The client's end of the connection. Dropping it closes the connection in order.
 pub(super) struct Wire {
     /// `None` after the connection was cut.
     io: Option<DuplexStream>,
-    is_cut: Arc<AtomicBool>,
+    ends: Ends,
     /// Bytes that were read and not parsed yet.
     pub(super) input: BytesMut,
     /// Bytes that were not written yet.
@@ -60,19 +44,18 @@ impl Cuts {
 }
 
 impl Wire {
-    /// Creates a pipe. A wait of the client fails after `patience`.
-    pub(super) fn new(patience: Duration) -> (Self, ServerEnd) {
-        let (io, inner) = tokio::io::duplex(CAPACITY);
-        let is_cut = Arc::new(AtomicBool::new(false));
+    /// Creates a connection. A wait of the client fails after `patience`.
+    pub(super) fn new(patience: Duration) -> (Self, InMemory) {
+        let (io, ends, server) = memory::connect(Afterwards::End);
         let wire = Self {
             io: Some(io),
-            is_cut: is_cut.clone(),
+            ends,
             input: BytesMut::new(),
             output: BytesMut::new(),
             cuts: Cuts::default(),
             patience,
         };
-        (wire, ServerEnd { io: inner, is_cut })
+        (wire, server)
     }
 
     pub(super) fn patience(&self) -> Duration {
@@ -96,7 +79,7 @@ impl Wire {
 
     /// Cuts the connection. The server sees a reset.
     pub(super) fn cut(&mut self) {
-        self.is_cut.store(true, Ordering::Release);
+        self.ends.set(Afterwards::Reset);
         self.io = None;
     }
 
@@ -128,7 +111,7 @@ impl Wire {
         Poll::Ready(Ok(count > 0))
     }
 
-    /// Writes as many queued bytes as the pipe accepts.
+    /// Writes as many queued bytes as the connection accepts.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), TestError> {
         loop {
             if self.cuts.are_due() {
@@ -150,58 +133,12 @@ impl Wire {
                         *left = left.saturating_sub(written);
                     }
                 }
-                // The server has closed the connection. Its last bytes may still be in the pipe.
+                // The server has closed the connection. Its last bytes may still be on the way.
                 Poll::Ready(_) => {
                     self.output.clear();
                     return Ok(());
                 }
             }
         }
-    }
-}
-
-impl AsyncRead for ServerEnd {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        target: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = target.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, target))?;
-        let is_end = target.filled().len() == before && target.remaining() > 0;
-        Poll::Ready(match is_end && self.is_cut.load(Ordering::Acquire) {
-            true => Err(io::ErrorKind::ConnectionReset.into()),
-            false => Ok(()),
-        })
-    }
-}
-
-impl AsyncWrite for ServerEnd {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -56,12 +56,37 @@ hook! {
     Close |_, ctx| {
         named(ctx).close();
     }
+    // The request of a page, which asks for its channel before and after a wait.
+    SlowPage |_, ctx| {
+        let name = ctx.get_request().try_get_query("name").unwrap();
+        ctx.channel("page").sse().unwrap().send(format!("{name}1")).await.unwrap();
+        ctx.state::<Gates>().wait(&name).await;
+        ctx.channel("page").sse().unwrap().send(format!("{name}2")).await.unwrap();
+    }
+    GoOn |_, ctx| {
+        let name = ctx.get_request().try_get_query("name").unwrap();
+        ctx.state::<Gates>().of(&name).notify_one();
+    }
     // The request of a page, which sends to two channels.
     Page |_, ctx| {
         for _ in 0..2 {
             ctx.channel("page").sse().unwrap().send("own").await.unwrap();
         }
         ctx.channel("ws-page").ws().unwrap().send("own").await.unwrap();
+    }
+}
+
+/// Lets the requests of `SlowPage` go on, by their names.
+#[derive(Default)]
+struct Gates([tokio::sync::Notify; 2]);
+
+impl Gates {
+    fn of(&self, name: &str) -> &tokio::sync::Notify {
+        &self.0[usize::from(name == "b")]
+    }
+
+    async fn wait(&self, name: &str) {
+        self.of(name).notified().await;
     }
 }
 
@@ -96,7 +121,10 @@ async fn serve(options: Options) -> (ServerControlHook, Channels) {
             .route::<SendSocket>("/send-ws/{name}")
             .route::<Receive>("/recv/{name}")
             .route::<Close>("/close/{name}")
-            .route::<Page>("/page");
+            .route::<Page>("/page")
+            .route::<SlowPage>("/slow-page")
+            .route::<GoOn>("/go-on")
+            .state(Gates::default());
         all = Some(server.channels());
     })
     .await;
@@ -418,6 +446,47 @@ async fn a_name_without_clients_ends_after_the_grace_and_is_not_closed() {
 }
 
 #[tokio::test]
+async fn a_name_that_was_opened_again_is_closed_only_by_the_program() {
+    let (control, channels) = serve(Options {
+        grace: SHORT,
+        ..Options::default()
+    })
+    .await;
+    let mut browser = Browser::new(&control);
+    // The program closes the first generation, opens the name again, and no client comes.
+    let mut events = browser.follow("/sse/run", "").await;
+    let old = events.id().await;
+    let mut socket = browser.socket("/ws/run").await;
+    let session = channels.all().remove(0);
+    for name in ["run", "ws-run"] {
+        session.channel(name).close();
+    }
+    events.rest().await;
+    assert_eq!(socket.next_message().await.code(), 1000);
+    assert_eq!(browser.get("/sse/run").await.status, 204);
+    let reopened = session.channel("run").sse().unwrap();
+    reopened.closed().await;
+    let error = reopened.send("x").await.unwrap_err().to_string();
+    assert!(error.contains("did not come back"), "{error}");
+    let socket = session.channel("ws-run").ws().unwrap();
+    socket.closed().await;
+    // The second generation was not closed. Clients of the first one are still over.
+    let fields = format!("last-event-id: {old}\r\n");
+    let reply = browser.request("GET", "/sse/run", &fields, "").await;
+    assert_eq!(reply.status, 204);
+    let mut events = browser.follow("/sse/run", "").await;
+    browser.send("/send/run?t=third").await;
+    assert_eq!(events.text().await, "third");
+    let mut socket = browser.socket("/ws/run").await;
+    browser.send("/send-ws/ws-run?t=third").await;
+    assert_eq!(next_text(&mut socket).await, "third");
+    // The third generation is closed again, and so is the name.
+    session.channel("run").close();
+    events.rest().await;
+    assert_eq!(browser.get("/sse/run").await.status, 204);
+}
+
+#[tokio::test]
 async fn handles_of_sessions_and_users_reach_named_channels() {
     let (control, channels) = plain().await;
     let mut ann = Browser::new(&control);
@@ -545,4 +614,42 @@ async fn the_own_request_of_a_page_sends_to_named_channels() {
     }
     assert_eq!(other.text().await, "new");
     assert_eq!(next_text(&mut page_socket).await, "own");
+}
+
+#[tokio::test]
+async fn requests_of_pages_that_interleave_are_a_page_each() {
+    let (control, _) = plain().await;
+    let mut browser = Browser::new(&control);
+    let mut before = browser.follow("/sse/page", "").await;
+    before.id().await;
+    let mut pages = Vec::new();
+    for name in ["a", "b"] {
+        let mut page = Client::connect(browser.address).await;
+        let fields = format!("{}accept: text/html\r\n", browser.fields());
+        page.request("GET", &format!("/slow-page?name={name}"), &fields)
+            .await;
+        assert_eq!(before.text().await, format!("{name}1"));
+        pages.push(page);
+    }
+    for (name, page) in ["a", "b"].into_iter().zip(&mut pages) {
+        browser.get(&format!("/go-on?name={name}")).await;
+        assert_eq!(page.reply().await.status, 200);
+        assert_eq!(before.text().await, format!("{name}2"));
+    }
+    // Two pages connect, and get the messages since their requests. The next stream is no page.
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(browser.follow("/sse/page", "").await);
+    }
+    browser.send("/send/page?t=new").await;
+    let expected: [&[&str]; 3] = [
+        &["a1", "b1", "a2", "b2", "new"],
+        &["b1", "a2", "b2", "new"],
+        &["new"],
+    ];
+    for (stream, expected) in streams.iter_mut().zip(expected) {
+        for text in expected {
+            assert_eq!(stream.text().await, *text);
+        }
+    }
 }

@@ -15,6 +15,7 @@ mod client;
 mod frame;
 mod hook;
 mod log;
+mod memory;
 mod server;
 mod signals;
 
@@ -22,6 +23,7 @@ pub use client::{Client, Reply};
 pub use frame::{BINARY, CLOSE, Frame, PING, PONG, TEXT, frame};
 pub use hook::Outcome;
 pub use log::{Lines, collect_log};
+pub use memory::{Memory, memory};
 pub use server::{HOSTS, address, hosts, start};
 pub use signals::{Gate, Noted, Notes, notes};
 

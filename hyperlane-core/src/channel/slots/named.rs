@@ -10,6 +10,7 @@ use crate::{
         memory::CHANNEL_OVERHEAD,
         name::ChannelName,
         settings::{Direction, Settings},
+        state::MAX_PAGES,
     },
     error::ChannelError,
     proto::ws::CloseCode,
@@ -37,8 +38,11 @@ pub(super) struct NamedSlot {
     pub(super) slot: Slot,
     /// Bytes that the slot has charged to the memory for sessions (`session_memory`).
     charged: u32,
-    /// The number of the last request for a page for which the channel began to expect the page.
-    page: u32,
+    /// True if the program has closed the last channel of this name. The slot may also stay for the epoch of an earlier
+    /// channel that the program has closed.
+    is_closed: bool,
+    /// The numbers of the last requests for pages for which the channel began to expect the page, newest first.
+    pages: [u32; MAX_PAGES],
 }
 
 /// The state of a name in a session.
@@ -69,7 +73,7 @@ impl Slots {
             }
             let last = known.slot.channel.as_ref();
             let was_closed = last.is_some_and(|channel| channel.closed_epoch().is_some());
-            if was_closed || known.slot.closed_epoch.is_some() {
+            if was_closed || known.is_closed {
                 return Known::Closed;
             }
         }
@@ -110,7 +114,8 @@ impl Slots {
             direction,
             slot,
             charged: u32::try_from(charged).unwrap_or(u32::MAX),
-            page: 0,
+            is_closed: false,
+            pages: [0; MAX_PAGES],
         });
         former
     }
@@ -135,6 +140,7 @@ impl Slots {
             channel: ended.slot.channel.take(),
             closed_epoch: None,
         }];
+        ended.is_closed = closed_epoch.is_some();
         ended.slot.closed_epoch = closed_epoch.or(ended.slot.closed_epoch);
         if ended.slot.closed_epoch.is_some() {
             let kept = freed.min(NAME_OVERHEAD + ended.name.as_str().len());
@@ -233,7 +239,14 @@ pub(crate) fn expects_page(
     let slots = session.attachment().of::<SessionSlots>();
     let mut slots = slots.lock();
     let slot = slots.named_slot(direction, name);
-    slot.is_some_and(|slot| std::mem::replace(&mut slot.page, page) != page)
+    slot.is_some_and(|slot| {
+        let is_new = !slot.pages.contains(&page);
+        if is_new {
+            slot.pages.rotate_right(1);
+            slot.pages[0] = page;
+        }
+        is_new
+    })
 }
 
 /// Ends the session's channels of a name, if there are any.

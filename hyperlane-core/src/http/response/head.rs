@@ -124,7 +124,11 @@ impl<'a> Head<'a> {
         };
         if connection.is_none()
             && response.session.is_none()
-            && !set.has(Marks::EVENT_STREAM.with(Marks::FRAMING))
+            && !set.has(
+                Marks::EVENT_STREAM
+                    .with(Marks::FRAMING)
+                    .with(Marks::CONTENT_ENCODING),
+            )
         {
             response.headers.write_lines(&mut head);
         } else {
@@ -156,21 +160,49 @@ impl<'a> Head<'a> {
         }
         let cookie = session.and_then(|session| write_cookie(head, session));
         write_cache_fields(head, headers, set, session.is_some(), cookie.is_some());
+        let miscoded = set.has(Marks::CONTENT_ENCODING) && is_miscoded(headers, &response.body);
         match cookie {
             Some(session) => headers.write_where(head, |name, value| {
                 !(is_framing(name)
                     || contradicts && name == "connection"
+                    || miscoded && name == "content-encoding"
                     || name == "cache-control"
                     || session.is_own(name, value))
             }),
-            None if set.has(Marks::FRAMING) || contradicts => {
+            None if set.has(Marks::FRAMING) || contradicts || miscoded => {
                 headers.write_where(head, |name, _| {
-                    !(is_framing(name) || contradicts && name == "connection")
+                    !(is_framing(name)
+                        || contradicts && name == "connection"
+                        || miscoded && name == "content-encoding")
                 });
             }
             None => headers.write_lines(head),
         }
     }
+}
+
+/// Returns whether `content-encoding` names a coding that the body does not have, judged by the first bytes: gzip (RFC
+/// 1952 §2.3.1) or zlib (RFC 1950 §2.2). The server does not compress responses, and a client cannot decode such a body.
+fn is_miscoded(headers: &Headers, body: &[u8]) -> bool {
+    let mut codings = headers.get_all("content-encoding").map(str::trim);
+    let (Some(coding), None) = (codings.next(), codings.next()) else {
+        return false;
+    };
+    let is_miscoded = match body {
+        [] => false,
+        [first, rest @ ..] if coding.eq_ignore_ascii_case("deflate") => {
+            let check = u16::from_be_bytes([*first, rest.first().copied().unwrap_or_default()]);
+            first & 0x0F != 8 || check % 31 != 0
+        }
+        body => coding.eq_ignore_ascii_case("gzip") && !body.starts_with(&[0x1F, 0x8B]),
+    };
+    if is_miscoded {
+        tracing::debug!(
+            coding,
+            "the body does not have this `content-encoding`: omitted"
+        );
+    }
+    is_miscoded
 }
 
 /// Writes the response that accepts a WebSocket handshake (RFC 6455 §4.2.2). Its fields are `handshake`, the session's

@@ -326,3 +326,59 @@ fn the_body_as_a_vector_is_the_body() {
     assert_eq!(response.take_body(), "four".into_body());
     assert_eq!((response.get_body().len(), response.body().len()), (0, 0));
 }
+
+#[test]
+fn the_text_about_an_error_changes_with_the_status() {
+    let mut response = Response::default();
+    response.set_header("x-kept", "1");
+    describe(&mut response, 404);
+    let text = |response: &Response| String::from_utf8(response.body().to_vec()).unwrap();
+    response.set_status_code(404);
+    assert_eq!(text(&response), "404 Not Found\n");
+    response.set_status_code(410);
+    assert_eq!(text(&response), "410 Gone\n");
+    explain(&mut response, 400, "`page` is missing");
+    response.set_status_code(422);
+    assert_eq!(
+        text(&response),
+        "422 Unprocessable Content: `page` is missing\n"
+    );
+    response.set_status_code(200);
+    assert_eq!(text(&response), "");
+    assert!(!response.has_header("content-type"));
+    assert!(response.has_header("x-kept"));
+    describe(&mut response, 404);
+    response.set_body("mine").set_status_code(200);
+    assert_eq!(text(&response), "mine");
+}
+
+#[test]
+fn a_coding_that_the_body_does_not_have_is_omitted() {
+    for (coding, body, is_sent) in [
+        ("gzip", &b"text"[..], false),
+        ("GZip", b"text", false),
+        ("gzip", b"\x1f", false),
+        ("gzip", b"\x1f\x8b\x08", true),
+        ("gzip", b"", true),
+        ("deflate", b"text", false),
+        ("deflate", b"x", false),
+        ("deflate", b"\x78\x9c\x03", true),
+        // No first bytes tell these from other bodies.
+        ("br", b"text", true),
+        ("identity", b"text", true),
+        ("gzip, br", b"text", true),
+    ] {
+        let mut response = Response::default();
+        response
+            .set_header("content-encoding", coding)
+            .set_header("x-kept", "1")
+            .set_body(body);
+        let head = head(&response, Framing::Length(body.len() as u64), None);
+        assert_eq!(
+            head.contains("content-encoding: "),
+            is_sent,
+            "{coding} {body:?}"
+        );
+        assert!(head.contains("x-kept: 1\r\n"));
+    }
+}

@@ -5,7 +5,7 @@
 ///
 /// [`Headers`](crate::Headers) keeps the marks of its fields up to date, so that writing a head searches for no field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Marks(u8);
+pub(crate) struct Marks(u16);
 
 impl Marks {
     pub(crate) const DATE: Self = Self(1);
@@ -19,6 +19,7 @@ impl Marks {
     pub(crate) const FRAMING: Self = Self(1 << 6);
     /// The fields were added as a block, so their marks are not known.
     pub(crate) const UNREAD: Self = Self(1 << 7);
+    pub(crate) const CONTENT_ENCODING: Self = Self(1 << 8);
 
     /// Returns the empty set.
     pub(crate) const fn none() -> Self {
@@ -32,6 +33,7 @@ impl Marks {
             b"connection" => Self::CONNECTION,
             b"content-type" => Self::CONTENT_TYPE,
             b"cache-control" => Self::CACHE_CONTROL,
+            b"content-encoding" => Self::CONTENT_ENCODING,
             b"x-accel-buffering" => Self::ACCEL_BUFFERING,
             b"content-length" | b"transfer-encoding" => Self::FRAMING,
             _ => Self::none(),

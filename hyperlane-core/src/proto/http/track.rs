@@ -85,6 +85,17 @@ struct PartialHead {
     checked: usize,
 }
 
+/// Returns the body of a response, given as one piece, whose type is that of event streams.
+pub(crate) fn events_of(response: &[u8]) -> Option<&[u8]> {
+    let mut tracker = ResponseTracker::default();
+    tracker.track(response);
+    let head = response.windows(4).position(|end| end == b"\r\n\r\n")?;
+    match tracker.is_event_stream() {
+        true => response.get(head + 4..),
+        false => None,
+    }
+}
+
 impl ResponseTracker {
     /// Resets the tracker for the next request. `head_request` is true for the method HEAD.
     ///

@@ -76,6 +76,16 @@ async fn every_tab_of_an_endpoint_from_the_start_gets_all() {
             assert_eq!(stream.text().await, text);
         }
     }
+    // A new tab gets all as well if its page numbers the tabs, and so does a tab that has kept no id.
+    let mut numbered = browser.follow("/sse/run?tab=7", "").await;
+    for text in ["1", "2", "3"] {
+        assert_eq!(numbered.text().await, text);
+    }
+    drop(numbered);
+    let mut reloaded = browser.follow("/sse/run?tab=7", "").await;
+    for text in ["1", "2", "3"] {
+        assert_eq!(reloaded.text().await, text);
+    }
     // A client with an id goes on after it.
     let id = third.id().await;
     drop(third);

@@ -180,3 +180,36 @@ fn an_endless_head_is_given_up_and_passes() {
 fn the_tracker_is_small() {
     assert!(size_of::<ResponseTracker>() <= 64);
 }
+
+#[test]
+fn the_body_of_an_event_stream_is_its_events() {
+    for (response, events) in [
+        (
+            "HTTP/1.1 200 OK\r\nconnection: close\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\ndata: 1\n\n",
+            Some("data: 1\n\n"),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n",
+            Some(""),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\ndata: 1\n\n",
+            None,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n",
+            None,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/event-stream\r\n\r\nab",
+            Some("ab"),
+        ),
+        ("data: 1\r\n\r\n", None),
+    ] {
+        assert_eq!(
+            events_of(response.as_bytes()),
+            events.map(str::as_bytes),
+            "{response}"
+        );
+    }
+}
