@@ -105,11 +105,11 @@ pub mod broadcast {
     pub use hyperlane_broadcast::{
         Broadcast, BroadcastMap, BroadcastMapReceiver, BroadcastMapSendError, BroadcastMapSender,
         BroadcastReceiver, BroadcastSendError, BroadcastSendResult, BroadcastSender, BroadcastType,
-        Broker, BrokerRoom, Capacity, Connected, DEFAULT_BROADCAST_SENDER_CAPACITY, InProcess,
-        Join, Joined, MAX_BROADCAST_SENDER_CAPACITY, Member, MemberId, Offset, OffsetError,
-        Publication, PublishError, PublishScope, Published, Publisher, Publishing, ReceiverCount,
-        Refused, Room, RoomError, RoomExt, RoomLimits, Rooms, RoomsBuilder, RoomsConfig,
-        SlowPolicy,
+        Broker, BrokerRoom, Capacity, Connected, DEFAULT_BROADCAST_SENDER_CAPACITY, Follow,
+        Followed, History, InProcess, Join, Joined, MAX_BROADCAST_SENDER_CAPACITY, ManyPublisher,
+        Member, MemberId, Offset, OffsetError, Page, Publication, PublishError, PublishManyError,
+        PublishScope, Published, Publisher, Publishing, ReceiverCount, Refused, Removal, Removing,
+        Room, RoomError, RoomExt, RoomLimits, Rooms, RoomsBuilder, RoomsConfig, SlowPolicy, Stored,
     };
 }
 
@@ -163,6 +163,8 @@ pub mod docs {
     #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/sessions.md")]
     pub mod sessions {}
+    #[doc = include_str!("../docs/rooms.md")]
+    pub mod rooms {}
     #[doc = include_str!("../docs/compatibility.md")]
     pub mod compatibility {}
 }

@@ -45,8 +45,42 @@ use crate::{delivery::core::RoomCore, error::PublishError, offset::Offset, post:
 /// # }
 /// ```
 pub trait Broker: Send + Sync + 'static {
-    /// Publishes a message in a room.
+    /// Publishes a message in a room. A message that is local only ([`Publication::is_local_only`]) is not passed on to
+    /// other nodes.
     fn publish(&self, room: &BrokerRoom<'_>, publication: Publication) -> Publishing;
+
+    /// Removes messages of a room on all nodes. The default removes them on this node. A removal may come again, and may
+    /// come for messages that are gone.
+    fn remove(&self, room: &BrokerRoom<'_>, removal: Removal) -> Removing {
+        Removing::Done(Ok(room.remove(removal)))
+    }
+}
+
+/// Messages that a room removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Removal {
+    /// The message at this offset.
+    One(Offset),
+    /// All messages that the room has now.
+    All,
+}
+
+/// The state of a removal. The result is the number of messages that were removed.
+pub enum Removing {
+    /// It has ended.
+    Done(Result<usize, PublishError>),
+    /// It goes on, as in [`Publishing::Later`].
+    Later(Pin<Box<dyn Future<Output = Result<usize, PublishError>> + Send>>),
+}
+
+impl fmt::Debug for Removing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done(result) => f.debug_tuple("Done").field(result).finish(),
+            Self::Later(_) => f.write_str("Later"),
+        }
+    }
 }
 
 /// The broker of a single process: a room's own lock gives its messages their order.
@@ -75,6 +109,11 @@ impl Publication {
     pub fn is_volatile(&self) -> bool {
         self.draft.is_volatile
     }
+
+    /// Returns whether the message is for the members on this node alone. The broker must not pass it on.
+    pub fn is_local_only(&self) -> bool {
+        self.draft.is_local
+    }
 }
 
 /// The side of a room that a broker sees.
@@ -86,6 +125,15 @@ impl BrokerRoom<'_> {
     /// Returns the room's name.
     pub fn name(&self) -> &str {
         &self.core.name
+    }
+
+    /// Removes messages on this node: from the history, and for all members that have not received them yet. Returns the
+    /// number of messages.
+    pub fn remove(&self, removal: Removal) -> usize {
+        match removal {
+            Removal::One(offset) => usize::from(self.core.remove(offset)),
+            Removal::All => self.core.clear(),
+        }
     }
 
     /// Gives the publication the next number of the room on this node, and brings it to the members.

@@ -5,13 +5,15 @@
 //! queue, in order, and delivers the messages to the seats.
 //!
 //! A thread that needs several locks takes them in this order: the registry's tables, a membership's list of rooms, a
-//! room's state, a shard's queue. No code calls a connection, wakes a hub, or drops a message while it holds one of
+//! room's state, a shard's queue. The index of users, the positions of an event stream and the recipients of a message
+//! have locks under which a thread takes no other lock. No code calls a connection, wakes a hub, or drops a message while it holds one of
 //! these locks.
 
 pub(crate) mod core;
 pub(crate) mod hub;
 pub(crate) mod membership;
 mod pass;
+pub(crate) mod positions;
 mod seat;
 pub(crate) mod shard;
 

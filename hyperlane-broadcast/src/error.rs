@@ -1,6 +1,8 @@
 //! Errors of rooms.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use crate::broker::Published;
 
 /// An error of creating or joining a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +34,19 @@ pub enum RoomError {
     /// The connection has closed, or is neither a WebSocket nor an event stream.
     #[error("only an open WebSocket or event stream can join a room")]
     NotConnected,
+    /// Only an event stream can follow rooms. A WebSocket joins each room with [`Join::since`](crate::Join::since).
+    #[error("only an event stream can follow rooms: a WebSocket joins each with `Join::since`")]
+    NotEvents,
+    /// The event stream should follow more rooms than fit into one id.
+    #[error("an event stream can follow {limit} rooms: open another one for the rest")]
+    TooManyFollowed {
+        /// Maximum number of rooms: [`Follow::MAX_ROOMS`](crate::Follow::MAX_ROOMS).
+        limit: usize,
+    },
+    /// The event stream follows rooms already, or has joined one of the rooms before. It has to follow all its rooms in
+    /// one call, because the ids of its events cover all of them.
+    #[error("the event stream is in rooms already: follow all of them in one call")]
+    AlreadyMember,
     /// No task can deliver the room's messages: there is no runtime, and the system starts no thread.
     #[error("no task can deliver messages: the system cannot start a thread")]
     NoHub,
@@ -44,6 +59,22 @@ pub enum RoomError {
          `ctx.upgrade(stream)` or `ctx.event_stream(stream)` in a handler of its own route"
     )]
     Channel,
+}
+
+/// The error of a message to several rooms: at least one of them has not taken it. The other rooms have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} of {} rooms have not taken the message: {}", refused.len(), refused.len() + published.len(), first(refused))]
+#[non_exhaustive]
+pub struct PublishManyError {
+    /// What the other rooms have done with the message.
+    pub published: Vec<Published>,
+    /// The names of the rooms that have not taken the message, with the reasons.
+    pub refused: Vec<(Arc<str>, PublishError)>,
+}
+
+fn first(refused: &[(Arc<str>, PublishError)]) -> String {
+    let first = refused.first();
+    first.map_or_else(String::new, |(name, error)| format!("`{name}`: {error}"))
 }
 
 /// An error of publishing. The room has not taken the message, and no member receives it.

@@ -66,6 +66,8 @@ mod config;
 mod delivery;
 mod error;
 mod ext;
+mod follow;
+mod history;
 mod ledger;
 mod log;
 mod member;
@@ -78,6 +80,7 @@ mod publisher;
 mod registry;
 mod room;
 mod rooms;
+mod users;
 
 // Channels between tasks.
 mod broadcast;
@@ -93,13 +96,16 @@ pub use broadcast_map::{
 };
 pub use broker::{
     Broker, BrokerRoom, InProcess, Publication, PublishScope, Published, Publishing, Refused,
+    Removal, Removing,
 };
 pub use config::{RoomLimits, RoomsConfig, SlowPolicy};
-pub use error::{PublishError, RoomError};
+pub use error::{PublishError, PublishManyError, RoomError};
 pub use ext::RoomExt;
+pub use follow::{Follow, Followed};
+pub use history::{History, Page, Stored};
 pub use key::BroadcastType;
 pub use member::{Connected, Join, Joined, Member, MemberId};
 pub use offset::{Offset, OffsetError};
-pub use publisher::Publisher;
+pub use publisher::{ManyPublisher, Publisher};
 pub use room::Room;
 pub use rooms::{Rooms, RoomsBuilder};

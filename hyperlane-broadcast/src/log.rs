@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use crate::{
     config::RoomLimits,
     ledger::{Ledger, Place},
-    member::MemberId,
     post::Post,
 };
 
@@ -16,6 +15,9 @@ pub(crate) const READ_MESSAGES: usize = 64;
 
 /// Maximum size of the messages that one call of [`Log::read`] returns, in bytes. The last message may exceed it.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
+
+/// Maximum number of places at which one call of [`Log::read`] looks. Messages may have been removed from some of them.
+const READ_PLACES: usize = 16 * READ_MESSAGES;
 
 /// The last messages of a room, in the order of their numbers.
 ///
@@ -148,6 +150,7 @@ impl Log {
         let at = self.index(number)?;
         let post = self.entries.get_mut(at)?.post.take()?;
         post.kept.move_to(Place::None, ledger);
+        post.set_removed();
         Some(post)
     }
 
@@ -158,6 +161,7 @@ impl Log {
         let posts: Vec<_> = posts.filter_map(|entry| entry.post).collect();
         for post in &posts {
             post.kept.move_to(Place::None, ledger);
+            post.set_removed();
         }
         posts
     }
@@ -172,31 +176,41 @@ impl Log {
     /// Returns messages with numbers from `from` to `until`, as many as one read may return. Returns `None` if the log
     /// does not have the message `from` any more.
     pub(crate) fn read(&self, from: u64, until: u64) -> Option<Part> {
+        let mut posts = Vec::new();
+        let next = self.scan(from, until, |post, _| posts.push(post.clone()))?;
+        Some(Part { posts, next })
+    }
+
+    /// Calls `each` for the messages that [`read`](Self::read) returns, with the time when each was published. Returns
+    /// the number from which to read on.
+    pub(crate) fn scan(
+        &self,
+        from: u64,
+        until: u64,
+        mut each: impl FnMut(&Arc<Post>, Instant),
+    ) -> Option<u64> {
         if from < self.first() {
             return None;
         }
-        let mut part = Part {
-            posts: Vec::new(),
-            next: from,
-        };
-        let mut bytes = 0;
-        let mut at = self.index(from).unwrap_or(self.entries.len());
-        while part.next <= until && part.posts.len() < READ_MESSAGES && bytes < READ_BYTES {
-            let Some(entry) = self.entries.get(at) else {
+        let start = self.index(from).unwrap_or(self.entries.len());
+        let mut next = from;
+        let (mut messages, mut bytes) = (0, 0);
+        for entry in self.entries.iter().skip(start).take(READ_PLACES) {
+            if next > until || messages >= READ_MESSAGES || bytes >= READ_BYTES {
                 break;
-            };
-            if let Some(post) = &entry.post {
-                bytes += post.draft.len();
-                part.posts.push(post.clone());
             }
-            part.next += 1;
-            at += 1;
+            if let Some(post) = &entry.post {
+                messages += 1;
+                bytes += post.draft.len();
+                each(post, entry.at);
+            }
+            next += 1;
         }
-        Some(part)
+        Some(next)
     }
 
-    /// Returns the number from which the history has the last `count` messages for `member`.
-    pub(crate) fn start_of_last(&self, count: usize, member: MemberId) -> u64 {
+    /// Returns the number from which the history has the last `count` messages for which `is_wanted` returns true.
+    pub(crate) fn start_of_last(&self, count: usize, is_wanted: impl Fn(&Post) -> bool) -> u64 {
         let mut from = self.last + 1;
         let mut left = count;
         for entry in self.entries.iter().skip(self.before_history).rev() {
@@ -204,8 +218,7 @@ impl Log {
                 break;
             }
             from -= 1;
-            let is_for = |post: &Arc<Post>| post.audience().includes(member);
-            left -= usize::from(entry.post.as_ref().is_some_and(is_for));
+            left -= usize::from(entry.post.as_ref().is_some_and(|post| is_wanted(post)));
         }
         from
     }
@@ -232,7 +245,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::post::{Audience, Draft};
+    use crate::{
+        member::MemberId,
+        post::{Audience, Draft},
+    };
 
     struct Fixture {
         log: Log,
@@ -359,7 +375,10 @@ mod tests {
             let post = Arc::new(Post::new(number, draft));
             log.log.push(post, log.now, &log.ledger);
         }
-        let from = |count| log.log.start_of_last(count, member);
+        let from = |count| {
+            log.log
+                .start_of_last(count, |post| post.audience().includes(member))
+        };
         assert_eq!([0, 1, 2, 3, 9].map(from), [7, 5, 3, 1, 1]);
     }
 

@@ -1,6 +1,12 @@
 //! Posts: published messages, encoded once per wire format.
 
-use std::sync::OnceLock;
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use hyperlane_core::{Event, Message, Outbox, WireFormat};
@@ -8,6 +14,7 @@ use hyperlane_core::{Event, Message, Outbox, WireFormat};
 use crate::{
     ledger::{Kept, Ledger},
     member::MemberId,
+    offset::Offset,
 };
 
 /// The members that receive a message.
@@ -18,6 +25,12 @@ pub(crate) enum Audience {
     Except(MemberId),
     /// These members alone. The list is sorted for a binary search.
     Only(Box<[MemberId]>),
+    /// The members with this user name. The room sets the sorted list of these members when it takes the message. A
+    /// member that receives the message from the history may have joined later with the same name.
+    User {
+        name: Arc<str>,
+        members: Box<[MemberId]>,
+    },
     /// All members but these. The list is sorted for a binary search.
     Others(Box<[MemberId]>),
 }
@@ -27,9 +40,58 @@ impl Audience {
         match self {
             Self::All => true,
             Self::Except(excepted) => *excepted != member,
-            Self::Only(members) => members.binary_search(&member).is_ok(),
+            Self::Only(members) | Self::User { members, .. } => {
+                members.binary_search(&member).is_ok()
+            }
             Self::Others(members) => members.binary_search(&member).is_err(),
         }
+    }
+
+    /// Returns whether the message is for all members with this user name, also for those that join later. The empty
+    /// name stands for no user.
+    pub(crate) fn includes_user(&self, user: &str) -> bool {
+        matches!(self, Self::User { name, .. } if !user.is_empty() && **name == *user)
+    }
+
+    /// Returns whether the message is for some members alone.
+    pub(crate) fn is_private(&self) -> bool {
+        matches!(self, Self::Only(_) | Self::User { .. })
+    }
+
+    /// Returns the size of the list of members, in bytes.
+    fn list_bytes(&self) -> usize {
+        match self {
+            Self::All | Self::Except(_) => 0,
+            Self::Only(members) | Self::Others(members) | Self::User { members, .. } => {
+                size_of_val(&**members)
+            }
+        }
+    }
+}
+
+/// The form of a message for event streams.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedEvent {
+    pub(crate) name: Box<str>,
+    pub(crate) event: Event,
+}
+
+/// The members to which a message for several rooms has been sent so far. The rooms of one message share the value.
+#[derive(Debug, Default)]
+pub(crate) struct Recipients(Mutex<Sent>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    /// The numbers of the members' connections.
+    pub(crate) members: HashSet<u64>,
+    /// The places of the message in the rooms that have it.
+    pub(crate) offsets: Vec<Offset>,
+}
+
+impl Recipients {
+    /// Locks the value. A thread may hold the lock of a room's state, but takes no other lock.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Sent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -38,13 +100,19 @@ impl Audience {
 pub(crate) struct Draft {
     pub(crate) message: Message,
     /// The form for event streams, if it is not the message's text.
-    pub(crate) event: Option<Box<Event>>,
+    pub(crate) event: Option<Box<NamedEvent>>,
     pub(crate) audience: Audience,
     /// Messages with the same key replace each other for slow members of a room with
     /// [`SlowPolicy::Conflate`](crate::SlowPolicy::Conflate).
     pub(crate) key: Option<Box<str>>,
     /// A volatile message is not kept in the history, and slow members do not receive it.
     pub(crate) is_volatile: bool,
+    /// A local message is not passed on to other nodes.
+    pub(crate) is_local: bool,
+    /// For a message to several rooms: the members that have it already.
+    pub(crate) recipients: Option<Arc<Recipients>>,
+    /// For a message to several rooms: its places in the rooms that took it before.
+    pub(crate) earlier: Box<[Offset]>,
 }
 
 impl Draft {
@@ -56,12 +124,23 @@ impl Draft {
             audience: Audience::All,
             key: None,
             is_volatile: false,
+            is_local: false,
+            recipients: None,
+            earlier: Box::default(),
         }
     }
 
     /// Returns the length of the message, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.message.len()
+    }
+
+    /// Returns the message as an event without an id. Returns `None` for bytes that are not UTF-8.
+    fn to_event(&self) -> Option<Event> {
+        match &self.event {
+            Some(named) => Some(named.event.clone()),
+            None => self.message.to_str().ok().map(Event::from),
+        }
     }
 }
 
@@ -73,9 +152,12 @@ pub(crate) struct Post {
     frame: OnceLock<Option<Bytes>>,
     event: OnceLock<Option<Bytes>>,
     chunk: OnceLock<Option<Bytes>>,
+    /// The event with the offset as its id: without chunked encoding, and as a chunk.
+    with_id: OnceLock<Box<[OnceLock<Option<Bytes>>; 2]>>,
     /// Compressed WebSocket frames, one per window size. Index 0 is for a window of 8 bits, index 7 for 15 bits.
     deflated: OnceLock<Box<[OnceLock<Option<Bytes>>; 8]>>,
     pub(crate) kept: Kept,
+    is_removed: AtomicBool,
 }
 
 impl Post {
@@ -85,13 +167,29 @@ impl Post {
     pub(crate) fn new(number: u64, draft: Draft) -> Self {
         Self {
             number,
-            kept: Kept::new(draft.len() + Self::OVERHEAD),
+            kept: Kept::new(
+                draft.len()
+                    + Self::OVERHEAD
+                    + draft.audience.list_bytes()
+                    + size_of_val(&*draft.earlier),
+            ),
             draft,
             frame: OnceLock::new(),
             event: OnceLock::new(),
             chunk: OnceLock::new(),
+            with_id: OnceLock::new(),
             deflated: OnceLock::new(),
+            is_removed: AtomicBool::new(false),
         }
+    }
+
+    /// Marks the message as removed. Members that have not received it yet do not receive it.
+    pub(crate) fn set_removed(&self) {
+        self.is_removed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Acquire)
     }
 
     pub(crate) fn audience(&self) -> &Audience {
@@ -124,7 +222,7 @@ impl Post {
         };
         let encode = || {
             let encoded = match (&self.draft.event, format.is_websocket()) {
-                (Some(event), false) => format.encode_event(event),
+                (Some(named), false) => format.encode_event(&named.event),
                 _ => outbox.encode(&self.draft.message),
             };
             match encoded {
@@ -140,5 +238,38 @@ impl Post {
             }
         };
         slot.get_or_init(encode).as_ref()
+    }
+
+    /// Returns the message as an event with its offset as the id, like [`encoded`](Self::encoded). A volatile message
+    /// has no place in the room, and so no id.
+    pub(crate) fn encoded_with_id(
+        &self,
+        outbox: &Outbox,
+        epoch: u64,
+        ledger: &Ledger,
+    ) -> Option<&Bytes> {
+        if self.is_volatile() {
+            return self.encoded(outbox, ledger);
+        }
+        let format = outbox.format();
+        let slots = self.with_id.get_or_init(Box::default);
+        let slot = slots.get(usize::from(format == WireFormat::EventStreamChunked))?;
+        let encode = || {
+            let number = self.number;
+            let bytes = self.encode_event(format, Some(&Offset { epoch, number }.to_string()))?;
+            self.kept.grow(bytes.len(), ledger);
+            Some(bytes)
+        };
+        slot.get_or_init(encode).as_ref()
+    }
+
+    /// Encodes the message as an event with this id. Returns `None` for a message that no event can carry.
+    pub(crate) fn encode_event(&self, format: WireFormat, id: Option<&str>) -> Option<Bytes> {
+        let event = self.draft.to_event()?;
+        let event = match id {
+            Some(id) => event.id(id),
+            None => event,
+        };
+        format.encode_event(&event).ok()
     }
 }

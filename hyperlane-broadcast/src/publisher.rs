@@ -8,11 +8,131 @@ use serde::Serialize;
 use crate::{
     broker::{Published, Publishing},
     delivery::core::RoomCore,
-    error::PublishError,
+    error::{PublishError, PublishManyError, RoomError},
     member::MemberId,
-    post::{Audience, Draft},
+    post::{Audience, Draft, NamedEvent, Recipients},
     registry::RoomRegistry,
+    room::Room,
 };
+
+/// The options of a message.
+#[derive(Clone, Debug, Default)]
+struct Options {
+    key: Option<Box<str>>,
+    is_volatile: bool,
+    is_local: bool,
+}
+
+impl Options {
+    fn draft(&self, message: Message, event: Option<NamedEvent>) -> Draft {
+        Draft {
+            event: event.map(Box::new),
+            key: self.key.clone(),
+            is_volatile: self.is_volatile,
+            is_local: self.is_local,
+            ..Draft::new(message)
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String, PublishError> {
+    serde_json::to_string(value).map_err(|_| PublishError::Json)
+}
+
+fn named_event(
+    name: &str,
+    payload: &impl Serialize,
+) -> Result<(Message, NamedEvent), PublishError> {
+    let data = json(payload)?;
+    let text = format!("{{\"event\":{},\"data\":{data}}}", json(&name)?);
+    let event = Event::default().event(name).data(data);
+    let name = name.into();
+    Ok((text.into(), NamedEvent { name, event }))
+}
+
+/// Makes the methods that all publishers have. The publisher has the methods `publish`, `try_publish` and `refuse`.
+macro_rules! publish_methods {
+    ($published:ty, $error:ty) => {
+        /// Makes the message volatile: it is not kept in the history, and a slow member does not receive it.
+        pub fn volatile(mut self) -> Self {
+            self.options.is_volatile = true;
+            self
+        }
+
+        /// Sends to the members on this node alone. Without a broker between nodes there is no other node.
+        pub fn local_only(mut self) -> Self {
+            self.options.is_local = true;
+            self
+        }
+
+        /// Sets the key of the message. In a room with [`SlowPolicy::Conflate`](crate::SlowPolicy::Conflate), a slow
+        /// member receives only the newest of the messages with the same key that it has missed.
+        pub fn key(mut self, key: impl AsRef<str>) -> Self {
+            self.options.key = Some(key.as_ref().into());
+            self
+        }
+
+        /// Sends a message. Waits while the queue of a room is full.
+        ///
+        /// The call never waits for a member. In a room whose queue has room it takes microseconds, for any number of
+        /// members. It works in any runtime, and in a plain thread by any executor.
+        ///
+        /// # Errors
+        /// [`PublishError::Timeout`] if a queue was full for the whole
+        /// [`RoomsConfig::publish_timeout`](crate::RoomsConfig::publish_timeout); other variants of [`PublishError`] if
+        /// a room cannot take the message.
+        ///
+        /// # Cancel safety
+        /// Cancel safe. A dropped future has published the message once or not at all in each room.
+        pub async fn broadcast(&self, message: impl Into<Message>) -> Result<$published, $error> {
+            self.publish(self.options.draft(message.into(), None)).await
+        }
+
+        /// Sends a message. Does not wait.
+        ///
+        /// # Errors
+        /// [`PublishError::Full`] if the queue of a room is full; other variants of [`PublishError`] if a room cannot
+        /// take the message. With a broker that takes time, the error is [`PublishError::Broker`], and the message is
+        /// published all the same if the broker takes it.
+        pub fn try_broadcast(&self, message: impl Into<Message>) -> Result<$published, $error> {
+            self.try_publish(self.options.draft(message.into(), None))
+        }
+
+        /// Sends a value as JSON text, like [`broadcast`](Self::broadcast).
+        ///
+        /// # Errors
+        /// [`PublishError::Json`] if the value cannot be written as JSON; the errors of [`broadcast`](Self::broadcast).
+        ///
+        /// # Cancel safety
+        /// As of [`broadcast`](Self::broadcast).
+        pub async fn broadcast_json(&self, value: &impl Serialize) -> Result<$published, $error> {
+            match json(value) {
+                Ok(text) => self.broadcast(text).await,
+                Err(error) => Err(self.refuse(error)),
+            }
+        }
+
+        /// Sends an event with a name, like [`broadcast`](Self::broadcast). A WebSocket receives the text
+        /// `{"event":<name>,"data":<payload>}`, and an event stream an event of this name with the payload as JSON.
+        ///
+        /// # Errors
+        /// [`PublishError::Json`] if the payload cannot be written as JSON; the errors of
+        /// [`broadcast`](Self::broadcast).
+        ///
+        /// # Cancel safety
+        /// As of [`broadcast`](Self::broadcast).
+        pub async fn broadcast_event(
+            &self,
+            name: impl AsRef<str>,
+            payload: &impl Serialize,
+        ) -> Result<$published, $error> {
+            match named_event(name.as_ref(), payload) {
+                Ok((text, event)) => self.publish(self.options.draft(text, Some(event))).await,
+                Err(error) => Err(self.refuse(error)),
+            }
+        }
+    };
+}
 
 /// A way to publish in a room with options. [`Room::publisher`](crate::Room::publisher) and the methods of
 /// [`Room`](crate::Room) that are named after an option create one.
@@ -23,7 +143,7 @@ use crate::{
 /// use hyperlane_broadcast::Rooms;
 ///
 /// let room = Rooms::new().room("board")?;
-/// // A cursor that moves on: nobody needs its last place later.
+/// // A cursor that moves on: no member needs its last place later.
 /// let published = room.volatile().key("cursor of ada").broadcast("10,20").await?;
 /// assert_eq!(published.members, 0);
 /// # Ok(())
@@ -32,41 +152,21 @@ use crate::{
 #[derive(Clone)]
 #[must_use = "a publisher does nothing until one of its `broadcast` methods is called"]
 pub struct Publisher {
-    registry: Arc<RoomRegistry>,
-    core: Arc<RoomCore>,
+    room: Room,
     audience: Audience,
-    key: Option<Box<str>>,
-    is_volatile: bool,
+    options: Options,
 }
 
 impl Publisher {
-    pub(crate) fn new(registry: &Arc<RoomRegistry>, core: &Arc<RoomCore>) -> Self {
+    pub(crate) fn new(room: &Room) -> Self {
         Self {
-            registry: registry.clone(),
-            core: core.clone(),
+            room: room.clone(),
             audience: Audience::All,
-            key: None,
-            is_volatile: false,
+            options: Options::default(),
         }
     }
 
-    pub(crate) fn audience(mut self, audience: Audience) -> Self {
-        self.audience = audience;
-        self
-    }
-
-    /// Makes the message volatile: it is not kept in the history, and a slow member does not receive it.
-    pub fn volatile(mut self) -> Self {
-        self.is_volatile = true;
-        self
-    }
-
-    /// Sets the key of the message. In a room with [`SlowPolicy::Conflate`](crate::SlowPolicy::Conflate), a slow member
-    /// receives only the newest of the messages with the same key that it has missed.
-    pub fn key(mut self, key: impl AsRef<str>) -> Self {
-        self.key = Some(key.as_ref().into());
-        self
-    }
+    publish_methods!(Published, PublishError);
 
     /// Sends to all members but this one.
     pub fn except(mut self, member: impl Into<MemberId>) -> Self {
@@ -74,98 +174,275 @@ impl Publisher {
         self
     }
 
-    /// Sends a message. Waits while the room's queue is full.
+    /// Sends to these members alone. An id that is not a member's is ignored. The message is private: no other member
+    /// receives it from the history.
     ///
-    /// The call never waits for a member. In a room whose queue has room it takes microseconds, for any number of
-    /// members. It works in any runtime, and in a plain thread by any executor.
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use hyperlane_broadcast::Rooms;
     ///
-    /// # Errors
-    /// [`PublishError::Timeout`] if the queue was full for the whole
-    /// [`RoomsConfig::publish_timeout`](crate::RoomsConfig::publish_timeout); other variants of [`PublishError`] if the
-    /// room cannot take the message.
-    ///
-    /// # Cancel safety
-    /// Cancel safe. A dropped future has published the message once or not at all.
-    pub async fn broadcast(&self, message: impl Into<Message>) -> Result<Published, PublishError> {
-        self.publish(self.draft(message.into(), None)).await
+    /// let room = Rooms::new().room("board")?;
+    /// let first = room.members().into_iter().take(1).map(|member| member.id);
+    /// room.publisher().only(first).broadcast("it is your turn").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn only(mut self, members: impl IntoIterator<Item = impl Into<MemberId>>) -> Self {
+        let mut members: Vec<MemberId> = members.into_iter().map(Into::into).collect();
+        members.sort_unstable();
+        members.dedup();
+        self.audience = Audience::Only(members.into());
+        self
     }
 
-    /// Sends a message. Does not wait.
-    ///
-    /// # Errors
-    /// [`PublishError::Full`] if the room's queue is full; other variants of [`PublishError`] if the room cannot take the
-    /// message. With a broker that takes time, the error is [`PublishError::Broker`], and the message is published all
-    /// the same if the broker takes it.
-    pub fn try_broadcast(&self, message: impl Into<Message>) -> Result<Published, PublishError> {
-        self.try_publish(self.draft(message.into(), None))
+    /// Sends to the members that have joined with this user name.
+    pub(crate) fn user(mut self, user: &str) -> Self {
+        self.audience = Audience::User {
+            name: user.into(),
+            members: Box::default(),
+        };
+        self
     }
 
-    /// Sends a value as JSON text, like [`broadcast`](Self::broadcast).
-    ///
-    /// # Errors
-    /// [`PublishError::Json`] if the value cannot be written as JSON; the errors of [`broadcast`](Self::broadcast).
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn broadcast_json(&self, value: &impl Serialize) -> Result<Published, PublishError> {
-        let text = serde_json::to_string(value).map_err(|_| PublishError::Json)?;
-        self.broadcast(text).await
-    }
-
-    /// Sends an event with a name, like [`broadcast`](Self::broadcast). A WebSocket receives the text
-    /// `{"event":<name>,"data":<payload>}`, and an event stream an event of this name with the payload as JSON.
-    ///
-    /// # Errors
-    /// [`PublishError::Json`] if the payload cannot be written as JSON; the errors of [`broadcast`](Self::broadcast).
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn broadcast_event(
-        &self,
-        name: impl AsRef<str>,
-        payload: &impl Serialize,
-    ) -> Result<Published, PublishError> {
-        let name = name.as_ref();
-        let data = serde_json::to_string(payload).map_err(|_| PublishError::Json)?;
-        let quoted = serde_json::to_string(name).map_err(|_| PublishError::Json)?;
-        let text = format!("{{\"event\":{quoted},\"data\":{data}}}");
-        let event = Event::default().event(name).data(data);
-        self.publish(self.draft(text.into(), Some(Box::new(event))))
-            .await
-    }
-
-    fn draft(&self, message: Message, event: Option<Box<Event>>) -> Draft {
+    fn with_audience(&self, draft: Draft) -> Draft {
         Draft {
-            message,
-            event,
             audience: self.audience.clone(),
-            key: self.key.clone(),
-            is_volatile: self.is_volatile,
+            ..draft
         }
+    }
+
+    fn refuse(&self, error: PublishError) -> PublishError {
+        error
     }
 
     fn try_publish(&self, draft: Draft) -> Result<Published, PublishError> {
-        match self.registry.publish(&self.core, draft) {
-            Publishing::Done(result) => result.map_err(|refused| refused.error),
-            Publishing::Later(publishing) => {
-                self.registry
-                    .spawn(async { publishing.await.map_err(|refused| refused.error) });
-                Err(PublishError::Broker("the result comes later"))
-            }
-        }
+        try_publish(
+            &self.room.registry,
+            &self.room.core,
+            self.with_audience(draft),
+        )
     }
 
     async fn publish(&self, draft: Draft) -> Result<Published, PublishError> {
-        self.registry.publish_or_wait(&self.core, draft).await
+        let (registry, core) = (&self.room.registry, &self.room.core);
+        let until = registry.publish_deadline();
+        let draft = self.with_audience(draft);
+        registry.publish_or_wait(core, draft, until).await
     }
 }
 
 impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher")
-            .field("room", &self.core.name)
+            .field("room", &self.room.name())
             .field("audience", &self.audience)
-            .field("volatile", &self.is_volatile)
-            .finish_non_exhaustive()
+            .field("options", &self.options)
+            .finish()
+    }
+}
+
+/// A way to publish one message in several rooms. [`Rooms::to`](crate::Rooms::to) and
+/// [`Rooms::to_user`](crate::Rooms::to_user) create one.
+///
+/// A connection that is in several of the rooms receives the message once: in the first of them, in the order of that
+/// room. It does not receive it again from the others, also if it resumes in them. The rooms take the message one after
+/// the other. The result has one [`Published`] for each room. Each counts only the members to which its room sends the
+/// message, so the sum counts each connection once.
+///
+/// If a room refuses the message, the other rooms take it all the same. All rooms together wait at most
+/// [`RoomsConfig::publish_timeout`](crate::RoomsConfig::publish_timeout).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use hyperlane_broadcast::Rooms;
+///
+/// let rooms = Rooms::new();
+/// let published = rooms.to(["news", "sports"]).broadcast("goal!").await?;
+/// assert_eq!(published.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "a publisher does nothing until one of its `broadcast` methods is called"]
+pub struct ManyPublisher {
+    registry: Arc<RoomRegistry>,
+    target: Target,
+    except: Option<MemberId>,
+    options: Options,
+}
+
+#[derive(Clone)]
+enum Target {
+    /// The rooms, and the names for which there is none.
+    Rooms(Vec<Room>, Vec<(Arc<str>, RoomError)>),
+    User(Arc<str>),
+}
+
+impl ManyPublisher {
+    pub(crate) fn to_rooms(
+        registry: &Arc<RoomRegistry>,
+        names: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Self {
+        let mut rooms: Vec<Room> = Vec::new();
+        let mut refused = Vec::new();
+        for name in names {
+            let name = name.as_ref();
+            if rooms.iter().any(|room| room.name() == name) {
+                continue;
+            }
+            match registry.room(name) {
+                Ok(core) => rooms.push(Room::new(registry.clone(), core)),
+                Err(error) => refused.push((name.into(), error)),
+            }
+        }
+        Self::new(registry, Target::Rooms(rooms, refused))
+    }
+
+    pub(crate) fn to_user(registry: &Arc<RoomRegistry>, user: &str) -> Self {
+        Self::new(registry, Target::User(user.into()))
+    }
+
+    fn new(registry: &Arc<RoomRegistry>, target: Target) -> Self {
+        Self {
+            registry: registry.clone(),
+            target,
+            except: None,
+            options: Options::default(),
+        }
+    }
+
+    publish_methods!(Vec<Published>, PublishManyError);
+
+    /// Sends to all members but this one: for example to the other devices of a user.
+    pub fn except(mut self, member: impl Into<MemberId>) -> Self {
+        self.except = Some(member.into());
+        self
+    }
+
+    /// Begins a message: returns what the rooms have done with it so far, and the members that have it.
+    fn begin(&self) -> (PublishManyError, Arc<Recipients>) {
+        let mut result = PublishManyError {
+            published: Vec::new(),
+            refused: Vec::new(),
+        };
+        if let Target::Rooms(_, refused) = &self.target {
+            let refused = refused.iter();
+            result.refused = refused
+                .map(|(name, error)| (name.clone(), PublishError::Room(*error)))
+                .collect();
+        }
+        let recipients = Arc::<Recipients>::default();
+        if let Some(member) = self.except.filter(|member| member.is_local()) {
+            recipients.lock().members.insert(member.number());
+        }
+        (result, recipients)
+    }
+
+    fn rooms(&self) -> Vec<Room> {
+        match &self.target {
+            Target::Rooms(rooms, _) => rooms.clone(),
+            Target::User(user) => {
+                let cores = self.registry.users.rooms_of(user).into_iter();
+                cores
+                    .map(|core| Room::new(self.registry.clone(), core))
+                    .collect()
+            }
+        }
+    }
+
+    /// Returns the message for one of the rooms. Returns `None` if all devices of the user have it already.
+    fn draft_for(&self, room: &Room, draft: &Draft, recipients: &Arc<Recipients>) -> Option<Draft> {
+        let audience = match &self.target {
+            Target::Rooms(..) => Audience::All,
+            Target::User(user) => {
+                if !room.core.lock().has_new_member_of(user, recipients) {
+                    return None;
+                }
+                Audience::User {
+                    name: user.clone(),
+                    members: Box::default(),
+                }
+            }
+        };
+        Some(Draft {
+            audience,
+            recipients: Some(recipients.clone()),
+            ..draft.clone()
+        })
+    }
+
+    fn refuse(&self, error: PublishError) -> PublishManyError {
+        let (mut result, _) = self.begin();
+        let rooms = self.rooms();
+        let refused = rooms.iter().map(|room| (room.core.name.clone(), error));
+        result.refused.extend(refused);
+        result
+    }
+
+    fn try_publish(&self, draft: Draft) -> Result<Vec<Published>, PublishManyError> {
+        let (mut result, recipients) = self.begin();
+        for room in self.rooms() {
+            if let Some(draft) = self.draft_for(&room, &draft, &recipients) {
+                let published = try_publish(&self.registry, &room.core, draft);
+                result.add(&room, published);
+            }
+        }
+        result.end()
+    }
+
+    async fn publish(&self, draft: Draft) -> Result<Vec<Published>, PublishManyError> {
+        let (mut result, recipients) = self.begin();
+        let until = self.registry.publish_deadline();
+        for room in self.rooms() {
+            if let Some(draft) = self.draft_for(&room, &draft, &recipients) {
+                let registry = &self.registry;
+                let published = registry.publish_or_wait(&room.core, draft, until).await;
+                result.add(&room, published);
+            }
+        }
+        result.end()
+    }
+}
+
+impl PublishManyError {
+    fn add(&mut self, room: &Room, result: Result<Published, PublishError>) {
+        match result {
+            Ok(published) => self.published.push(published),
+            Err(error) => self.refused.push((room.core.name.clone(), error)),
+        }
+    }
+
+    fn end(self) -> Result<Vec<Published>, Self> {
+        match self.refused.is_empty() {
+            true => Ok(self.published),
+            false => Err(self),
+        }
+    }
+}
+
+impl fmt::Debug for ManyPublisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("ManyPublisher");
+        match &self.target {
+            Target::Rooms(rooms, _) => debug.field("rooms", rooms),
+            Target::User(user) => debug.field("user", user),
+        };
+        debug.field("options", &self.options).finish()
+    }
+}
+
+fn try_publish(
+    registry: &Arc<RoomRegistry>,
+    core: &Arc<RoomCore>,
+    draft: Draft,
+) -> Result<Published, PublishError> {
+    match registry.publish(core, draft) {
+        Publishing::Done(result) => result.map_err(|refused| refused.error),
+        Publishing::Later(publishing) => {
+            registry.spawn(async { publishing.await.map_err(|refused| refused.error) });
+            Err(PublishError::Broker("the result comes later"))
+        }
     }
 }

@@ -22,15 +22,18 @@ use crate::{
         core::RoomCore,
         hub::{Hub, Runner},
         membership::{Extra, Membership, RoomEntry, grow_by_an_eighth},
+        positions::Positions,
         shard::Command,
     },
     error::{PublishError, RoomError},
     ledger::Totals,
-    member::{Join, Joined, Member, MemberId},
+    member::{Join, Joined, Member, MemberId, Start},
     metrics::Metrics,
     post::{Audience, Draft},
+    users::Users,
 };
 
+mod follow;
 pub(crate) mod keeper;
 
 /// Maximum number of hub tasks. More tasks would contend for the same network stack.
@@ -44,6 +47,7 @@ pub(crate) struct RoomRegistry {
     table: Mutex<Table>,
     memberships: Mutex<HashMap<u64, Arc<Membership>>>,
     totals: Arc<Totals>,
+    pub(crate) users: Arc<Users>,
     /// Hubs, created with the first room. Their tasks start when the first member joins.
     hubs: OnceLock<Vec<Arc<Hub>>>,
     /// The runtime of the hubs' tasks and of the keeper; `None` while no runtime is known.
@@ -158,6 +162,7 @@ impl RoomRegistry {
             table: Mutex::default(),
             memberships: Mutex::default(),
             totals: Arc::default(),
+            users: Arc::default(),
             hubs: OnceLock::new(),
             is_runtime_fixed: runtime.is_some(),
             runtime: Mutex::new(runtime),
@@ -202,6 +207,7 @@ impl RoomRegistry {
             limits,
             hubs,
             &self.totals,
+            &self.users,
             room_metrics,
         );
         metrics.room_created();
@@ -275,21 +281,26 @@ impl RoomRegistry {
         publishing
     }
 
-    /// Publishes a message. Waits while the room's queue is full, at most [`RoomsConfig::publish_timeout`].
+    /// Returns the time until which a publish that begins now may wait.
+    pub(crate) fn publish_deadline(&self) -> Instant {
+        Instant::now() + self.config.publish_timeout
+    }
+
+    /// Publishes a message. Waits while the room's queue is full, at most until `until`.
     pub(crate) async fn publish_or_wait(
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
         draft: Draft,
+        until: Instant,
     ) -> Result<Published, PublishError> {
         let mut refused = match self.publish_once(core, draft).await {
             Ok(published) => return Ok(published),
             Err(refused) => refused,
         };
-        let timeout = self.config.publish_timeout;
-        let until = Instant::now() + timeout;
         while refused.error == PublishError::Full {
             if Instant::now() >= until {
-                return Err(PublishError::Timeout { after: timeout });
+                let after = self.config.publish_timeout;
+                return Err(PublishError::Timeout { after });
             }
             let _waiting = core.wait_for_room();
             let mut has_room = pin!(core.has_room.notified());
@@ -328,9 +339,8 @@ impl RoomRegistry {
             Publishing::Done(Err(refused)) if refused.error == PublishError::Full => {
                 let (registry, core) = (self.clone(), core.clone());
                 self.spawn(async move {
-                    let published = registry
-                        .publish_or_wait(&core, refused.publication.draft)
-                        .await;
+                    let (draft, until) = (refused.publication.draft, registry.publish_deadline());
+                    let published = registry.publish_or_wait(&core, draft, until).await;
                     registry.release(core);
                     published
                 });
@@ -438,11 +448,14 @@ impl RoomRegistry {
 
     /// Adds a connection to a room. If the connection is a member already, updates its user and its farewell (the
     /// message that is published when the member leaves).
+    ///
+    /// With `followed`, the connection is an event stream that follows rooms, and this is one of them.
     pub(crate) fn join(
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
         outbox: Outbox,
         join: Join,
+        followed: Option<&Arc<Positions>>,
     ) -> Result<Joined, RoomError> {
         let id = outbox.id();
         if outbox.is_of_channel() {
@@ -453,6 +466,10 @@ impl RoomRegistry {
         }
         flush_current();
         self.start_hubs(outbox.__runtime());
+        if join.start != Start::Next {
+            // The new member does not receive messages that are too old.
+            core.trim();
+        }
         let member = Member {
             id: MemberId::local(id),
             user: join.user.unwrap_or_default(),
@@ -475,10 +492,13 @@ impl RoomRegistry {
             let entries = &mut list.entries;
             let mut state = core.lock();
             if let Some(entry) = entries.iter_mut().find(|entry| entry.shard.is_of(core)) {
+                if followed.is_some() {
+                    return Err(RoomError::AlreadyMember);
+                }
                 let before = std::mem::replace(&mut entry.extra, extra);
                 let before = before.map(|extra| extra.user).unwrap_or_default();
-                state.remove_user(id, &before);
-                state.add_user(id, &member.user);
+                state.remove_user(core, id, &before);
+                state.add_user(core, id, &member.user);
                 let after = core.offset(state.log.last());
                 return Ok(Joined {
                     member,
@@ -490,8 +510,14 @@ impl RoomRegistry {
             if entries.len() >= limit {
                 return Err(RoomError::TooManyMemberships { limit });
             }
+            if followed.is_some_and(|followed| !membership.follow(followed)) {
+                return Err(RoomError::AlreadyMember);
+            }
             let home = self.home_shard(&core.name);
-            let place = state.place(core, id, home, join.start);
+            let place = state.place(core, &member, home, join.start);
+            if let Some(followed) = followed {
+                followed.set_start(core, &place, join.start);
+            }
             let shard = core.shards.get(place.shard).ok_or(RoomError::NoHub)?;
             grow_by_an_eighth(entries);
             entries.push(RoomEntry {
@@ -499,7 +525,7 @@ impl RoomRegistry {
                 extra,
             });
             self.metrics().joined(&core.metrics);
-            state.add_member(&membership, place.shard, &member.user);
+            state.add_member(core, &membership, place.shard, &member.user);
             shard.enqueue(Command::Join {
                 outbox: outbox.clone(),
                 membership: membership.clone(),
@@ -588,7 +614,7 @@ impl RoomRegistry {
         let Extra { user, farewell } = extra.map(|extra| *extra).unwrap_or_default();
         {
             let mut state = core.lock();
-            if !state.remove_member(id, &shard, &user) {
+            if !state.remove_member(core, id, &shard, &user) {
                 return;
             }
             shard.enqueue(Command::Leave(id));

@@ -9,13 +9,13 @@ use hyperlane_core::Message;
 use serde::Serialize;
 
 use crate::{
-    broker::Published,
+    broker::{BrokerRoom, Published, Removal, Removing},
     config::RoomLimits,
     delivery::core::RoomCore,
     error::{PublishError, RoomError},
+    history::History,
     member::{Connected, Join, Joined, Member, MemberId},
     offset::Offset,
-    post::Audience,
     publisher::Publisher,
     registry::RoomRegistry,
 };
@@ -52,8 +52,8 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Room {
-    registry: Arc<RoomRegistry>,
-    core: Arc<RoomCore>,
+    pub(crate) registry: Arc<RoomRegistry>,
+    pub(crate) core: Arc<RoomCore>,
 }
 
 impl Room {
@@ -81,7 +81,7 @@ impl Room {
     pub async fn join(&self, connection: &impl Connected) -> Result<Member, RoomError> {
         let joined = self
             .registry
-            .join(&self.core, connection.outbox(), Join::new())?;
+            .join(&self.core, connection.outbox(), Join::new(), None)?;
         Ok(joined.member)
     }
 
@@ -98,7 +98,8 @@ impl Room {
         connection: &impl Connected,
         join: Join,
     ) -> Result<Joined, RoomError> {
-        self.registry.join(&self.core, connection.outbox(), join)
+        let outbox = connection.outbox();
+        self.registry.join(&self.core, outbox, join, None)
     }
 
     /// Removes a connection from the room. If the member joined with a farewell ([`Join::farewell`]), the other members
@@ -113,12 +114,17 @@ impl Room {
 
     /// Returns a publisher without options.
     pub fn publisher(&self) -> Publisher {
-        Publisher::new(&self.registry, &self.core)
+        Publisher::new(self)
     }
 
     /// Returns a publisher of volatile messages: they are not kept in the history, and slow members do not receive them.
     pub fn volatile(&self) -> Publisher {
         self.publisher().volatile()
+    }
+
+    /// Returns a publisher to the members on this node alone. Without a broker between nodes there is no other node.
+    pub fn local_only(&self) -> Publisher {
+        self.publisher().local_only()
     }
 
     /// Sends a message to all members. Waits while the room's queue is full. [`Publisher::broadcast`] describes errors
@@ -185,7 +191,9 @@ impl Room {
         self.publisher().broadcast_event(name, payload).await
     }
 
-    /// Sends a message to all members that have joined with this user name. No member has the empty name.
+    /// Sends a message to all members that have joined with this user name. No member has the empty name. The message is
+    /// private. A client that connects again with the same user name receives it from the history, if it asks for the
+    /// messages that it has missed ([`Join::since`], [`Join::history`]).
     ///
     /// # Errors
     /// Returns the errors of [`Publisher::broadcast`].
@@ -194,9 +202,48 @@ impl Room {
         user: impl AsRef<str>,
         message: impl Into<Message>,
     ) -> Result<Published, PublishError> {
-        let members = self.core.lock().members_of(user.as_ref());
-        let publisher = self.publisher().audience(Audience::Only(members));
+        let publisher = self.publisher().user(user.as_ref());
         publisher.broadcast(message).await
+    }
+
+    /// Returns a reader of the room's history.
+    pub fn history(&self) -> History {
+        History::new(self.clone())
+    }
+
+    /// Removes a message. The room forgets it: it leaves the history, and no member receives it that has not received it
+    /// yet. What was handed to a connection before is on its way to the client. Returns false if the room does not have
+    /// the message any more, or if the offset is of another epoch.
+    ///
+    /// The offsets of other messages stay. A client that resumes does not see the message, and this is no gap.
+    ///
+    /// # Errors
+    /// [`PublishError::Broker`] if the broker did not take the removal; none with the broker of a single process.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. A dropped future has removed the message or not.
+    pub async fn remove(&self, offset: Offset) -> Result<bool, PublishError> {
+        Ok(self.remove_from(Removal::One(offset)).await? > 0)
+    }
+
+    /// Removes all messages that the room has, like [`remove`](Self::remove). Later messages go on with the next number.
+    /// Returns the number of messages. A client that resumes from an earlier offset is told of a gap.
+    ///
+    /// # Errors
+    /// Returns the errors of [`remove`](Self::remove).
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn clear_history(&self) -> Result<usize, PublishError> {
+        self.remove_from(Removal::All).await
+    }
+
+    async fn remove_from(&self, removal: Removal) -> Result<usize, PublishError> {
+        let room = BrokerRoom { core: &self.core };
+        match self.registry.broker.remove(&room, removal) {
+            Removing::Done(result) => result,
+            Removing::Later(removing) => removing.await,
+        }
     }
 
     /// Returns the members, sorted by the id of their connections.
@@ -233,8 +280,7 @@ impl Room {
 
     /// Returns the offset of the last message. The number is 0 if none was published.
     pub fn offset(&self) -> Offset {
-        let last = self.core.lock().log.last();
-        self.core.offset(last)
+        self.core.last_offset()
     }
 }
 
@@ -248,6 +294,7 @@ impl Drop for Room {
                 0,
                 limits,
                 &[],
+                &Arc::default(),
                 &Arc::default(),
                 Default::default(),
             )

@@ -2,12 +2,16 @@
 
 use std::{fmt, sync::Arc};
 
+use hyperlane_core::Message;
 use tokio::runtime::Handle;
 
 use crate::{
-    broker::{Broker, InProcess},
+    broker::{Broker, InProcess, Published},
     config::RoomsConfig,
-    error::RoomError,
+    error::{PublishManyError, RoomError},
+    follow::{Follow, Followed},
+    member::Connected,
+    publisher::ManyPublisher,
     registry::RoomRegistry,
     room::Room,
 };
@@ -40,7 +44,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Rooms {
-    registry: Arc<RoomRegistry>,
+    pub(crate) registry: Arc<RoomRegistry>,
 }
 
 impl Default for Rooms {
@@ -84,6 +88,74 @@ impl Rooms {
     pub fn room(&self, name: impl AsRef<str>) -> Result<Room, RoomError> {
         let core = self.registry.room(name.as_ref())?;
         Ok(Room::new(self.registry.clone(), core))
+    }
+
+    /// Returns a publisher to several rooms. A connection that is in several of them receives the message once, in the
+    /// first of them. A name that is given twice counts once. The rooms are created if they do not exist.
+    ///
+    /// If a room cannot be created, the publisher's methods return [`PublishError::Room`](crate::PublishError::Room) for
+    /// it.
+    pub fn to(&self, rooms: impl IntoIterator<Item = impl AsRef<str>>) -> ManyPublisher {
+        ManyPublisher::to_rooms(&self.registry, rooms)
+    }
+
+    /// Returns a publisher to all connections that have joined a room with this user name: the devices of a user. Each
+    /// receives the message once, in one of its rooms. The message is private, as that of
+    /// [`Room::send_to`](crate::Room::send_to).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use hyperlane_broadcast::Rooms;
+    ///
+    /// let rooms = Rooms::new();
+    /// let published = rooms.to_user("ada").broadcast_event("mail", &3).await?;
+    /// assert!(published.is_empty(), "ada is in no room");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn to_user(&self, user: impl AsRef<str>) -> ManyPublisher {
+        ManyPublisher::to_user(&self.registry, user.as_ref())
+    }
+
+    /// Sends a message to all connections of a user, as [`to_user`](Self::to_user) says. Returns one
+    /// [`Published`] for each room that took part; none if the user is in no room. The empty name stands for no user.
+    ///
+    /// # Errors
+    /// Returns the errors of [`ManyPublisher::broadcast`].
+    ///
+    /// # Cancel safety
+    /// As of [`ManyPublisher::broadcast`].
+    pub async fn send_to_user(
+        &self,
+        user: impl AsRef<str>,
+        message: impl Into<Message>,
+    ) -> Result<Vec<Published>, PublishManyError> {
+        self.to_user(user).broadcast(message).await
+    }
+
+    /// Makes an event stream a member of rooms, and resumes where [`Follow::last_event_id`] says.
+    /// [`RoomExt::follow`](crate::RoomExt::follow) takes the id from the request.
+    ///
+    /// The stream follows all its rooms by one call, because the id of each event covers all of them. It may join other
+    /// rooms too. The events of these have no id.
+    ///
+    /// # Errors
+    /// - [`RoomError::NotEvents`] if `connection` is not an event stream.
+    /// - [`RoomError::TooManyFollowed`] for more than [`Follow::MAX_ROOMS`] rooms.
+    /// - [`RoomError::AlreadyMember`] if the stream follows rooms already, or is in one of them.
+    /// - The errors of [`room`](Self::room) and of [`Room::join`].
+    ///
+    /// With an error, the stream is in none of the rooms.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn follow(
+        &self,
+        connection: &impl Connected,
+        rooms: impl Into<Follow>,
+    ) -> Result<Followed, RoomError> {
+        self.registry.follow(&connection.outbox(), &rooms.into())
     }
 
     /// Returns the number of rooms.

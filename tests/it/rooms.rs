@@ -1,5 +1,9 @@
 //! Rooms over real sockets: membership, one order, history, farewells, slow members, vanished connections.
 
+mod follow;
+mod history;
+mod sending;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use hyperlane::{broadcast::RoomsConfig, prelude::*};

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -21,10 +21,11 @@ use crate::{
     error::PublishError,
     ledger::{Ledger, Totals},
     log::{Log, Part},
-    member::{MemberId, Start},
+    member::{Member, MemberId, Start},
     metrics::RoomMetrics,
     offset::Offset,
-    post::{Audience, Draft, Post},
+    post::{Audience, Draft, Post, Recipients},
+    users::Users,
 };
 
 /// The part of a room's state that the room's lock protects.
@@ -50,6 +51,10 @@ pub(crate) struct RoomCore {
     state: Mutex<RoomState>,
     pub(crate) shards: Vec<Arc<Shard>>,
     pub(crate) ledger: Ledger,
+    users: Arc<Users>,
+    /// Number of times that messages were removed.
+    removals: AtomicU64,
+    cleared_before: AtomicU64,
     /// The number of the oldest message in the log.
     log_first: AtomicU64,
     /// A slow member before this number has lost its place, because too much waited for slow members.
@@ -93,6 +98,7 @@ impl RoomCore {
         limits: Arc<RoomLimits>,
         hubs: &[Arc<Hub>],
         totals: &Arc<Totals>,
+        users: &Arc<Users>,
         metrics: RoomMetrics,
     ) -> Arc<Self> {
         Arc::new_cyclic(|core| Self {
@@ -111,6 +117,9 @@ impl RoomCore {
                 })
                 .collect(),
             ledger: Ledger::new(totals.clone()),
+            users: users.clone(),
+            removals: AtomicU64::new(0),
+            cleared_before: AtomicU64::new(0),
             log_first: AtomicU64::new(1),
             given_up_before: AtomicU64::new(0),
             waiters: AtomicUsize::new(0),
@@ -124,12 +133,24 @@ impl RoomCore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.shards
+            .first()
+            .map(|shard| shard.weak_core())
+            .unwrap_or_default()
+    }
+
     /// Returns the offset of the message with this number.
     pub(crate) fn offset(&self, number: u64) -> Offset {
         Offset {
             epoch: self.epoch,
             number,
         }
+    }
+
+    /// Returns the offset of the last message.
+    pub(crate) fn last_offset(&self) -> Offset {
+        self.offset(self.lock().log.last())
     }
 
     /// Publishes a message. Does not wait.
@@ -140,7 +161,7 @@ impl RoomCore {
     /// # Errors
     /// [`PublishError::Full`] with the draft if the queue of a shard is full; other errors if the room cannot take the
     /// message at all.
-    pub(crate) fn publish(&self, draft: Draft) -> Result<Receipt, Box<(PublishError, Draft)>> {
+    pub(crate) fn publish(&self, mut draft: Draft) -> Result<Receipt, Box<(PublishError, Draft)>> {
         let limit = self.limits.message_bytes();
         if draft.len() > limit {
             let length = draft.len();
@@ -164,9 +185,10 @@ impl RoomCore {
         if self.shards.iter().any(|shard| is_full(&shard)) {
             return Err(Box::new((PublishError::Full, draft)));
         }
-        let members = state.count(&draft.audience);
         let is_volatile = draft.is_volatile;
         let number = state.log.last() + u64::from(!is_volatile);
+        state.resolve(&mut draft, self.offset(number));
+        let members = state.count(&draft.audience);
         let post = Arc::new(Post::new(number, draft));
         if !is_volatile {
             state.log.push(post.clone(), now, &self.ledger);
@@ -201,7 +223,9 @@ impl RoomCore {
                 members,
             }),
             false => {
-                self.remove(number);
+                if !is_volatile {
+                    self.remove(self.offset(number));
+                }
                 Err(Box::new((PublishError::NoHub, post.draft.clone())))
             }
         }
@@ -288,22 +312,41 @@ impl RoomCore {
         self.lock().log.bytes_from(number)
     }
 
-    /// Removes one message from the log. Members that have not received it yet do not receive it.
-    pub(crate) fn remove(&self, number: u64) -> bool {
+    /// Removes one message from the log. Members that have not received it yet do not receive it. Returns false if the
+    /// log does not have it.
+    pub(crate) fn remove(&self, offset: Offset) -> bool {
+        if offset.epoch != self.epoch {
+            return false;
+        }
         // The message is dropped after the lock is released.
-        let removed = self.lock().log.remove(number, &self.ledger);
+        let removed = self.lock().log.remove(offset.number, &self.ledger);
+        self.removals.fetch_add(1, Ordering::AcqRel);
         removed.is_some()
     }
 
-    /// Removes all messages from the log.
-    pub(crate) fn clear(&self) {
+    /// Removes all messages from the log. Members that have not received them yet do not receive them. Returns the number
+    /// of messages.
+    pub(crate) fn clear(&self) -> usize {
         let removed = {
             let mut state = self.lock();
             let removed = state.log.clear(&self.ledger);
-            self.log_first.store(state.log.first(), Ordering::Release);
+            let next = state.log.first();
+            self.cleared_before.store(next, Ordering::Release);
+            self.log_first.store(next, Ordering::Release);
             removed
         };
-        drop(removed);
+        self.removals.fetch_add(1, Ordering::AcqRel);
+        removed.len()
+    }
+
+    /// Returns the number before which the program has removed all messages. A slow member passes over them.
+    pub(crate) fn cleared_before(&self) -> u64 {
+        self.cleared_before.load(Ordering::Acquire)
+    }
+
+    /// Returns a number that changes when messages are removed.
+    pub(crate) fn removals(&self) -> u64 {
+        self.removals.load(Ordering::Acquire)
     }
 
     /// Returns the number of members.
@@ -356,13 +399,55 @@ impl RoomState {
         match audience {
             Audience::All => self.members.len(),
             Audience::Except(member) => self.members.len() - usize::from(is_member(member)),
-            Audience::Only(members) => count_of(members),
+            Audience::Only(members) | Audience::User { members, .. } => count_of(members),
             Audience::Others(members) => self.members.len() - count_of(members),
         }
     }
 
+    /// Sets the members in the audience of a message that gets this offset. For a message to several rooms, these are
+    /// the members that no earlier room has sent it to.
+    fn resolve(&self, draft: &mut Draft, offset: Offset) {
+        if let Audience::User { name, members } = &mut draft.audience {
+            *members = self.members_of(name);
+        }
+        let Some(recipients) = draft.recipients.take() else {
+            return;
+        };
+        let mut sent = recipients.lock();
+        let numbers: Vec<u64> = match &mut draft.audience {
+            Audience::User { members, .. } => {
+                let is_new = |member: &MemberId| !sent.members.contains(&member.number());
+                *members = members.iter().copied().filter(is_new).collect();
+                members.iter().map(|member| member.number()).collect()
+            }
+            audience => {
+                let (others, new): (Vec<_>, Vec<_>) = self
+                    .members
+                    .iter()
+                    .map(|member| member.0.id)
+                    .partition(|id| sent.members.contains(id));
+                if !others.is_empty() {
+                    let mut others: Vec<_> = others.into_iter().map(MemberId::local).collect();
+                    others.sort_unstable();
+                    *audience = Audience::Others(others.into());
+                }
+                new
+            }
+        };
+        draft.earlier = sent.offsets.as_slice().into();
+        sent.members.extend(numbers);
+        sent.offsets.push(offset);
+    }
+
+    /// Returns whether a message to a user would reach a member to which it has not been sent yet.
+    pub(crate) fn has_new_member_of(&self, user: &str, recipients: &Recipients) -> bool {
+        let ids = self.users.get(user).map(Vec::as_slice).unwrap_or_default();
+        let sent = recipients.lock();
+        ids.iter().any(|id| !sent.members.contains(id))
+    }
+
     /// Returns the members that have joined with this user name, sorted.
-    pub(crate) fn members_of(&self, user: &str) -> Box<[MemberId]> {
+    fn members_of(&self, user: &str) -> Box<[MemberId]> {
         let ids = self.users.get(user).map(Vec::as_slice).unwrap_or_default();
         let mut members: Vec<_> = ids.iter().map(|id| MemberId::local(*id)).collect();
         members.sort_unstable();
@@ -376,7 +461,7 @@ impl RoomState {
     pub(crate) fn place(
         &mut self,
         core: &RoomCore,
-        id: u64,
+        member: &Member,
         home: usize,
         start: Start,
     ) -> Placement {
@@ -387,7 +472,8 @@ impl RoomState {
                 .get(*shard)
                 .is_some_and(|shard| !shard.has_done(*gone_at))
         };
-        let departed = self.departed.remove(&id).filter(is_leaving);
+        let departed = self.departed.remove(&member.id.number());
+        let departed = departed.filter(is_leaving);
         let fewest = || {
             let shards = self.seats_per_shard.iter().enumerate();
             shards
@@ -403,7 +489,13 @@ impl RoomState {
         let has = |number: u64| number >= self.log.history_first() && number <= next;
         let (from, is_gap) = match start {
             Start::Next => (next, false),
-            Start::Last(count) => (self.log.start_of_last(count, MemberId::local(id)), false),
+            Start::Last(count) => {
+                let is_for = |post: &Post| {
+                    let audience = post.audience();
+                    audience.includes(member.id) || audience.includes_user(&member.user)
+                };
+                (self.log.start_of_last(count, is_for), false)
+            }
             Start::After(offset) => match offset.number.checked_add(1) {
                 Some(from) if offset.epoch == core.epoch && has(from) => (from, false),
                 _ => (next, true),
@@ -419,6 +511,7 @@ impl RoomState {
     /// Adds a member whose seat is in the shard of index `shard`.
     pub(crate) fn add_member(
         &mut self,
+        core: &RoomCore,
         membership: &Arc<Membership>,
         shard: usize,
         user: &Arc<str>,
@@ -427,11 +520,17 @@ impl RoomState {
             *seats += 1;
         }
         self.members.insert(MemberRef(membership.clone()));
-        self.add_user(membership.id, user);
+        self.add_user(core, membership.id, user);
     }
 
     /// Removes a member. Returns false if the connection is not a member.
-    pub(crate) fn remove_member(&mut self, id: u64, shard: &Shard, user: &str) -> bool {
+    pub(crate) fn remove_member(
+        &mut self,
+        core: &RoomCore,
+        id: u64,
+        shard: &Shard,
+        user: &str,
+    ) -> bool {
         if !self.members.remove(&id) {
             return false;
         }
@@ -441,7 +540,7 @@ impl RoomState {
         if self.members.is_empty() {
             self.members = HashSet::new();
         }
-        self.remove_user(id, user);
+        self.remove_user(core, id, user);
         true
     }
 
@@ -466,17 +565,23 @@ impl RoomState {
         }
     }
 
-    pub(crate) fn add_user(&mut self, id: u64, user: &Arc<str>) {
-        if !user.is_empty() {
-            self.users.entry(user.clone()).or_default().push(id);
+    pub(crate) fn add_user(&mut self, core: &RoomCore, id: u64, user: &Arc<str>) {
+        if user.is_empty() {
+            return;
+        }
+        let ids = self.users.entry(user.clone()).or_default();
+        ids.push(id);
+        if ids.len() == 1 {
+            core.users.add(user, core);
         }
     }
 
-    pub(crate) fn remove_user(&mut self, id: u64, user: &str) {
+    pub(crate) fn remove_user(&mut self, core: &RoomCore, id: u64, user: &str) {
         if let Some(ids) = self.users.get_mut(user) {
             ids.retain(|known| *known != id);
             if ids.is_empty() {
                 self.users.remove(user);
+                core.users.remove(user, core);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{
     borrow::Borrow,
     hash::{Hash, Hasher},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -13,6 +13,7 @@ use hyperlane_core::{Message, Outbox, hub::Barrier};
 
 use super::{
     core::RoomCore,
+    positions::{Ids, Positions},
     shard::{Command, Shard},
 };
 use crate::ledger::Totals;
@@ -30,6 +31,8 @@ pub(crate) struct Membership {
     /// Number of rooms in which the connection is behind: a slow member, or a new one that receives the history.
     behind: AtomicU32,
     totals: Arc<Totals>,
+    /// For an event stream that follows rooms: its position in each.
+    followed: OnceLock<Arc<Positions>>,
 }
 
 /// The rooms of a connection.
@@ -139,7 +142,22 @@ impl Membership {
             rooms: Mutex::default(),
             behind: AtomicU32::new(0),
             totals,
+            followed: OnceLock::new(),
         })
+    }
+
+    /// Makes the connection follow rooms. Returns false if it follows other rooms already.
+    pub(crate) fn follow(&self, positions: &Arc<Positions>) -> bool {
+        let followed = self.followed.get_or_init(|| positions.clone());
+        Arc::ptr_eq(followed, positions)
+    }
+
+    /// Returns the ids that the messages of a room have for this connection.
+    pub(crate) fn ids_in(&self, epoch: u64) -> Ids<'_> {
+        match self.followed.get() {
+            Some(followed) => followed.ids_in(epoch),
+            None => Ids::None,
+        }
     }
 
     /// Locks the list of the connection's rooms. No thread takes a lock of a connection while it holds this lock.

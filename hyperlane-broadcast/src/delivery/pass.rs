@@ -197,12 +197,7 @@ impl Pass {
 
     /// Delivers the batch to the next live members.
     fn deliver_batch(&mut self, mut batch: Batch, budget: &mut usize) {
-        let mut courier = Courier {
-            ledger: &self.core.ledger,
-            shard: &self.shard,
-            outbox_bytes: self.core.limits.outbox_bytes,
-            delivered: 0,
-        };
+        let mut courier = Courier::new(&self.core, &self.shard);
         let mut left = VecDeque::new();
         let (mut full, mut held) = (Vec::new(), Vec::new());
         while let Some(seat) = self.seats.live.get(self.next_seat) {
@@ -293,6 +288,7 @@ impl Pass {
             // Its connection closes.
             return behind.pass_releases();
         }
+        behind.position = behind.position.max(self.core.cleared_before());
         if behind.is_slow && policy == SlowPolicy::DropNewest {
             behind.missed += (cursor + 1).saturating_sub(behind.position);
             behind.position = cursor + 1;
@@ -307,12 +303,7 @@ impl Pass {
         if !self.fetch_part(from, cursor) {
             return self.lose_place(id);
         }
-        let mut courier = Courier {
-            ledger: &self.core.ledger,
-            shard: &self.shard,
-            outbox_bytes: self.core.limits.outbox_bytes,
-            delivered: 0,
-        };
+        let mut courier = Courier::of_log(&self.core, &self.shard);
         let Some((behind, (_, next, batch))) =
             self.seats.behind.get_mut(&id).zip(self.part.as_mut())
         else {
@@ -402,12 +393,7 @@ impl Pass {
         newest.reverse();
         behind.missed += (missed.len() - newest.len()) as u64;
         behind.position = begin;
-        let mut courier = Courier {
-            ledger: &self.core.ledger,
-            shard: &self.shard,
-            outbox_bytes: self.core.limits.outbox_bytes,
-            delivered: 0,
-        };
+        let mut courier = Courier::of_log(&self.core, &self.shard);
         let mut sent = Ok(());
         for post in newest {
             *budget = budget.saturating_sub(1);
@@ -467,7 +453,8 @@ impl Pass {
             return;
         }
         let first = self.core.log_first();
-        let is_lost = |behind: &Behind| behind.position < first;
+        let cleared = self.core.cleared_before();
+        let is_lost = |behind: &Behind| behind.position.max(cleared) < first;
         let lost = self
             .seats
             .behind

@@ -13,7 +13,9 @@ use hyperlane_core::{
 use tokio::time::Instant;
 
 use super::{
+    core::RoomCore,
     membership::{Membership, Release, grow_by_an_eighth},
+    positions::{Ids, Positions},
     shard::Shard,
 };
 use crate::{
@@ -180,8 +182,20 @@ pub(crate) struct Batch {
     pub(crate) releases: Vec<(usize, Release)>,
     /// True if at least one message is not for all members.
     is_selective: bool,
-    /// For each wire format in use: the encoded messages as one buffer, and the number of messages in the buffer.
-    merged: Vec<(WireFormat, Bytes, u64)>,
+    /// The encoded messages as one buffer, for each form in use.
+    merged: Vec<Merged>,
+    /// The count of removals in the room for which `merged` is valid.
+    removals: u64,
+}
+
+/// The messages of a batch in one form.
+struct Merged {
+    format: WireFormat,
+    /// True if each message is an event with its offset as the id.
+    has_ids: bool,
+    bytes: Bytes,
+    /// Number of messages in `bytes`.
+    count: u64,
 }
 
 impl Batch {
@@ -192,6 +206,7 @@ impl Batch {
             posts,
             releases,
             merged: Vec::new(),
+            removals: 0,
         }
     }
 
@@ -214,39 +229,54 @@ impl Batch {
     }
 
     /// Returns the encoded messages in the wire format of `outbox`, as one buffer, and the number of messages in
-    /// the buffer. All outboxes of the same format share the buffer.
-    fn merged(&mut self, outbox: &Outbox, ledger: &Ledger) -> (&Bytes, u64) {
+    /// the buffer. All outboxes of the same form share the buffer.
+    fn merged(&mut self, outbox: &Outbox, has_ids: bool, core: &RoomCore) -> (&Bytes, u64) {
+        let removals = core.removals();
+        if self.removals != removals {
+            // A buffer may have a message that was removed since.
+            self.merged.clear();
+            self.removals = removals;
+        }
         let format = outbox.format();
-        let known = self.merged.iter().position(|(known, ..)| *known == format);
+        let is_known = |known: &Merged| known.format == format && known.has_ids == has_ids;
+        let known = self.merged.iter().position(is_known);
         let at = known.unwrap_or_else(|| {
-            let (bytes, count) = self.merge(outbox, ledger);
-            self.merged.push((format, bytes, count));
+            let (bytes, count) = self.merge(outbox, has_ids, core);
+            self.merged.push(Merged {
+                format,
+                has_ids,
+                bytes,
+                count,
+            });
             self.merged.len() - 1
         });
         static NONE: Bytes = Bytes::new();
         match self.merged.get(at) {
-            Some((_, bytes, count)) => (bytes, *count),
+            Some(merged) => (&merged.bytes, merged.count),
             None => (&NONE, 0),
         }
     }
 
     /// Encodes the messages in the wire format of `outbox`, as one buffer. Returns the buffer and the number of
     /// messages in it.
-    fn merge(&self, outbox: &Outbox, ledger: &Ledger) -> (Bytes, u64) {
+    fn merge(&self, outbox: &Outbox, has_ids: bool, core: &RoomCore) -> (Bytes, u64) {
+        let encoded = |post: &'_ Arc<Post>| match has_ids {
+            _ if post.is_removed() => None,
+            true => post
+                .encoded_with_id(outbox, core.epoch, &core.ledger)
+                .cloned(),
+            false => post.encoded(outbox, &core.ledger).cloned(),
+        };
         match self.posts.as_slice() {
-            [one] => match one.encoded(outbox, ledger) {
-                Some(bytes) => (bytes.clone(), 1),
+            [one] => match encoded(one) {
+                Some(bytes) => (bytes, 1),
                 None => (Bytes::new(), 0),
             },
             many => {
-                let parts = || many.iter().filter_map(|post| post.encoded(outbox, ledger));
-                let mut merged = BytesMut::with_capacity(parts().map(Bytes::len).sum());
-                let mut count = 0;
-                for part in parts() {
-                    merged.extend_from_slice(part);
-                    count += 1;
-                }
-                (merged.freeze(), count)
+                let parts: Vec<_> = many.iter().filter_map(encoded).collect();
+                let mut merged = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+                parts.iter().for_each(|part| merged.extend_from_slice(part));
+                (merged.freeze(), parts.len() as u64)
             }
         }
     }
@@ -254,36 +284,92 @@ impl Batch {
 
 /// The means of delivering to the members of one room.
 pub(crate) struct Courier<'a> {
-    pub(crate) ledger: &'a Ledger,
+    pub(crate) core: &'a RoomCore,
     pub(crate) shard: &'a Arc<Shard>,
-    /// Size of an outbox from which it is full, in bytes.
-    pub(crate) outbox_bytes: usize,
+    /// True if the messages come from the log.
+    pub(crate) is_replay: bool,
     /// Number of delivered messages. A message for several members counts once for each.
     pub(crate) delivered: u64,
 }
 
-impl Courier<'_> {
-    /// Delivers a batch to a live member.
+impl<'a> Courier<'a> {
+    /// Returns a courier for the live members of a room.
+    pub(crate) fn new(core: &'a RoomCore, shard: &'a Arc<Shard>) -> Self {
+        Self {
+            core,
+            shard,
+            is_replay: false,
+            delivered: 0,
+        }
+    }
+
+    /// Returns a courier for members that are behind. It delivers messages from the room's log.
+    pub(crate) fn of_log(core: &'a RoomCore, shard: &'a Arc<Shard>) -> Self {
+        Self {
+            is_replay: true,
+            ..Self::new(core, shard)
+        }
+    }
+
+    /// Delivers a batch to a member.
     pub(crate) fn deliver(&mut self, seat: &Seat, batch: &mut Batch) -> Delivery {
+        let ids = seat.membership.ids_in(self.core.epoch);
+        if let Ids::Of(followed) = ids {
+            return batch.delivery(0, self.deliver_followed(seat, followed, &batch.posts));
+        }
         if batch.is_selective || !seat.outbox.format().is_shared() {
             return self.deliver_each(seat, batch, 0..batch.posts.len());
         }
-        let (bytes, count) = batch.merged(&seat.outbox, self.ledger);
+        let (bytes, count) = batch.merged(&seat.outbox, ids.are_offsets(), self.core);
         if bytes.is_empty() {
             return Delivery::Done;
         }
         let mut sent = seat
             .outbox
-            .__deliver(bytes, self.outbox_bytes, PastHeld::No);
+            .__deliver(bytes, self.core.limits.outbox_bytes, PastHeld::No);
         if sent == Err(Undelivered::Held) && seat.membership.may_overtake(self.shard) {
             sent = seat
                 .outbox
-                .__deliver(bytes, self.outbox_bytes, PastHeld::Yes);
+                .__deliver(bytes, self.core.limits.outbox_bytes, PastHeld::Yes);
         }
         if sent.is_ok() {
             self.delivered += count;
         }
         batch.delivery(0, sent)
+    }
+
+    /// Delivers messages to an event stream whose ids cover several rooms. With an error, the stream has received none
+    /// of them.
+    fn deliver_followed(
+        &mut self,
+        seat: &Seat,
+        followed: &Positions,
+        posts: &[Arc<Post>],
+    ) -> Result<(), Undelivered> {
+        let posts = posts.iter().filter(|post| self.is_for(seat, post));
+        let posts: Vec<_> = posts.map(|post| &**post).collect();
+        if posts.is_empty() {
+            return Ok(());
+        }
+        let (epoch, format) = (self.core.epoch, seat.outbox.format());
+        let limit = self.core.limits.outbox_bytes;
+        let encode = || followed.encode(epoch, format, &posts);
+        let send = |past| seat.outbox.__deliver_with(limit, past, encode);
+        let mut sent = send(PastHeld::No);
+        if sent == Err(Undelivered::Held) && seat.membership.may_overtake(self.shard) {
+            sent = send(PastHeld::Yes);
+        }
+        self.delivered += if sent.is_ok() { posts.len() as u64 } else { 0 };
+        sent
+    }
+
+    /// Returns whether a member receives a message.
+    fn is_for(&self, seat: &Seat, post: &Post) -> bool {
+        let audience = post.audience();
+        let is_for_user = || audience.includes_user(&seat.membership.user_in(self.core));
+        !post.is_removed()
+            && (audience.includes(MemberId::local(seat.membership.id))
+                || self.is_replay && audience.is_private() && is_for_user())
     }
 
     /// Delivers a batch to a live member, and passes on each release after the messages for which it waits. If the
@@ -332,22 +418,30 @@ impl Courier<'_> {
     }
 
     /// Delivers one message if the member is in its audience.
-    pub(crate) fn deliver_post(&mut self, seat: &Seat, post: &Post) -> Result<(), Undelivered> {
-        if !post
-            .audience()
-            .includes(MemberId::local(seat.membership.id))
-        {
+    pub(crate) fn deliver_post(
+        &mut self,
+        seat: &Seat,
+        post: &Arc<Post>,
+    ) -> Result<(), Undelivered> {
+        let ids = seat.membership.ids_in(self.core.epoch);
+        if let Ids::Of(followed) = ids {
+            return self.deliver_followed(seat, followed, std::slice::from_ref(post));
+        }
+        if !self.is_for(seat, post) {
             return Ok(());
         }
-        let limit = self.outbox_bytes;
-        let send = |past| match seat.outbox.format().is_shared() {
-            true => match post.encoded(&seat.outbox, self.ledger) {
-                Some(bytes) => seat.outbox.__deliver(bytes, limit, past),
+        let (ledger, limit) = (&self.core.ledger, self.core.limits.outbox_bytes);
+        let outbox = &seat.outbox;
+        let encoded = || match ids.are_offsets() {
+            true => post.encoded_with_id(outbox, self.core.epoch, ledger),
+            false => post.encoded(outbox, ledger),
+        };
+        let send = |past| match outbox.format().is_shared() {
+            true => match encoded() {
+                Some(bytes) => outbox.__deliver(bytes, limit, past),
                 None => Ok(()),
             },
-            false => seat
-                .outbox
-                .__deliver_message(&post.draft.message, limit, past),
+            false => outbox.__deliver_message(&post.draft.message, limit, past),
         };
         let mut sent = send(PastHeld::No);
         if sent == Err(Undelivered::Held) && seat.membership.may_overtake(self.shard) {

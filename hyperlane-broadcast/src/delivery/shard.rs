@@ -141,6 +141,11 @@ impl Shard {
         self.core.upgrade()
     }
 
+    /// Returns a reference to the room that does not keep it.
+    pub(crate) fn weak_core(&self) -> Weak<RoomCore> {
+        self.core.clone()
+    }
+
     pub(crate) fn index(&self) -> usize {
         self.index
     }

@@ -519,6 +519,22 @@ impl LaneRef<'_> {
         })
     }
 
+    /// Sends what `encode` returns like [`deliver`](Self::deliver). Calls it under the lock of the lane, and only if the
+    /// lane takes the messages.
+    pub(super) fn deliver_with(
+        self,
+        limit: usize,
+        past: PastHeld,
+        encode: impl FnOnce() -> Bytes,
+    ) -> Result<(), Undelivered> {
+        self.deliver_by(limit, past, |out| {
+            let bytes = encode();
+            if !bytes.is_empty() {
+                out.write(self, Piece::Shared(&bytes));
+            }
+        })
+    }
+
     #[inline]
     fn deliver_by(
         self,

@@ -246,6 +246,25 @@ impl Outbox {
         sent
     }
 
+    /// Encodes messages and sends them like [`__deliver`](Self::__deliver). The connection calls `encode` under a lock of
+    /// its own, only if it takes the messages. So the encoded bytes may tell what was sent before. `encode` must not call
+    /// the connection, and must not wait for a thread that does. Empty bytes send nothing.
+    ///
+    /// # Errors
+    /// Returns the errors of [`__deliver`](Self::__deliver).
+    #[doc(hidden)]
+    pub fn __deliver_with(
+        &self,
+        limit: usize,
+        past: PastHeld,
+        encode: impl FnOnce() -> Bytes,
+    ) -> Result<(), Undelivered> {
+        match self.connection() {
+            Ok(connection) => connection.lane().deliver_with(limit, past, encode),
+            Err(_) => Err(Undelivered::Closed),
+        }
+    }
+
     /// Sends a message like [`__deliver`](Self::__deliver), encoded for this connection alone. This is for the format
     /// [`WireFormat::WebSocketTakeover`], which compresses messages in the order of sending. For any other format, call
     /// `__deliver`.
