@@ -106,10 +106,10 @@ pub mod broadcast {
         Broadcast, BroadcastMap, BroadcastMapReceiver, BroadcastMapSendError, BroadcastMapSender,
         BroadcastReceiver, BroadcastSendError, BroadcastSendResult, BroadcastSender, BroadcastType,
         Broker, BrokerRoom, Capacity, Connected, DEFAULT_BROADCAST_SENDER_CAPACITY, InProcess,
-        Join, Joined, MAX_BROADCAST_SENDER_CAPACITY, Member, MemberId, Offset, OffsetError,
+        Join, Joined, MAX_BROADCAST_SENDER_CAPACITY, Member, MemberId, Offset, OffsetError, Outlet,
         Publication, PublishError, PublishScope, Published, Publisher, Publishing, ReceiverCount,
         Refused, Room, RoomError, RoomExt, RoomLimits, Rooms, RoomsBuilder, RoomsConfig,
-        SlowPolicy,
+        SinkMember, SlowPolicy,
     };
 }
 

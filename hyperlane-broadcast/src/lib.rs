@@ -63,6 +63,7 @@ mod broker;
 #[cfg(feature = "compat")]
 pub mod compat;
 mod config;
+mod conflated;
 mod delivery;
 mod error;
 mod ext;
@@ -72,12 +73,14 @@ mod member;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 mod metrics;
 mod offset;
+mod outlet;
 mod pattern;
 mod post;
 mod publisher;
 mod registry;
 mod room;
 mod rooms;
+mod sink;
 
 // Channels between tasks.
 mod broadcast;
@@ -100,6 +103,8 @@ pub use ext::RoomExt;
 pub use key::BroadcastType;
 pub use member::{Connected, Join, Joined, Member, MemberId};
 pub use offset::{Offset, OffsetError};
+pub use outlet::Outlet;
 pub use publisher::Publisher;
 pub use room::Room;
 pub use rooms::{Rooms, RoomsBuilder};
+pub use sink::SinkMember;

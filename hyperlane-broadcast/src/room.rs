@@ -81,7 +81,7 @@ impl Room {
     pub async fn join(&self, connection: &impl Connected) -> Result<Member, RoomError> {
         let joined = self
             .registry
-            .join(&self.core, connection.outbox(), Join::new())?;
+            .join(&self.core, connection.outlet(), Join::new())?;
         Ok(joined.member)
     }
 
@@ -98,7 +98,7 @@ impl Room {
         connection: &impl Connected,
         join: Join,
     ) -> Result<Joined, RoomError> {
-        self.registry.join(&self.core, connection.outbox(), join)
+        self.registry.join(&self.core, connection.outlet(), join)
     }
 
     /// Removes a connection from the room. If the member joined with a farewell ([`Join::farewell`]), the other members

@@ -7,25 +7,27 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use hyperlane_core::{
-    CloseCode, Outbox, WireFormat,
+    Outbox, WireFormat,
     hub::{PastHeld, Undelivered},
 };
 use tokio::time::Instant;
 
 use super::{
+    core::RoomCore,
     membership::{Membership, Release, grow_by_an_eighth},
     shard::Shard,
 };
 use crate::{
     ledger::Ledger,
     member::MemberId,
+    outlet::{Outlet, SinkQueue},
     post::{Audience, Post},
 };
 
-/// A member in a shard.
-pub(crate) struct Seat {
-    pub(crate) outbox: Outbox,
-    pub(crate) membership: Arc<Membership>,
+/// A member in a shard. A connection's outbox is beside its membership, because each delivery needs it.
+pub(crate) enum Seat {
+    Connection(Outbox, Arc<Membership>),
+    Sink(Arc<Membership>),
 }
 
 /// The members of a shard.
@@ -48,6 +50,8 @@ pub(crate) struct Behind {
     pub(crate) position: u64,
     /// True after its outbox has refused a message. False for a new member that receives the history.
     pub(crate) is_slow: bool,
+    /// The number of the last message of the history that a new member receives.
+    pub(crate) replay_until: u64,
     /// The time when the outbox last took a message or was found empty enough.
     pub(crate) progress: Instant,
     /// Number of messages that the member has lost and does not know of yet.
@@ -94,8 +98,8 @@ impl Seats {
 
     /// Adds a member that is behind.
     pub(crate) fn add_behind(&mut self, behind: Behind) {
-        behind.seat.membership.set_behind();
-        self.behind.insert(behind.seat.membership.id, behind);
+        behind.seat.membership().set_behind();
+        self.behind.insert(behind.seat.id(), behind);
     }
 
     /// Notes a slow member that will have taken nothing for too long at this time.
@@ -107,7 +111,7 @@ impl Seats {
     pub(crate) fn take_behind(&mut self, id: u64, ledger: &Ledger) -> Option<Behind> {
         let behind = self.behind.remove(&id)?;
         ledger.sub_waiting(behind.waiting);
-        behind.seat.membership.set_caught_up();
+        behind.seat.membership().set_caught_up();
         if self.behind.is_empty() {
             self.behind = HashMap::new();
             self.stall_at = None;
@@ -129,12 +133,12 @@ impl Seats {
         match leaving.as_slice() {
             [] => {}
             [id] => {
-                let at = self.live.iter().position(|seat| seat.membership.id == *id);
+                let at = self.live.iter().position(|seat| seat.id() == *id);
                 gone.seats.extend(at.map(|at| self.live.swap_remove(at)));
             }
             _ => {
                 leaving.sort_unstable();
-                let leaves = |seat: &mut Seat| leaving.binary_search(&seat.membership.id).is_ok();
+                let leaves = |seat: &mut Seat| leaving.binary_search(&seat.id()).is_ok();
                 gone.seats.extend(self.live.extract_if(.., leaves));
             }
         }
@@ -143,11 +147,21 @@ impl Seats {
         }
     }
 
-    /// Returns the number of the oldest message that a member may still need.
-    pub(crate) fn needed(&self) -> u64 {
-        let positions = self.behind.values().map(|behind| behind.position);
-        let live = (!self.live.is_empty()).then_some(self.cursor + 1);
-        positions.chain(live).min().unwrap_or(u64::MAX)
+    /// Returns the number of the oldest message of the log that a member may still need, and the number of the oldest
+    /// message that a member has not received. They differ if the log does not keep what slow members have missed.
+    pub(crate) fn needed(&self, keeps_missed: bool) -> (u64, u64) {
+        let live = match self.live.is_empty() {
+            true => u64::MAX,
+            false => self.cursor + 1,
+        };
+        let behind = self.behind.values();
+        behind.fold((live, live), |(needed, claimed), behind| {
+            let needed = match behind.needs_log(keeps_missed) {
+                true => needed.min(behind.position),
+                false => needed,
+            };
+            (needed, claimed.min(behind.position))
+        })
     }
 }
 
@@ -157,11 +171,40 @@ impl Behind {
             seat,
             position,
             is_slow,
+            replay_until: 0,
             progress: Instant::now(),
             missed: 0,
             waiting: 0,
             releases: Vec::new(),
         }
+    }
+
+    /// Returns whether the member receives the history that it has asked for.
+    pub(crate) fn is_replaying(&self) -> bool {
+        self.position <= self.replay_until
+    }
+
+    /// Returns whether the member receives what it has missed from the log. `keeps_missed` tells whether the log keeps it
+    /// for slow members.
+    pub(crate) fn needs_log(&self, keeps_missed: bool) -> bool {
+        keeps_missed || !self.is_slow || self.is_replaying()
+    }
+
+    /// Returns whether the member is slow, and its connection is not about to close.
+    pub(crate) fn is_kept_slow(&self) -> bool {
+        self.is_slow && self.position != u64::MAX
+    }
+
+    /// Counts the outbox of a slow member as waiting. Returns true if the member has taken something since the last
+    /// call.
+    pub(crate) fn count_outbox(&mut self, ledger: &Ledger) -> bool {
+        if !self.is_slow {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.waiting, self.seat.outlet().queued());
+        ledger.add_waiting(self.waiting);
+        ledger.sub_waiting(before);
+        self.waiting < before
     }
 
     /// Passes on all sends that wait for this member. Call it without a lock.
@@ -254,31 +297,39 @@ impl Batch {
 
 /// The means of delivering to the members of one room.
 pub(crate) struct Courier<'a> {
-    pub(crate) ledger: &'a Ledger,
-    pub(crate) shard: &'a Arc<Shard>,
+    ledger: &'a Ledger,
+    shard: &'a Arc<Shard>,
     /// Size of an outbox from which it is full, in bytes.
-    pub(crate) outbox_bytes: usize,
+    outbox_bytes: usize,
     /// Number of delivered messages. A message for several members counts once for each.
     pub(crate) delivered: u64,
 }
 
-impl Courier<'_> {
+impl<'a> Courier<'a> {
+    pub(crate) fn new(core: &'a RoomCore, shard: &'a Arc<Shard>) -> Self {
+        Self {
+            ledger: &core.ledger,
+            shard,
+            outbox_bytes: core.limits.outbox_limit(),
+            delivered: 0,
+        }
+    }
+
     /// Delivers a batch to a live member.
     pub(crate) fn deliver(&mut self, seat: &Seat, batch: &mut Batch) -> Delivery {
-        if batch.is_selective || !seat.outbox.format().is_shared() {
-            return self.deliver_each(seat, batch, 0..batch.posts.len());
-        }
-        let (bytes, count) = batch.merged(&seat.outbox, self.ledger);
+        let outbox = match seat {
+            Seat::Connection(outbox, _) if !batch.is_selective && outbox.format().is_shared() => {
+                outbox
+            }
+            _ => return self.deliver_each(seat, batch, 0..batch.posts.len()),
+        };
+        let (bytes, count) = batch.merged(outbox, self.ledger);
         if bytes.is_empty() {
             return Delivery::Done;
         }
-        let mut sent = seat
-            .outbox
-            .__deliver(bytes, self.outbox_bytes, PastHeld::No);
-        if sent == Err(Undelivered::Held) && seat.membership.may_overtake(self.shard) {
-            sent = seat
-                .outbox
-                .__deliver(bytes, self.outbox_bytes, PastHeld::Yes);
+        let mut sent = outbox.__deliver(bytes, self.outbox_bytes, PastHeld::No);
+        if sent == Err(Undelivered::Held) && seat.membership().may_overtake(self.shard) {
+            sent = outbox.__deliver(bytes, self.outbox_bytes, PastHeld::Yes);
         }
         if sent.is_ok() {
             self.delivered += count;
@@ -333,24 +384,26 @@ impl Courier<'_> {
 
     /// Delivers one message if the member is in its audience.
     pub(crate) fn deliver_post(&mut self, seat: &Seat, post: &Post) -> Result<(), Undelivered> {
-        if !post
-            .audience()
-            .includes(MemberId::local(seat.membership.id))
-        {
+        if !post.audience().includes(MemberId::local(seat.id())) {
             return Ok(());
         }
         let limit = self.outbox_bytes;
-        let send = |past| match seat.outbox.format().is_shared() {
-            true => match post.encoded(&seat.outbox, self.ledger) {
-                Some(bytes) => seat.outbox.__deliver(bytes, limit, past),
-                None => Ok(()),
-            },
-            false => seat
-                .outbox
-                .__deliver_message(&post.draft.message, limit, past),
+        let message = &post.draft.message;
+        let send = |past| match seat {
+            Seat::Connection(outbox, _) if outbox.format().is_shared() => {
+                match post.encoded(outbox, self.ledger) {
+                    Some(bytes) => outbox.__deliver(bytes, limit, past),
+                    None => Ok(()),
+                }
+            }
+            Seat::Connection(outbox, _) => outbox.__deliver_message(message, limit, past),
+            Seat::Sink(membership) => {
+                let deliver = |sink: &SinkQueue| sink.deliver(message, limit, past);
+                membership.outlet.sink().map_or(Ok(()), deliver)
+            }
         };
         let mut sent = send(PastHeld::No);
-        if sent == Err(Undelivered::Held) && seat.membership.may_overtake(self.shard) {
+        if sent == Err(Undelivered::Held) && seat.membership().may_overtake(self.shard) {
             sent = send(PastHeld::Yes);
         }
         self.delivered += u64::from(sent.is_ok());
@@ -359,9 +412,25 @@ impl Courier<'_> {
 }
 
 impl Seat {
-    /// Closes the connection of a slow member whose place the room no longer keeps.
-    pub(crate) fn close_slow(&self) {
-        self.outbox
-            .close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", true);
+    pub(crate) fn new(membership: Arc<Membership>) -> Self {
+        match membership.outlet.connection() {
+            Some(outbox) => Self::Connection(outbox.clone(), membership),
+            None => Self::Sink(membership),
+        }
+    }
+
+    pub(crate) fn membership(&self) -> &Arc<Membership> {
+        match self {
+            Self::Connection(_, membership) | Self::Sink(membership) => membership,
+        }
+    }
+
+    /// Returns the number of the connection.
+    pub(crate) fn id(&self) -> u64 {
+        self.membership().id
+    }
+
+    pub(crate) fn outlet(&self) -> &Outlet {
+        &self.membership().outlet
     }
 }
