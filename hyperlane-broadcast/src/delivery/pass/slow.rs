@@ -39,18 +39,18 @@ impl Pass {
         if !is_in_log && policy == SlowPolicy::DropNewest {
             self.skip_to(id, cursor + 1);
         }
+        let is_behind = |behind: &Behind| behind.position <= cursor;
+        let is_behind = self.seats.behind.get(&id).is_some_and(is_behind);
+        if is_behind && !is_in_log {
+            // The notice comes after the newest messages: what they replace is known only then.
+            return self.catch_up_conflated(id, budget);
+        }
         if !self.deliver_notice(id, budget) {
             return;
         }
-        let Some(behind) = self.seats.behind.get(&id) else {
-            return;
-        };
-        if behind.position > cursor {
-            return self.set_live(id);
-        }
-        match is_in_log {
+        match is_behind {
             true => self.catch_up_from_log(id, budget),
-            false => self.catch_up_conflated(id, budget),
+            false => self.set_live(id),
         }
     }
 
