@@ -66,21 +66,27 @@ fn own_messages_and_the_close_wait_for_what_is_on_its_way() {
     let queue = SinkQueue::new(1024, None);
     let gate = shut(&queue);
     queue.send("own 1".into()).unwrap();
-    queue.deliver(&"room 1".into(), 1024).unwrap();
+    queue
+        .deliver(&"room 1".into(), 1024, PastHeld::Yes)
+        .unwrap();
     queue.send("own 2".into()).unwrap();
     queue.close(CloseCode::NORMAL, "", false);
     assert_eq!(queue.send("late".into()), Err(PushError::Closed));
     assert!(!queue.is_open());
-    queue.deliver(&"room 2".into(), 1024).unwrap();
+    queue
+        .deliver(&"room 2".into(), 1024, PastHeld::Yes)
+        .unwrap();
     assert_eq!(taken(&queue), ["room 1", "room 2"]);
     assert_eq!(*gate.tickets.lock().unwrap(), [1, 2, 3]);
     queue.release(1);
     assert_eq!(taken(&queue), ["own 1"]);
-    queue.deliver(&"room 3".into(), 1024).unwrap();
+    queue
+        .deliver(&"room 3".into(), 1024, PastHeld::Yes)
+        .unwrap();
     queue.release(3);
     assert_eq!(taken(&queue), ["room 3", "own 2", "close 1000"]);
-    let delivered = queue.deliver(&"late".into(), 1024);
-    assert_eq!(delivered, Err(PushError::Closed));
+    let delivered = queue.deliver(&"late".into(), 1024, PastHeld::Yes);
+    assert_eq!(delivered, Err(Undelivered::Closed));
     assert_eq!(Arc::strong_count(&gate), 1, "the queue has dropped it");
 }
 
@@ -88,8 +94,11 @@ fn own_messages_and_the_close_wait_for_what_is_on_its_way() {
 fn a_queue_takes_messages_up_to_its_limits() {
     let queue = SinkQueue::new(100, None);
     let long = Message::from("x".repeat(1000));
-    queue.deliver(&long, 0).unwrap();
-    assert_eq!(queue.deliver(&"x".into(), 100), Err(PushError::Full));
+    queue.deliver(&long, 0, PastHeld::Yes).unwrap();
+    assert_eq!(
+        queue.deliver(&"x".into(), 100, PastHeld::Yes),
+        Err(Undelivered::Full)
+    );
     assert_eq!(queue.send("x".into()), Err(PushError::Full));
     taken(&queue);
     let gate = shut(&queue);
@@ -99,10 +108,37 @@ fn a_queue_takes_messages_up_to_its_limits() {
         Err(PushError::Full),
         "held ones count"
     );
-    queue.deliver(&"x".into(), 0).unwrap();
-    assert_eq!(queue.deliver(&"x".into(), 0), Err(PushError::Full));
-    queue.deliver(&"x".into(), 100).unwrap();
+    queue.deliver(&"x".into(), 0, PastHeld::Yes).unwrap();
+    assert_eq!(
+        queue.deliver(&"x".into(), 0, PastHeld::Yes),
+        Err(Undelivered::Full)
+    );
+    queue.deliver(&"x".into(), 100, PastHeld::Yes).unwrap();
     drop(gate);
+}
+
+#[test]
+fn messages_of_rooms_do_not_overtake_held_ones_unless_they_may() {
+    let queue = SinkQueue::new(1024, None);
+    let _gate = shut(&queue);
+    let released = Arc::new(Count::default());
+    let waker = Waker::from(released.clone());
+    assert!(queue.poll_released(&waker));
+    queue.send("own".into()).unwrap();
+    let room = Message::from("room");
+    assert_eq!(
+        queue.deliver(&room, 1024, PastHeld::No),
+        Err(Undelivered::Held)
+    );
+    assert!(!queue.poll_released(&waker));
+    queue.release(1);
+    assert_eq!(released.get(), 1);
+    queue.deliver(&room, 1024, PastHeld::No).unwrap();
+    assert_eq!(taken(&queue), ["own", "room"]);
+    queue.send("own".into()).unwrap();
+    assert!(!queue.poll_released(&waker));
+    queue.close(CloseCode::NORMAL, "", true);
+    assert_eq!(released.get(), 2);
 }
 
 #[test]
@@ -111,8 +147,8 @@ fn wakers_wake_when_the_queue_has_drained_or_closed() {
     let drained = Arc::new(Count::default());
     let waker = Waker::from(drained.clone());
     assert!(queue.poll_drained(0, &waker));
-    queue.deliver(&"x".into(), 1024).unwrap();
-    queue.deliver(&"y".into(), 1024).unwrap();
+    queue.deliver(&"x".into(), 1024, PastHeld::Yes).unwrap();
+    queue.deliver(&"y".into(), 1024, PastHeld::Yes).unwrap();
     assert!(!queue.poll_drained(weight(&"y".into()), &waker));
     let context = Context::from_waker(Waker::noop());
     assert!(matches!(queue.next(&context), Next::Send(_)));
@@ -130,12 +166,12 @@ fn the_pump_is_woken_once_for_many_messages() {
     let waker = Waker::from(pump.clone());
     let context = Context::from_waker(&waker);
     assert_eq!(queue.next(&context), Next::Flush);
-    queue.deliver(&"x".into(), 1024).unwrap();
-    queue.deliver(&"x".into(), 1024).unwrap();
+    queue.deliver(&"x".into(), 1024, PastHeld::Yes).unwrap();
+    queue.deliver(&"x".into(), 1024, PastHeld::Yes).unwrap();
     assert_eq!(pump.get(), 1);
     assert!(matches!(queue.next(&context), Next::Send(_)));
     // The pump waits for the sink.
-    queue.deliver(&"x".into(), 1024).unwrap();
+    queue.deliver(&"x".into(), 1024, PastHeld::Yes).unwrap();
     assert_eq!(pump.get(), 1);
     queue.close(CloseCode::NORMAL, "", true);
     assert_eq!(pump.get(), 2);
