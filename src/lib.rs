@@ -157,6 +157,8 @@ pub mod docs {
     #[cfg(feature = "test-util")]
     #[doc = include_str!("../docs/testing.md")]
     pub mod testing {}
+    #[doc = include_str!("../docs/rooms.md")]
+    pub mod rooms {}
     #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/channels.md")]
     pub mod channels {}

@@ -487,3 +487,30 @@ impl Shard {
         gone
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn pauses_for_a_few_members_take_at_most_half_of_the_time() {
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        let pause = |now, until, is_for_few| Pause {
+            now: at(now),
+            until: at(until),
+            is_for_few,
+        };
+        let mut queue = ShardQueue::default();
+        assert!(queue.pause(pause(0, 100, true)));
+        assert_eq!(queue.paused_until, Some(at(100)));
+        assert!(!queue.pause(pause(100, 190, true)));
+        assert!(queue.pause(pause(110, 120, false)), "most of them need it");
+        assert!(!queue.pause(pause(199, 290, true)));
+        assert!(queue.pause(pause(200, 250, true)));
+        assert!(!queue.pause(pause(299, 300, true)));
+        assert!(queue.pause(pause(300, 301, true)));
+    }
+}
