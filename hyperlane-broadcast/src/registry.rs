@@ -268,6 +268,8 @@ impl RoomRegistry {
                 table.set_idle(&known);
             }
         }
+        // This reference too is dropped under the lock: another thread would count it.
+        drop(known);
         drop(table);
         self.drop_rooms(removed);
     }
