@@ -46,8 +46,8 @@ fn text(message: &Message) -> String {
 
 /// Takes all that is queued.
 fn taken(queue: &SinkQueue) -> Vec<String> {
-    let mut context = Context::from_waker(Waker::noop());
-    std::iter::from_fn(|| match queue.next(&mut context) {
+    let context = Context::from_waker(Waker::noop());
+    std::iter::from_fn(|| match queue.next(&context) {
         Next::Send(message) => Some(text(&message)),
         _ => None,
     })
