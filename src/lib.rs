@@ -107,9 +107,10 @@ pub mod broadcast {
         BroadcastReceiver, BroadcastSendError, BroadcastSendResult, BroadcastSender, BroadcastType,
         Broker, BrokerRoom, Capacity, Connected, DEFAULT_BROADCAST_SENDER_CAPACITY, Follow,
         Followed, History, InProcess, Join, Joined, MAX_BROADCAST_SENDER_CAPACITY, ManyPublisher,
-        Member, MemberId, Offset, OffsetError, Page, Publication, PublishError, PublishManyError,
-        PublishScope, Published, Publisher, Publishing, ReceiverCount, Refused, Removal, Removing,
-        Room, RoomError, RoomExt, RoomLimits, Rooms, RoomsBuilder, RoomsConfig, SlowPolicy, Stored,
+        Member, MemberId, Offset, OffsetError, Outlet, Page, Publication, PublishError,
+        PublishManyError, PublishScope, Published, Publisher, Publishing, ReceiverCount, Refused,
+        Removal, Removing, Room, RoomError, RoomExt, RoomLimits, Rooms, RoomsBuilder, RoomsConfig,
+        SinkMember, SlowPolicy, Stored,
     };
 }
 
@@ -157,6 +158,8 @@ pub mod docs {
     #[cfg(feature = "test-util")]
     #[doc = include_str!("../docs/testing.md")]
     pub mod testing {}
+    #[doc = include_str!("../docs/rooms.md")]
+    pub mod rooms {}
     #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/channels.md")]
     pub mod channels {}

@@ -19,6 +19,7 @@ use std::{
 
 use hyperlane::{
     __private::{Guard, GuardKind},
+    broadcast::{RoomLimits, RoomsConfig, SlowPolicy},
     prelude::*,
 };
 use metrics::{
@@ -1047,6 +1048,54 @@ async fn clients_that_do_not_keep_up_are_counted() {
     .await;
     control.shutdown().await;
     numbers.settle().await;
+}
+
+#[tokio::test]
+async fn slow_members_and_what_they_miss_are_counted_and_logged() {
+    for policy in [SlowPolicy::Disconnect, SlowPolicy::DropNewest] {
+        let (numbers, _counting) = count();
+        let (log, _listening) = listen();
+        let limits = RoomLimits::default().slow(policy).outbox_bytes(0);
+        let limits = limits.slow_messages(10).history_messages(0);
+        let rooms = Rooms::with_config(RoomsConfig::default().limits(limits));
+        let room = rooms.room("room").unwrap();
+        let (sender, mut received) = tokio::sync::mpsc::channel(1);
+        let sink = futures_util::sink::unfold(sender, async |sender, text: String| {
+            tokio::sync::mpsc::Sender::send(&sender, text)
+                .await
+                .map(|()| sender)
+        });
+        let member = rooms.sink(sink, |message| message.to_str().ok().map(str::to_owned));
+        room.join(&member).await.unwrap();
+        for number in 0..100 {
+            room.broadcast(number.to_string()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        eventually("it is slow", || {
+            numbers.counter("hyperlane_slow_members_total") == 1
+        })
+        .await;
+        assert!(log.has("room member is slow"));
+        if policy == SlowPolicy::Disconnect {
+            let closed = "hyperlane_drops_total{reason=slow_member}";
+            eventually("it is closed", || numbers.counter(closed) == 1).await;
+            assert!(log.has("slow room member closed"));
+            assert_eq!(numbers.counter("hyperlane_missed_messages_total"), 0);
+            continue;
+        }
+        let mut count = 0;
+        room.broadcast("end").await.unwrap();
+        while numbers.counter("hyperlane_missed_messages_total") == 0 {
+            received.recv().await.unwrap();
+            count += 1;
+        }
+        assert!(log.has("slow room member missed messages"));
+        assert!(count < 50, "{count} messages before the first is missed");
+        assert_eq!(
+            numbers.counter("hyperlane_drops_total{reason=slow_member}"),
+            0
+        );
+    }
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ impl RoomExt for Context {
                 .find(|id| Claim::parse(Some(id)) != Claim::New);
             follow.last_event_id = id.map(str::to_owned);
         }
-        let followed = self.rooms().registry.follow(&connection.outbox(), &follow);
+        let followed = self.rooms().registry.follow(&connection.outlet(), &follow);
         ready(followed)
     }
 }

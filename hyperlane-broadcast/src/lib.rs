@@ -63,6 +63,7 @@ mod broker;
 #[cfg(feature = "compat")]
 pub mod compat;
 mod config;
+mod conflated;
 mod delivery;
 mod error;
 mod ext;
@@ -74,12 +75,14 @@ mod member;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 mod metrics;
 mod offset;
+mod outlet;
 mod pattern;
 mod post;
 mod publisher;
 mod registry;
 mod room;
 mod rooms;
+mod sink;
 mod users;
 
 // Channels between tasks.
@@ -106,6 +109,8 @@ pub use history::{History, Page, Stored};
 pub use key::BroadcastType;
 pub use member::{Connected, Join, Joined, Member, MemberId};
 pub use offset::{Offset, OffsetError};
+pub use outlet::Outlet;
 pub use publisher::{ManyPublisher, Publisher};
 pub use room::Room;
 pub use rooms::{Rooms, RoomsBuilder};
+pub use sink::SinkMember;

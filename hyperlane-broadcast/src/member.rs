@@ -9,7 +9,7 @@ use std::{
 
 use hyperlane_core::{Message, Outbox, ServerSentEvents, WebSocket};
 
-use crate::offset::Offset;
+use crate::{offset::Offset, outlet::Outlet};
 
 /// The id of a member's connection: the number of its node and a number within the node.
 ///
@@ -179,31 +179,31 @@ impl Join {
     }
 }
 
-/// A connection that can join rooms: a handle from `ctx.upgrade(stream)` or `ctx.event_stream(stream)`, or the
-/// [`Outbox`] of a connection (its handle for sending).
+/// What can join rooms: a handle from `ctx.upgrade(stream)` or `ctx.event_stream(stream)`, the [`Outbox`] of a
+/// connection (its handle for sending), or a sink of the program ([`SinkMember`](crate::SinkMember)).
 ///
 /// The handles from `ctx.ws()` and `ctx.sse()` have the same types, but belong to channels. A channel carries the
 /// messages of one session across connections. It cannot join a room: [`Room::join`](crate::Room::join) returns
 /// [`RoomError::Channel`](crate::RoomError::Channel).
 pub trait Connected {
-    /// Returns the outbox of the connection. The room's messages are pushed to this outbox.
-    fn outbox(&self) -> Outbox;
+    /// Returns the place to which the room sends its messages.
+    fn outlet(&self) -> Outlet;
 }
 
 impl Connected for WebSocket {
-    fn outbox(&self) -> Outbox {
-        WebSocket::outbox(self)
+    fn outlet(&self) -> Outlet {
+        self.outbox().into()
     }
 }
 
 impl Connected for ServerSentEvents {
-    fn outbox(&self) -> Outbox {
-        ServerSentEvents::outbox(self)
+    fn outlet(&self) -> Outlet {
+        self.outbox().into()
     }
 }
 
 impl Connected for Outbox {
-    fn outbox(&self) -> Outbox {
-        self.clone()
+    fn outlet(&self) -> Outlet {
+        self.clone().into()
     }
 }

@@ -12,6 +12,7 @@ struct Instruments {
     members: Gauge,
     deliveries: Counter,
     slow: Counter,
+    missed: Counter,
     drops: Counter,
 }
 
@@ -25,6 +26,7 @@ struct RoomInstruments {
     // The counters count for all rooms together: they are clones of the counters in `Instruments`.
     deliveries: Counter,
     slow: Counter,
+    missed: Counter,
     drops: Counter,
 }
 
@@ -64,12 +66,20 @@ impl Metrics {
                     "Members of rooms that have become slow: their outbox was full.",
                 ),
             );
+            recorder.describe_counter(
+                KeyName::from_const_str("hyperlane_missed_messages_total"),
+                Some(Unit::Count),
+                SharedString::const_str(
+                    "Messages of rooms that slow members did not receive, once for each member.",
+                ),
+            );
         });
         Self(Some(Box::new(Instruments {
             rooms: gauge!("hyperlane_rooms"),
             members: gauge!("hyperlane_room_members"),
             deliveries: counter!("hyperlane_deliveries_total"),
             slow: counter!("hyperlane_slow_members_total"),
+            missed: counter!("hyperlane_missed_messages_total"),
             drops: counter!("hyperlane_drops_total", "reason" => "slow_member"),
         })))
     }
@@ -83,6 +93,7 @@ impl Metrics {
                 size: is_listed.then(size),
                 deliveries: instruments.deliveries.clone(),
                 slow: instruments.slow.clone(),
+                missed: instruments.missed.clone(),
                 drops: instruments.drops.clone(),
             })
         }))
@@ -136,6 +147,13 @@ impl RoomMetrics {
     pub(crate) fn member_slow(&self) {
         if let Some(instruments) = &self.0 {
             instruments.slow.increment(1);
+        }
+    }
+
+    /// Counts messages that a slow member does not receive.
+    pub(crate) fn missed(&self, count: u64) {
+        if let Some(instruments) = &self.0 {
+            instruments.missed.increment(count);
         }
     }
 

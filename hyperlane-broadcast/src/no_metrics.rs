@@ -32,5 +32,7 @@ impl RoomMetrics {
 
     pub(crate) const fn member_slow(&self) {}
 
+    pub(crate) const fn missed(&self, _: u64) {}
+
     pub(crate) const fn slow_member_closed(&self) {}
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The members that receive a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Audience {
     All,
     /// All members but one.

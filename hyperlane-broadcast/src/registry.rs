@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use hyperlane_core::{Message, Outbox, hub::flush_current};
+use hyperlane_core::{Message, hub::flush_current};
 use tokio::{runtime::Handle, time::Instant};
 
 use crate::{
@@ -29,12 +29,14 @@ use crate::{
     ledger::Totals,
     member::{Join, Joined, Member, MemberId, Start},
     metrics::Metrics,
+    outlet::Outlet,
     post::{Audience, Draft},
     users::Users,
 };
 
 mod follow;
 pub(crate) mod keeper;
+mod waiting;
 
 /// Maximum number of hub tasks. More tasks would contend for the same network stack.
 const MAX_HUBS: usize = 16;
@@ -55,6 +57,7 @@ pub(crate) struct RoomRegistry {
     /// True if the program has chosen the runtime by [`Rooms::on`](crate::Rooms::on).
     is_runtime_fixed: bool,
     keeper: Arc<keeper::State>,
+    waiting: waiting::State,
     /// Metrics, created with the first room.
     metrics: OnceLock<Metrics>,
     hasher: RandomState,
@@ -139,6 +142,12 @@ impl Runner for HubRunner {
             registry.release(core);
         }
     }
+
+    fn list_waiting(&self, core: &Arc<RoomCore>) {
+        if let Some(registry) = self.0.upgrade() {
+            registry.list_waiting(core);
+        }
+    }
 }
 
 impl RoomRegistry {
@@ -167,6 +176,7 @@ impl RoomRegistry {
             is_runtime_fixed: runtime.is_some(),
             runtime: Mutex::new(runtime),
             keeper: Arc::default(),
+            waiting: waiting::State::default(),
             metrics: OnceLock::new(),
             hasher: RandomState::new(),
             created: AtomicU64::new(0),
@@ -264,6 +274,8 @@ impl RoomRegistry {
                 table.set_idle(&known);
             }
         }
+        // This reference too is dropped under the lock: another thread would count it.
+        drop(known);
         drop(table);
         self.drop_rooms(removed);
     }
@@ -352,6 +364,29 @@ impl RoomRegistry {
         }
     }
 
+    /// Runs the pump of a sink. Without a runtime it runs on a thread of its own. If none can be started, the pump is
+    /// dropped.
+    pub(crate) fn spawn_pump(
+        &self,
+        runtime: Option<Handle>,
+        pump: impl Future<Output = ()> + Send + 'static,
+    ) {
+        match runtime {
+            Some(runtime) => drop(runtime.spawn(pump)),
+            None => drop(spawn_thread(pump)),
+        }
+    }
+
+    /// Returns the runtime for tasks of the program's own members: the one that the program has chosen, else the
+    /// current one, else the hubs' one.
+    pub(crate) fn runtime_of_members(&self) -> Option<Handle> {
+        let known = self.lock_runtime().clone();
+        match Handle::try_current() {
+            Ok(current) if !self.is_runtime_fixed => Some(current),
+            _ => known,
+        }
+    }
+
     /// Runs a publish for whose result no caller waits.
     pub(crate) fn spawn(
         &self,
@@ -374,9 +409,7 @@ impl RoomRegistry {
         if self.totals.history() > self.config.histories_bytes {
             self.shrink_histories();
         }
-        if self.totals.waiting() > self.config.waiting_bytes {
-            self.drop_farthest();
-        }
+        self.bound_waiting();
     }
 
     /// Shrinks the histories of all rooms together to seven eighths of their limit, so that the work is done once for
@@ -422,26 +455,6 @@ impl RoomRegistry {
         }
     }
 
-    /// Takes their place from the slow members that are farthest behind.
-    #[cold]
-    fn drop_farthest(&self) {
-        let goal = self.config.waiting_bytes / 8 * 7;
-        let mut rooms = self.all_rooms();
-        rooms.retain(|core| core.ledger.waiting() > 0);
-        rooms.sort_unstable_by_key(|core| core.ledger.waiting());
-        let mut excess = self.totals.waiting().saturating_sub(goal);
-        while excess > 0
-            && let Some(core) = rooms.pop()
-        {
-            excess = excess.saturating_sub(core.ledger.waiting());
-            core.drop_farthest();
-            self.release(core);
-        }
-        for core in rooms {
-            self.release(core);
-        }
-    }
-
     pub(crate) fn all_rooms(&self) -> Vec<Arc<RoomCore>> {
         self.lock_table().rooms.values().cloned().collect()
     }
@@ -453,19 +466,20 @@ impl RoomRegistry {
     pub(crate) fn join(
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
-        outbox: Outbox,
+        outlet: Outlet,
         join: Join,
         followed: Option<&Arc<Positions>>,
     ) -> Result<Joined, RoomError> {
-        let id = outbox.id();
-        if outbox.is_of_channel() {
+        let id = outlet.id();
+        let outbox = outlet.connection();
+        if outbox.is_some_and(|outbox| outbox.is_of_channel()) {
             return Err(RoomError::Channel);
         }
-        if !outbox.is_open() || !outbox.format().is_pushable() {
+        if !outlet.is_open() || outbox.is_some_and(|outbox| !outbox.format().is_pushable()) {
             return Err(RoomError::NotConnected);
         }
         flush_current();
-        self.start_hubs(outbox.__runtime());
+        self.start_hubs(outlet.runtime());
         if join.start != Start::Next {
             // The new member does not receive messages that are too old.
             core.trim();
@@ -480,9 +494,9 @@ impl RoomRegistry {
                 farewell: join.farewell,
             })
         });
-        let (membership, is_new) = self.membership(&outbox);
+        let (membership, is_new) = self.membership(&outlet);
         if is_new {
-            outbox.__add_barrier(membership.clone());
+            outlet.add_barrier(membership.clone());
         }
         let joined = {
             let mut list = membership.lock();
@@ -527,7 +541,6 @@ impl RoomRegistry {
             self.metrics().joined(&core.metrics);
             state.add_member(core, &membership, place.shard, &member.user);
             shard.enqueue(Command::Join {
-                outbox: outbox.clone(),
                 membership: membership.clone(),
                 from: place.from,
                 last: state.log.last(),
@@ -547,7 +560,7 @@ impl RoomRegistry {
         if is_new {
             // If the connection has closed already, the hook runs at once, and takes the locks of the block above.
             let registry = Arc::downgrade(self);
-            outbox.__on_closed(move || {
+            outlet.on_closed(move || {
                 if let Some(registry) = registry.upgrade() {
                     registry.connection_closed(id);
                 }
@@ -557,13 +570,13 @@ impl RoomRegistry {
     }
 
     /// Returns the membership of a connection, and whether it is new.
-    fn membership(&self, outbox: &Outbox) -> (Arc<Membership>, bool) {
-        let id = outbox.id();
+    fn membership(&self, outlet: &Outlet) -> (Arc<Membership>, bool) {
+        let id = outlet.id();
         let mut memberships = self.lock_memberships();
         let mut is_new = false;
         let membership = memberships.entry(id).or_insert_with(|| {
             is_new = true;
-            Membership::new(outbox.clone(), self.totals.clone())
+            Membership::new(outlet.clone(), self.totals.clone())
         });
         (membership.clone(), is_new)
     }

@@ -81,7 +81,7 @@ impl Room {
     pub async fn join(&self, connection: &impl Connected) -> Result<Member, RoomError> {
         let joined = self
             .registry
-            .join(&self.core, connection.outbox(), Join::new(), None)?;
+            .join(&self.core, connection.outlet(), Join::new(), None)?;
         Ok(joined.member)
     }
 
@@ -98,8 +98,8 @@ impl Room {
         connection: &impl Connected,
         join: Join,
     ) -> Result<Joined, RoomError> {
-        let outbox = connection.outbox();
-        self.registry.join(&self.core, outbox, join, None)
+        let outlet = connection.outlet();
+        self.registry.join(&self.core, outlet, join, None)
     }
 
     /// Removes a connection from the room. If the member joined with a farewell ([`Join::farewell`]), the other members

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use futures_sink::Sink;
 use hyperlane_core::Message;
 use tokio::runtime::Handle;
 
@@ -11,9 +12,11 @@ use crate::{
     error::{PublishManyError, RoomError},
     follow::{Follow, Followed},
     member::Connected,
+    outlet::SinkQueue,
     publisher::ManyPublisher,
     registry::RoomRegistry,
     room::Room,
+    sink::{SinkMember, pump},
 };
 
 /// A handle to all rooms of a server. Clones are cheap and refer to the same rooms.
@@ -155,7 +158,61 @@ impl Rooms {
         connection: &impl Connected,
         rooms: impl Into<Follow>,
     ) -> Result<Followed, RoomError> {
-        self.registry.follow(&connection.outbox(), &rooms.into())
+        self.registry.follow(&connection.outlet(), &rooms.into())
+    }
+
+    /// Makes a member of a sink, without a connection of a hyperlane server: of the sending half of a WebSocket of
+    /// another server, of a channel, of a file. The member can then join rooms ([`Room::join`]).
+    ///
+    /// `into_item` turns a message into what the sink takes. Messages for which it returns `None` are skipped. The last
+    /// message may be a Close with a code and a reason: the room has closed a slow member, or the program the sink. A
+    /// message of [`broadcast_event`](Room::broadcast_event) comes as the text that a WebSocket receives.
+    ///
+    /// The messages wait in a queue. A task moves them into the sink, on the runtime of [`on`](Self::on), otherwise on
+    /// the current one, otherwise on that of the hubs or on a thread of its own. A sink that takes messages too slowly is
+    /// a slow member ([`SlowPolicy`](crate::SlowPolicy)): its queue is full from
+    /// [`RoomLimits::outbox_bytes`](crate::RoomLimits::outbox_bytes) on.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use futures_util::sink;
+    /// use hyperlane_broadcast::Rooms;
+    /// use hyperlane_core::Message;
+    /// use tokio::runtime::Handle;
+    ///
+    /// let rooms = Rooms::on(Handle::current());
+    /// let (prices, mut received) = tokio::sync::mpsc::channel(8);
+    /// let sink = sink::unfold(prices, async |prices, price: String| {
+    ///     prices.send(price).await.map(|()| prices)
+    /// });
+    /// let member = rooms.sink(sink, |message| match message {
+    ///     Message::Text(text) => Some(text.to_string()),
+    ///     _ => None,
+    /// });
+    /// let room = rooms.room("prices")?;
+    /// room.join(&member).await?;
+    /// room.broadcast("42").await?;
+    /// assert_eq!(received.recv().await.as_deref(), Some("42"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sink<S, T>(
+        &self,
+        sink: S,
+        into_item: impl FnMut(Message) -> Option<T> + Send + 'static,
+    ) -> SinkMember
+    where
+        S: Sink<T> + Send + 'static,
+        S::Error: fmt::Display,
+        T: 'static,
+    {
+        let config = &self.registry.config;
+        let runtime = self.registry.runtime_of_members();
+        let queue = SinkQueue::new(config.sink_bytes, runtime.clone());
+        let pump = pump(queue.clone(), sink, into_item, config.sink_close_timeout);
+        self.registry.spawn_pump(runtime, pump);
+        SinkMember::new(queue)
     }
 
     /// Returns the number of rooms.

@@ -40,6 +40,8 @@ mod rooms;
 mod runtimes;
 mod server;
 mod sessions;
+mod sinks;
+mod slow_members;
 mod sse;
 mod tower;
 mod websocket;

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -18,9 +18,10 @@ use super::{
 };
 use crate::{
     config::{RoomLimits, SlowPolicy},
+    conflated::Conflated,
     error::PublishError,
     ledger::{Ledger, Totals},
-    log::{Log, Part},
+    log::{Log, Part, READ_MESSAGES},
     member::{Member, MemberId, Start},
     metrics::RoomMetrics,
     offset::Offset,
@@ -32,6 +33,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct RoomState {
     pub(crate) log: Log,
+    /// The newest messages of each key, if the room conflates.
+    pub(crate) conflated: Conflated,
     pub(crate) members: HashSet<MemberRef>,
     /// The members that joined with a user name, by that name.
     users: HashMap<Arc<str>, Vec<u64>>,
@@ -59,6 +62,8 @@ pub(crate) struct RoomCore {
     log_first: AtomicU64,
     /// A slow member before this number has lost its place, because too much waited for slow members.
     given_up_before: AtomicU64,
+    /// True if the registry lists this room among those in which something waits for slow members.
+    pub(crate) is_listed_waiting: AtomicBool,
     /// Publishers that wait for room in the queue.
     waiters: AtomicUsize,
     pub(crate) has_room: Notify,
@@ -104,7 +109,6 @@ impl RoomCore {
         Arc::new_cyclic(|core| Self {
             name,
             epoch,
-            limits,
             state: Mutex::new(RoomState {
                 seats_per_shard: vec![0; hubs.len()],
                 ..RoomState::default()
@@ -113,15 +117,18 @@ impl RoomCore {
                 .iter()
                 .enumerate()
                 .map(|(index, hub)| {
-                    Arc::new(Shard::new(core.clone(), hub.clone(), index, totals.clone()))
+                    let (core, hub, totals) = (core.clone(), hub.clone(), totals.clone());
+                    Arc::new(Shard::new(core, hub, index, totals, &limits))
                 })
                 .collect(),
+            limits,
             ledger: Ledger::new(totals.clone()),
             users: users.clone(),
             removals: AtomicU64::new(0),
             cleared_before: AtomicU64::new(0),
             log_first: AtomicU64::new(1),
             given_up_before: AtomicU64::new(0),
+            is_listed_waiting: AtomicBool::new(false),
             waiters: AtomicUsize::new(0),
             has_room: Notify::new(),
             idle_since: AtomicU64::new(0),
@@ -192,11 +199,7 @@ impl RoomCore {
         let post = Arc::new(Post::new(number, draft));
         if !is_volatile {
             state.log.push(post.clone(), now, &self.ledger);
-            let needed = self.needed(&state);
-            state
-                .log
-                .trim(now, &self.limits, needed, &self.ledger, &mut dropped);
-            self.log_first.store(state.log.first(), Ordering::Release);
+            self.trim_state(&mut state, now, Some(&post), &mut dropped);
         }
         for shard in &self.shards {
             if seated(&state, shard) {
@@ -241,7 +244,36 @@ impl RoomCore {
         false
     }
 
-    /// Returns the number of the oldest message that a member may still need, within the limits for slow members.
+    /// Drops the messages for which neither the history nor a member has a place. `newest` is a message that was
+    /// published now.
+    fn trim_state(
+        &self,
+        state: &mut RoomState,
+        now: Instant,
+        newest: Option<&Arc<Post>>,
+        dropped: &mut Vec<Arc<Post>>,
+    ) {
+        let needed = self.needed(state);
+        let (limits, ledger) = (&*self.limits, &self.ledger);
+        if limits.slow == SlowPolicy::Conflate {
+            let claimed = self.shards.iter().map(|shard| shard.claimed()).min();
+            let (claimed, first) = (claimed.unwrap_or(u64::MAX), state.log.first());
+            let conflated = &mut state.conflated;
+            match newest {
+                Some(post) => conflated.push(post, claimed, first, limits, ledger, dropped),
+                None => conflated.trim(claimed, first, limits, ledger, dropped),
+            }
+        }
+        let from = dropped.len();
+        state.log.trim(now, limits, needed, ledger, dropped);
+        if let Some(dropped) = dropped.get(from..) {
+            state.conflated.settle(dropped, ledger);
+        }
+        self.log_first.store(state.log.first(), Ordering::Release);
+    }
+
+    /// Returns the number of the oldest message of the log that a member may still need, within the limits for slow
+    /// members.
     fn needed(&self, state: &RoomState) -> u64 {
         let needed = self.shards.iter().map(|shard| shard.needed()).min();
         let needed = needed.unwrap_or(u64::MAX);
@@ -258,15 +290,7 @@ impl RoomCore {
         let mut dropped = Vec::new();
         let mut state = self.lock();
         state.purge_departed(self);
-        let needed = self.needed(&state);
-        state.log.trim(
-            Instant::now(),
-            &self.limits,
-            needed,
-            &self.ledger,
-            &mut dropped,
-        );
-        self.log_first.store(state.log.first(), Ordering::Release);
+        self.trim_state(&mut state, Instant::now(), None, &mut dropped);
         drop(state);
         drop(dropped);
     }
@@ -279,21 +303,48 @@ impl RoomCore {
         freed
     }
 
-    /// Takes their place from the slow members in the farthest quarter.
-    pub(crate) fn drop_farthest(&self) {
-        let needed = self.shards.iter().map(|shard| shard.needed()).min();
-        let needed = needed.unwrap_or(u64::MAX);
+    /// Takes their place from the slow members in the farthest quarter of the messages that are kept for slow members.
+    /// Returns the number of bytes that this has freed.
+    pub(crate) fn drop_farthest(&self) -> usize {
+        let waiting = self.ledger.waiting();
+        let mut dropped = Vec::new();
         {
-            let state = self.lock();
-            let next = state.log.history_first();
-            let quarter = next.saturating_sub(needed).div_ceil(4);
-            let before = needed.saturating_add(quarter).min(next);
+            let mut state = self.lock();
+            let state = &mut *state;
+            let (first, next) = (state.log.first(), state.log.history_first());
+            let before = first + (next - first).div_ceil(4);
             self.given_up_before.fetch_max(before, Ordering::Relaxed);
+            state
+                .conflated
+                .drop_farthest(first, &self.ledger, &mut dropped);
+            self.trim_state(state, Instant::now(), None, &mut dropped);
         }
-        self.trim();
-        for shard in &self.shards {
+        if !dropped.is_empty() {
+            for shard in &self.shards {
+                self.wake(shard);
+            }
+        }
+        waiting.saturating_sub(self.ledger.waiting())
+    }
+
+    /// Closes the connections of slow members, those that are farthest behind first, until their outboxes have freed
+    /// about `bytes`. The hubs do it: first the hub of the shard `from`, which passes on what is left.
+    pub(crate) fn close_farthest(&self, bytes: usize, from: usize) {
+        if let Some(shard) = self.shards.get(from) {
+            shard.close_farthest(bytes);
             self.wake(shard);
         }
+    }
+
+    /// Returns the messages from `from` to `until` that the room keeps for slow members, at most so many as one read
+    /// may return.
+    pub(crate) fn read_conflated(&self, from: u64, until: u64) -> Vec<Arc<Post>> {
+        self.lock().conflated.read(from, until, READ_MESSAGES)
+    }
+
+    /// Returns the number of the oldest message in the history, or of the next message if the history is empty.
+    pub(crate) fn history_first(&self) -> u64 {
+        self.lock().log.history_first()
     }
 
     /// Returns the number of the oldest message in the log.
@@ -319,9 +370,18 @@ impl RoomCore {
             return false;
         }
         // The message is dropped after the lock is released.
-        let removed = self.lock().log.remove(offset.number, &self.ledger);
+        let mut dropped = Vec::new();
+        let removed = {
+            let mut state = self.lock();
+            let first = state.log.first();
+            let removed = state.log.remove(offset.number, &self.ledger);
+            state
+                .conflated
+                .remove(offset.number, first, &self.ledger, &mut dropped);
+            removed
+        };
         self.removals.fetch_add(1, Ordering::AcqRel);
-        removed.is_some()
+        removed.is_some() || !dropped.is_empty()
     }
 
     /// Removes all messages from the log. Members that have not received them yet do not receive them. Returns the number
@@ -329,7 +389,8 @@ impl RoomCore {
     pub(crate) fn clear(&self) -> usize {
         let removed = {
             let mut state = self.lock();
-            let removed = state.log.clear(&self.ledger);
+            let mut removed = state.log.clear(&self.ledger);
+            removed.extend(state.conflated.clear(&self.ledger));
             let next = state.log.first();
             self.cleared_before.store(next, Ordering::Release);
             self.log_first.store(next, Ordering::Release);
@@ -381,11 +442,6 @@ impl RoomCore {
 
     pub(crate) fn has_waiters(&self) -> bool {
         self.waiters.load(Ordering::Acquire) > 0
-    }
-
-    /// Returns whether a slow member's missed messages are kept for it.
-    pub(crate) fn keeps_missed(&self) -> bool {
-        self.limits.slow != SlowPolicy::DropNewest
     }
 }
 

@@ -31,6 +31,9 @@ pub(crate) trait Runner: Send + Sync {
     /// Makes sure that the hub's task is woken soon, even if the thread does not come to it.
     fn watch(&self);
 
+    /// Notes that something waits for slow members in a room.
+    fn list_waiting(&self, core: &Arc<RoomCore>);
+
     /// Takes back a reference to a room.
     fn release(&self, core: Arc<RoomCore>);
 }
@@ -157,7 +160,11 @@ impl Hub {
                 budget = DELIVERIES_PER_TURN;
                 continue;
             };
-            match run_turn(pass, &mut budget) {
+            let turn = run_turn(pass, &mut budget);
+            if pass.core().ledger.waiting() > 0 {
+                self.runner.list_waiting(pass.core());
+            }
+            match turn {
                 Some(Turn::More) => passes.rotate_left(1),
                 ended => {
                     let (core, shard) = (pass.core().clone(), pass.shard().clone());

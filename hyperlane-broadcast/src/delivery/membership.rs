@@ -9,14 +9,14 @@ use std::{
     },
 };
 
-use hyperlane_core::{Message, Outbox, hub::Barrier};
+use hyperlane_core::{Message, hub::Barrier};
 
 use super::{
     core::RoomCore,
     positions::{Ids, Positions},
     shard::{Command, Shard},
 };
-use crate::ledger::Totals;
+use crate::{ledger::Totals, outlet::Outlet};
 
 /// What all rooms keep for one connection.
 ///
@@ -25,7 +25,7 @@ use crate::ledger::Totals;
 pub(crate) struct Membership {
     /// The number of the connection.
     pub(crate) id: u64,
-    outbox: Outbox,
+    pub(crate) outlet: Outlet,
     this: Weak<Self>,
     rooms: Mutex<RoomList>,
     /// Number of rooms in which the connection is behind: a slow member, or a new one that receives the history.
@@ -128,17 +128,17 @@ impl Release {
     pub(crate) fn pass(self) {
         let released = self.membership.lock().pass(self.ticket, &self.shard);
         for ticket in released {
-            self.membership.outbox.__release(ticket);
+            self.membership.outlet.release(ticket);
         }
     }
 }
 
 impl Membership {
-    pub(crate) fn new(outbox: Outbox, totals: Arc<Totals>) -> Arc<Self> {
+    pub(crate) fn new(outlet: Outlet, totals: Arc<Totals>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
-            id: outbox.id(),
-            outbox,
+            id: outlet.id(),
+            outlet,
             rooms: Mutex::default(),
             behind: AtomicU32::new(0),
             totals,
@@ -216,7 +216,7 @@ impl Barrier for Membership {
             (shards, membership)
         };
         let Some(membership) = membership else {
-            return self.outbox.__release(number);
+            return self.outlet.release(number);
         };
         for shard in shards {
             shard.enqueue(Command::Release(Release {

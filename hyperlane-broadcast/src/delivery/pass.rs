@@ -1,13 +1,12 @@
 //! Passes: a pass delivers what is in the queue of one shard to the shard's seats.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Weak},
-    task::{Wake, Waker},
+    task::Wake,
 };
 
-use hyperlane_core::{Outbox, hub::Undelivered};
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::{
     core::RoomCore,
@@ -15,10 +14,8 @@ use super::{
     seat::{Batch, Behind, Courier, Delivery, Seats},
     shard::{Shard, Work},
 };
-use crate::{config::SlowPolicy, post::Post};
 
-/// Maximum time for which a flooded room waits for members that are nearly as fast.
-const PAUSE: Duration = Duration::from_millis(100);
+mod slow;
 
 /// The delivery of the messages in one shard's queue.
 ///
@@ -129,6 +126,7 @@ impl Pass {
         *budget = budget.saturating_sub(1);
         self.drop_lost();
         self.close_stalled();
+        self.close_farthest();
         let turn = self.deliver(budget);
         // All hubs share the counter. One update per turn keeps contention low.
         self.core
@@ -158,9 +156,10 @@ impl Pass {
             if self.round > 0 && self.shard.is_queue_empty() {
                 continue;
             }
-            let is_idle = self.due.is_empty();
             let limits = self.core.limits.clone();
-            let pause = |seats: &Seats| pause_for(seats).filter(|_| is_idle);
+            // A pause helps nobody whose missed messages are not kept.
+            let may_pause = self.due.is_empty() && limits.keeps_missed();
+            let pause = |seats: &Seats| slow::pause_for(seats).filter(|_| may_pause);
             match self
                 .shard
                 .take_work(&mut self.seats, &limits, &self.core.ledger, pause)
@@ -208,12 +207,7 @@ impl Pass {
             let delivery = match self.releases.is_empty() {
                 true => courier.deliver(seat, &mut batch),
                 false => {
-                    left.extend(
-                        self.releases
-                            .remove(&seat.membership.id)
-                            .into_iter()
-                            .flatten(),
-                    );
+                    left.extend(self.releases.remove(&seat.id()).into_iter().flatten());
                     courier.deliver_with_releases(seat, &mut batch, &mut left)
                 }
             };
@@ -225,29 +219,24 @@ impl Pass {
                     behind
                         .releases
                         .extend(left.drain(..).map(|(_, release)| release));
-                    held.push(behind.seat.membership.id);
+                    held.push(behind.seat.id());
                     self.seats.add_behind(behind);
                 }
                 Delivery::Full(number) => {
                     // The last seat takes the place of this one, and receives the batch next.
                     let seat = self.seats.live.swap_remove(self.next_seat);
-                    let mut behind = Behind::new(seat, number, true);
-                    behind.waiting = behind.seat.outbox.queued();
-                    self.core.ledger.add_waiting(behind.waiting);
+                    let mut behind = Behind::new(seat, number, false);
                     behind
                         .releases
                         .extend(left.drain(..).map(|(_, release)| release));
-                    let id = behind.seat.membership.id;
-                    self.core.metrics.member_slow();
+                    full.push(behind.seat.id());
                     self.seats.add_behind(behind);
-                    self.seats
-                        .note_slow(Instant::now() + self.core.limits.slow_stall);
-                    full.push(id);
                 }
             }
         }
         self.delivered += courier.delivered;
         for id in full {
+            self.set_slow(id);
             self.await_room(id);
         }
         for id in held {
@@ -277,143 +266,6 @@ impl Pass {
         }
     }
 
-    /// Delivers a part of what a member has missed.
-    fn catch_up(&mut self, id: u64, budget: &mut usize) {
-        let cursor = self.seats.cursor;
-        let policy = self.core.limits.slow;
-        let Some(behind) = self.seats.behind.get_mut(&id) else {
-            return;
-        };
-        if behind.position == u64::MAX {
-            // Its connection closes.
-            return behind.pass_releases();
-        }
-        behind.position = behind.position.max(self.core.cleared_before());
-        if behind.is_slow && policy == SlowPolicy::DropNewest {
-            behind.missed += (cursor + 1).saturating_sub(behind.position);
-            behind.position = cursor + 1;
-        }
-        if behind.position > cursor {
-            return self.set_live(id);
-        }
-        if behind.is_slow && policy == SlowPolicy::Conflate {
-            return self.catch_up_conflated(id, budget);
-        }
-        let (from, is_slow) = (behind.position, behind.is_slow);
-        if !self.fetch_part(from, cursor) {
-            return self.lose_place(id);
-        }
-        let mut courier = Courier::of_log(&self.core, &self.shard);
-        let Some((behind, (_, next, batch))) =
-            self.seats.behind.get_mut(&id).zip(self.part.as_mut())
-        else {
-            return;
-        };
-        *budget = budget.saturating_sub(1 + batch.posts.len() / 16);
-        let delivery = match batch.posts.is_empty() {
-            true => Delivery::Done,
-            false => courier.deliver(&behind.seat, batch),
-        };
-        self.delivered += courier.delivered;
-        match delivery {
-            Delivery::Done => {
-                behind.position = *next;
-                behind.progress = Instant::now();
-                match behind.position > cursor {
-                    true => self.set_live(id),
-                    false => self.due.push_back(id),
-                }
-            }
-            Delivery::Held(number) => {
-                behind.position = number;
-                self.await_release(id);
-            }
-            Delivery::Full(number) => {
-                if number > behind.position || courier.delivered > 0 {
-                    behind.progress = Instant::now();
-                }
-                behind.position = number;
-                if !is_slow {
-                    behind.is_slow = true;
-                    behind.waiting = behind.seat.outbox.queued();
-                    self.core.ledger.add_waiting(behind.waiting);
-                    self.core.metrics.member_slow();
-                    self.seats
-                        .note_slow(Instant::now() + self.core.limits.slow_stall);
-                }
-                self.await_room(id);
-            }
-        }
-    }
-
-    /// Makes [`part`](Self::part) the messages from `from` on. Returns false if the log has dropped the first of them.
-    fn fetch_part(&mut self, from: u64, until: u64) -> bool {
-        let is_known = |(known, next, _): &(u64, u64, Batch)| *known == from && *next <= until + 1;
-        if self.part.as_ref().is_some_and(is_known) && self.core.log_first() <= from {
-            return true;
-        }
-        let part = self.core.read(from, until);
-        self.part = part.map(|part| (from, part.next, Batch::new(part.posts, Vec::new())));
-        self.part.is_some()
-    }
-
-    /// Delivers the newest message of each key that a slow member has missed.
-    fn catch_up_conflated(&mut self, id: u64, budget: &mut usize) {
-        let cursor = self.seats.cursor;
-        let Some(behind) = self.seats.behind.get_mut(&id) else {
-            return;
-        };
-        let first = self.core.log_first();
-        behind.missed += first.saturating_sub(behind.position);
-        let mut from = behind.position.max(first);
-        let begin = from;
-        let mut missed: Vec<Arc<Post>> = Vec::new();
-        while from <= cursor
-            && let Some(part) = self.core.read(from, cursor)
-        {
-            if part.next == from {
-                break;
-            }
-            from = part.next;
-            missed.extend(part.posts);
-        }
-        *budget = budget.saturating_sub(1 + missed.len() / 64);
-        let mut keys = HashSet::new();
-        let mut newest: Vec<_> = missed
-            .iter()
-            .rev()
-            .filter(|post| {
-                post.draft
-                    .key
-                    .as_ref()
-                    .is_none_or(|key| keys.insert(&**key))
-            })
-            .cloned()
-            .collect();
-        newest.reverse();
-        behind.missed += (missed.len() - newest.len()) as u64;
-        behind.position = begin;
-        let mut courier = Courier::of_log(&self.core, &self.shard);
-        let mut sent = Ok(());
-        for post in newest {
-            *budget = budget.saturating_sub(1);
-            sent = courier.deliver_post(&behind.seat, &post);
-            if let Err(Undelivered::Full | Undelivered::Held) = sent {
-                behind.position = post.number;
-                break;
-            }
-        }
-        self.delivered += courier.delivered;
-        if courier.delivered > 0 {
-            behind.progress = Instant::now();
-        }
-        match sent {
-            Err(Undelivered::Full) => self.await_room(id),
-            Err(Undelivered::Held) => self.await_release(id),
-            Ok(()) | Err(Undelivered::Closed) => self.set_live(id),
-        }
-    }
-
     /// Moves a member that has caught up to the live members.
     fn set_live(&mut self, id: u64) {
         if let Some(mut behind) = self.seats.take_behind(id, &self.core.ledger) {
@@ -422,118 +274,4 @@ impl Pass {
             self.shard.set_delivered(&self.seats);
         }
     }
-
-    /// Registers for the time when the outbox of a slow member has room again.
-    fn await_room(&mut self, id: u64) {
-        let limit = self.core.limits.outbox_bytes / 2;
-        self.await_outbox(id, |outbox, waker| outbox.__poll_drained(limit, waker));
-    }
-
-    /// Registers for the time when a connection holds nothing any more.
-    fn await_release(&mut self, id: u64) {
-        self.await_outbox(id, Outbox::__poll_released);
-    }
-
-    fn await_outbox(&mut self, id: u64, is_ready: impl FnOnce(&Outbox, &Waker) -> bool) {
-        let Some(behind) = self.seats.behind.get(&id) else {
-            return;
-        };
-        let waker = Waker::from(Arc::new(Drained {
-            shard: Arc::downgrade(&self.shard),
-            id,
-        }));
-        if is_ready(&behind.seat.outbox, &waker) {
-            self.due.push_back(id);
-        }
-    }
-
-    /// Finds the slow members whose place the log no longer keeps.
-    fn drop_lost(&mut self) {
-        if self.seats.behind.is_empty() || !self.core.keeps_missed() {
-            return;
-        }
-        let first = self.core.log_first();
-        let cleared = self.core.cleared_before();
-        let is_lost = |behind: &Behind| behind.position.max(cleared) < first;
-        let lost = self
-            .seats
-            .behind
-            .iter()
-            .filter(|(_, behind)| is_lost(behind));
-        let lost: Vec<_> = lost.map(|(id, _)| *id).collect();
-        for id in lost {
-            self.lose_place(id);
-        }
-    }
-
-    /// Acts on a slow member whose place the log no longer keeps, as the room's policy says.
-    fn lose_place(&mut self, id: u64) {
-        let first = self.core.log_first();
-        let Some(behind) = self.seats.behind.get_mut(&id) else {
-            return;
-        };
-        match self.core.limits.slow {
-            SlowPolicy::Disconnect => self.disconnect(id),
-            _ => {
-                behind.missed += first.saturating_sub(behind.position);
-                behind.position = first.max(behind.position);
-                if !behind.is_slow {
-                    self.due.push_back(id);
-                }
-            }
-        }
-    }
-
-    /// Closes the connection of a slow member. The member leaves when the connection has closed.
-    fn disconnect(&mut self, id: u64) {
-        let Some(behind) = self.seats.behind.get_mut(&id) else {
-            return;
-        };
-        behind.position = u64::MAX;
-        self.core.metrics.slow_member_closed();
-        tracing::debug!(room = %self.core.name, member = id, "slow room member closed");
-        behind.seat.close_slow();
-        behind.pass_releases();
-    }
-
-    /// Closes the connections of slow members that have taken nothing for too long.
-    fn close_stalled(&mut self) {
-        let now = Instant::now();
-        if self.seats.stall_at.is_none_or(|at| now < at) {
-            return;
-        }
-        let stall = self.core.limits.slow_stall;
-        let is_stalled = |behind: &Behind| {
-            behind.is_slow && behind.position != u64::MAX && behind.progress + stall <= now
-        };
-        let stalled = self
-            .seats
-            .behind
-            .iter()
-            .filter(|(_, behind)| is_stalled(behind));
-        let stalled: Vec<_> = stalled.map(|(id, _)| *id).collect();
-        if self.core.limits.slow == SlowPolicy::Disconnect {
-            for id in stalled {
-                self.disconnect(id);
-            }
-        }
-        let slow = self
-            .seats
-            .behind
-            .values()
-            .filter(|behind| behind.is_slow && behind.position != u64::MAX);
-        self.seats.stall_at = slow
-            .map(|behind| (behind.progress + stall).max(now + PAUSE))
-            .min();
-    }
-}
-
-/// Returns the time until which a flooded room pauses: some members are behind, but have taken messages a moment ago.
-fn pause_for(seats: &Seats) -> Option<Instant> {
-    let slow = seats
-        .behind
-        .values()
-        .filter(|behind| behind.is_slow && behind.position != u64::MAX);
-    let until = slow.map(|behind| behind.progress + PAUSE).max()?;
-    (until > Instant::now()).then_some(until)
 }

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use hyperlane_core::{
-    CloseCode, Outbox, WireFormat,
+    Outbox, WireFormat,
     hub::{PastHeld, Undelivered},
 };
 use tokio::time::Instant;
@@ -21,13 +21,14 @@ use super::{
 use crate::{
     ledger::Ledger,
     member::MemberId,
+    outlet::{Outlet, SinkQueue},
     post::{Audience, Post},
 };
 
-/// A member in a shard.
-pub(crate) struct Seat {
-    pub(crate) outbox: Outbox,
-    pub(crate) membership: Arc<Membership>,
+/// A member in a shard. A connection's outbox is beside its membership, because each delivery needs it.
+pub(crate) enum Seat {
+    Connection(Outbox, Arc<Membership>),
+    Sink(Arc<Membership>),
 }
 
 /// The members of a shard.
@@ -50,6 +51,8 @@ pub(crate) struct Behind {
     pub(crate) position: u64,
     /// True after its outbox has refused a message. False for a new member that receives the history.
     pub(crate) is_slow: bool,
+    /// The number of the last message of the history that a new member receives.
+    pub(crate) replay_until: u64,
     /// The time when the outbox last took a message or was found empty enough.
     pub(crate) progress: Instant,
     /// Number of messages that the member has lost and does not know of yet.
@@ -96,8 +99,8 @@ impl Seats {
 
     /// Adds a member that is behind.
     pub(crate) fn add_behind(&mut self, behind: Behind) {
-        behind.seat.membership.set_behind();
-        self.behind.insert(behind.seat.membership.id, behind);
+        behind.seat.membership().set_behind();
+        self.behind.insert(behind.seat.id(), behind);
     }
 
     /// Notes a slow member that will have taken nothing for too long at this time.
@@ -109,7 +112,7 @@ impl Seats {
     pub(crate) fn take_behind(&mut self, id: u64, ledger: &Ledger) -> Option<Behind> {
         let behind = self.behind.remove(&id)?;
         ledger.sub_waiting(behind.waiting);
-        behind.seat.membership.set_caught_up();
+        behind.seat.membership().set_caught_up();
         if self.behind.is_empty() {
             self.behind = HashMap::new();
             self.stall_at = None;
@@ -131,12 +134,12 @@ impl Seats {
         match leaving.as_slice() {
             [] => {}
             [id] => {
-                let at = self.live.iter().position(|seat| seat.membership.id == *id);
+                let at = self.live.iter().position(|seat| seat.id() == *id);
                 gone.seats.extend(at.map(|at| self.live.swap_remove(at)));
             }
             _ => {
                 leaving.sort_unstable();
-                let leaves = |seat: &mut Seat| leaving.binary_search(&seat.membership.id).is_ok();
+                let leaves = |seat: &mut Seat| leaving.binary_search(&seat.id()).is_ok();
                 gone.seats.extend(self.live.extract_if(.., leaves));
             }
         }
@@ -145,11 +148,21 @@ impl Seats {
         }
     }
 
-    /// Returns the number of the oldest message that a member may still need.
-    pub(crate) fn needed(&self) -> u64 {
-        let positions = self.behind.values().map(|behind| behind.position);
-        let live = (!self.live.is_empty()).then_some(self.cursor + 1);
-        positions.chain(live).min().unwrap_or(u64::MAX)
+    /// Returns the number of the oldest message of the log that a member may still need, and the number of the oldest
+    /// message that a member has not received. They differ if the log does not keep what slow members have missed.
+    pub(crate) fn needed(&self, keeps_missed: bool) -> (u64, u64) {
+        let live = match self.live.is_empty() {
+            true => u64::MAX,
+            false => self.cursor + 1,
+        };
+        let behind = self.behind.values();
+        behind.fold((live, live), |(needed, claimed), behind| {
+            let needed = match behind.needs_log(keeps_missed) {
+                true => needed.min(behind.position),
+                false => needed,
+            };
+            (needed, claimed.min(behind.position))
+        })
     }
 }
 
@@ -159,11 +172,40 @@ impl Behind {
             seat,
             position,
             is_slow,
+            replay_until: 0,
             progress: Instant::now(),
             missed: 0,
             waiting: 0,
             releases: Vec::new(),
         }
+    }
+
+    /// Returns whether the member receives the history that it has asked for.
+    pub(crate) fn is_replaying(&self) -> bool {
+        self.position <= self.replay_until
+    }
+
+    /// Returns whether the member receives what it has missed from the log. `keeps_missed` tells whether the log keeps it
+    /// for slow members.
+    pub(crate) fn needs_log(&self, keeps_missed: bool) -> bool {
+        keeps_missed || !self.is_slow || self.is_replaying()
+    }
+
+    /// Returns whether the member is slow, and its connection is not about to close.
+    pub(crate) fn is_kept_slow(&self) -> bool {
+        self.is_slow && self.position != u64::MAX
+    }
+
+    /// Counts the outbox of a slow member as waiting. Returns true if the member has taken something since the last
+    /// call.
+    pub(crate) fn count_outbox(&mut self, ledger: &Ledger) -> bool {
+        if !self.is_slow {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.waiting, self.seat.outlet().queued());
+        ledger.add_waiting(self.waiting);
+        ledger.sub_waiting(before);
+        self.waiting < before
     }
 
     /// Passes on all sends that wait for this member. Call it without a lock.
@@ -284,10 +326,12 @@ impl Batch {
 
 /// The means of delivering to the members of one room.
 pub(crate) struct Courier<'a> {
-    pub(crate) core: &'a RoomCore,
-    pub(crate) shard: &'a Arc<Shard>,
+    core: &'a RoomCore,
+    shard: &'a Arc<Shard>,
     /// True if the messages come from the log.
-    pub(crate) is_replay: bool,
+    is_replay: bool,
+    /// Size of an outbox from which it is full, in bytes.
+    outbox_bytes: usize,
     /// Number of delivered messages. A message for several members counts once for each.
     pub(crate) delivered: u64,
 }
@@ -299,6 +343,7 @@ impl<'a> Courier<'a> {
             core,
             shard,
             is_replay: false,
+            outbox_bytes: core.limits.outbox_limit(),
             delivered: 0,
         }
     }
@@ -313,24 +358,24 @@ impl<'a> Courier<'a> {
 
     /// Delivers a batch to a member.
     pub(crate) fn deliver(&mut self, seat: &Seat, batch: &mut Batch) -> Delivery {
-        let ids = seat.membership.ids_in(self.core.epoch);
+        let Seat::Connection(outbox, _) = seat else {
+            return self.deliver_each(seat, batch, 0..batch.posts.len());
+        };
+        let ids = self.ids_of(seat, outbox);
         if let Ids::Of(followed) = ids {
-            return batch.delivery(0, self.deliver_followed(seat, followed, &batch.posts));
+            let sent = self.deliver_followed(seat, outbox, followed, &batch.posts);
+            return batch.delivery(0, sent);
         }
-        if batch.is_selective || !seat.outbox.format().is_shared() {
+        if batch.is_selective || !outbox.format().is_shared() {
             return self.deliver_each(seat, batch, 0..batch.posts.len());
         }
-        let (bytes, count) = batch.merged(&seat.outbox, ids.are_offsets(), self.core);
+        let (bytes, count) = batch.merged(outbox, ids.are_offsets(), self.core);
         if bytes.is_empty() {
             return Delivery::Done;
         }
-        let mut sent = seat
-            .outbox
-            .__deliver(bytes, self.core.limits.outbox_bytes, PastHeld::No);
-        if sent == Err(Undelivered::Held) && seat.membership.may_overtake(self.shard) {
-            sent = seat
-                .outbox
-                .__deliver(bytes, self.core.limits.outbox_bytes, PastHeld::Yes);
+        let mut sent = outbox.__deliver(bytes, self.outbox_bytes, PastHeld::No);
+        if sent == Err(Undelivered::Held) && seat.membership().may_overtake(self.shard) {
+            sent = outbox.__deliver(bytes, self.outbox_bytes, PastHeld::Yes);
         }
         if sent.is_ok() {
             self.delivered += count;
@@ -338,11 +383,21 @@ impl<'a> Courier<'a> {
         batch.delivery(0, sent)
     }
 
+    /// Returns the ids that messages have for this member. Only event streams have ids, so a WebSocket costs no look at
+    /// its membership.
+    fn ids_of<'s>(&self, seat: &'s Seat, outbox: &Outbox) -> Ids<'s> {
+        match outbox.format().is_websocket() {
+            true => Ids::None,
+            false => seat.membership().ids_in(self.core.epoch),
+        }
+    }
+
     /// Delivers messages to an event stream whose ids cover several rooms. With an error, the stream has received none
     /// of them.
     fn deliver_followed(
         &mut self,
         seat: &Seat,
+        outbox: &Outbox,
         followed: &Positions,
         posts: &[Arc<Post>],
     ) -> Result<(), Undelivered> {
@@ -351,12 +406,12 @@ impl<'a> Courier<'a> {
         if posts.is_empty() {
             return Ok(());
         }
-        let (epoch, format) = (self.core.epoch, seat.outbox.format());
-        let limit = self.core.limits.outbox_bytes;
+        let (epoch, format) = (self.core.epoch, outbox.format());
+        let limit = self.outbox_bytes;
         let encode = || followed.encode(epoch, format, &posts);
-        let send = |past| seat.outbox.__deliver_with(limit, past, encode);
+        let send = |past| outbox.__deliver_with(limit, past, encode);
         let mut sent = send(PastHeld::No);
-        if sent == Err(Undelivered::Held) && seat.membership.may_overtake(self.shard) {
+        if sent == Err(Undelivered::Held) && seat.membership().may_overtake(self.shard) {
             sent = send(PastHeld::Yes);
         }
         self.delivered += if sent.is_ok() { posts.len() as u64 } else { 0 };
@@ -366,9 +421,9 @@ impl<'a> Courier<'a> {
     /// Returns whether a member receives a message.
     fn is_for(&self, seat: &Seat, post: &Post) -> bool {
         let audience = post.audience();
-        let is_for_user = || audience.includes_user(&seat.membership.user_in(self.core));
+        let is_for_user = || audience.includes_user(&seat.membership().user_in(self.core));
         !post.is_removed()
-            && (audience.includes(MemberId::local(seat.membership.id))
+            && (audience.includes(MemberId::local(seat.id()))
                 || self.is_replay && audience.is_private() && is_for_user())
     }
 
@@ -423,28 +478,37 @@ impl<'a> Courier<'a> {
         seat: &Seat,
         post: &Arc<Post>,
     ) -> Result<(), Undelivered> {
-        let ids = seat.membership.ids_in(self.core.epoch);
-        if let Ids::Of(followed) = ids {
-            return self.deliver_followed(seat, followed, std::slice::from_ref(post));
+        let ids = match seat {
+            Seat::Connection(outbox, _) => self.ids_of(seat, outbox),
+            Seat::Sink(_) => Ids::None,
+        };
+        if let (Seat::Connection(outbox, _), Ids::Of(followed)) = (seat, &ids) {
+            return self.deliver_followed(seat, outbox, followed, std::slice::from_ref(post));
         }
         if !self.is_for(seat, post) {
             return Ok(());
         }
-        let (ledger, limit) = (&self.core.ledger, self.core.limits.outbox_bytes);
-        let outbox = &seat.outbox;
-        let encoded = || match ids.are_offsets() {
-            true => post.encoded_with_id(outbox, self.core.epoch, ledger),
-            false => post.encoded(outbox, ledger),
-        };
-        let send = |past| match outbox.format().is_shared() {
-            true => match encoded() {
-                Some(bytes) => outbox.__deliver(bytes, limit, past),
-                None => Ok(()),
-            },
-            false => outbox.__deliver_message(&post.draft.message, limit, past),
+        let (ledger, limit) = (&self.core.ledger, self.outbox_bytes);
+        let message = &post.draft.message;
+        let send = |past| match seat {
+            Seat::Connection(outbox, _) if outbox.format().is_shared() => {
+                let encoded = match ids.are_offsets() {
+                    true => post.encoded_with_id(outbox, self.core.epoch, ledger),
+                    false => post.encoded(outbox, ledger),
+                };
+                match encoded {
+                    Some(bytes) => outbox.__deliver(bytes, limit, past),
+                    None => Ok(()),
+                }
+            }
+            Seat::Connection(outbox, _) => outbox.__deliver_message(message, limit, past),
+            Seat::Sink(membership) => {
+                let deliver = |sink: &SinkQueue| sink.deliver(message, limit, past);
+                membership.outlet.sink().map_or(Ok(()), deliver)
+            }
         };
         let mut sent = send(PastHeld::No);
-        if sent == Err(Undelivered::Held) && seat.membership.may_overtake(self.shard) {
+        if sent == Err(Undelivered::Held) && seat.membership().may_overtake(self.shard) {
             sent = send(PastHeld::Yes);
         }
         self.delivered += u64::from(sent.is_ok());
@@ -453,9 +517,25 @@ impl<'a> Courier<'a> {
 }
 
 impl Seat {
-    /// Closes the connection of a slow member whose place the room no longer keeps.
-    pub(crate) fn close_slow(&self) {
-        self.outbox
-            .close(CloseCode::TRY_AGAIN_LATER, "reads too slowly", true);
+    pub(crate) fn new(membership: Arc<Membership>) -> Self {
+        match membership.outlet.connection() {
+            Some(outbox) => Self::Connection(outbox.clone(), membership),
+            None => Self::Sink(membership),
+        }
+    }
+
+    pub(crate) fn membership(&self) -> &Arc<Membership> {
+        match self {
+            Self::Connection(_, membership) | Self::Sink(membership) => membership,
+        }
+    }
+
+    /// Returns the number of the connection.
+    pub(crate) fn id(&self) -> u64 {
+        self.membership().id
+    }
+
+    pub(crate) fn outlet(&self) -> &Outlet {
+        &self.membership().outlet
     }
 }

@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use hyperlane_core::Outbox;
 use tokio::time::Instant;
 
 use super::{
@@ -18,7 +17,7 @@ use super::{
     seat::{Batch, Behind, Gone, Seat, Seats},
 };
 use crate::{
-    config::RoomLimits,
+    config::{RoomLimits, SlowPolicy},
     ledger::{Ledger, Totals},
     post::Post,
 };
@@ -33,7 +32,6 @@ const CHANGES_PER_TURN: usize = 256;
 /// An entry of a shard's queue.
 pub(crate) enum Command {
     Join {
-        outbox: Outbox,
         membership: Arc<Membership>,
         /// The number of the first message that the member receives.
         from: u64,
@@ -63,8 +61,16 @@ pub(crate) struct Shard {
     /// Size and number of the messages in the queue.
     queued_bytes: AtomicUsize,
     queued_posts: AtomicUsize,
-    /// The number of the oldest message that a member may still need.
+    /// The number of the oldest message of the log that a member may still need.
     needed: AtomicU64,
+    /// The number of the oldest message that a member has not received.
+    claimed: AtomicU64,
+    /// Size of the outboxes of slow members that have to be freed by closing their connections, in bytes.
+    to_close: AtomicUsize,
+    /// True if the log keeps for slow members what they have not received.
+    keeps_missed: bool,
+    /// Size of the messages that a pass merges into one write.
+    batch_bytes: usize,
     totals: Arc<Totals>,
 }
 
@@ -79,6 +85,32 @@ struct ShardQueue {
     /// Until this time the hub delivers no messages from the queue, because some members are nearly as fast as the
     /// room and catch up.
     paused_until: Option<Instant>,
+    /// Until this time the hub does not pause again for a few members alone.
+    rest_until: Option<Instant>,
+}
+
+/// A pause of a flooded room, in which members that are behind catch up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pause {
+    pub(crate) now: Instant,
+    pub(crate) until: Instant,
+    /// True if the pause helps only a small part of the members. Such pauses take at most half of the time, so that a
+    /// few members cannot slow down the room for long.
+    pub(crate) is_for_few: bool,
+}
+
+impl ShardQueue {
+    /// Begins a pause. Returns false if the last one for a few members was too short a time ago.
+    fn pause(&mut self, pause: Pause) -> bool {
+        if pause.is_for_few {
+            if self.rest_until.is_some_and(|rest| pause.now < rest) {
+                return false;
+            }
+            self.rest_until = Some(pause.until + (pause.until - pause.now));
+        }
+        self.paused_until = Some(pause.until);
+        true
+    }
 }
 
 /// Tells whether the hub has been woken for the shard.
@@ -109,6 +141,7 @@ impl Shard {
         hub: Arc<Hub>,
         index: usize,
         totals: Arc<Totals>,
+        limits: &RoomLimits,
     ) -> Self {
         Self {
             core,
@@ -124,6 +157,14 @@ impl Shard {
             queued_bytes: AtomicUsize::new(0),
             queued_posts: AtomicUsize::new(0),
             needed: AtomicU64::new(u64::MAX),
+            claimed: AtomicU64::new(u64::MAX),
+            to_close: AtomicUsize::new(0),
+            keeps_missed: limits.keeps_missed(),
+            // What a room that conflates has merged can no longer be replaced by newer messages.
+            batch_bytes: match limits.slow {
+                SlowPolicy::Conflate => BATCH_BYTES / 8,
+                _ => BATCH_BYTES,
+            },
             totals,
         }
     }
@@ -169,9 +210,28 @@ impl Shard {
         self.done.load(Ordering::Acquire) >= count
     }
 
-    /// Returns the number of the oldest message that a member may still need.
+    /// Returns the number of the oldest message of the log that a member may still need.
     pub(crate) fn needed(&self) -> u64 {
         self.needed.load(Ordering::Acquire)
+    }
+
+    /// Returns the number of the oldest message that a member has not received.
+    pub(crate) fn claimed(&self) -> u64 {
+        self.claimed.load(Ordering::Acquire)
+    }
+
+    /// Notes that connections of slow members have to be closed until their outboxes have freed `bytes`. The caller
+    /// wakes the hub.
+    pub(crate) fn close_farthest(&self, bytes: usize) {
+        self.to_close.store(bytes, Ordering::Release);
+    }
+
+    /// Takes the note of [`close_farthest`](Self::close_farthest).
+    pub(crate) fn take_to_close(&self) -> usize {
+        match self.to_close.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.to_close.swap(0, Ordering::AcqRel),
+        }
     }
 
     /// Returns whether the queue has room for a message of `bytes`. Only the thread that holds the room's lock adds
@@ -201,6 +261,7 @@ impl Shard {
             Command::Join { from, .. } => {
                 queue.joins_need = queue.joins_need.min(*from);
                 self.needed.fetch_min(*from, Ordering::AcqRel);
+                self.claimed.fetch_min(*from, Ordering::AcqRel);
             }
             Command::Leave(_) | Command::Release(_) => {}
         }
@@ -272,8 +333,12 @@ impl Shard {
     }
 
     fn set_needed(&self, queue: &ShardQueue, seats: &Seats) {
-        let needed = seats.needed().min(queue.joins_need);
-        self.needed.store(needed, Ordering::Release);
+        let (needed, claimed) = seats.needed(self.keeps_missed);
+        let store = |place: &AtomicU64, needed: u64| {
+            place.store(needed.min(queue.joins_need), Ordering::Release);
+        };
+        store(&self.needed, needed);
+        store(&self.claimed, claimed);
     }
 
     /// Returns the time when the first of the slow members will have taken nothing for too long.
@@ -317,14 +382,13 @@ impl Shard {
     }
 
     /// Carries out the joins and leaves at the front of the queue. Otherwise takes the messages there, up to the next
-    /// join or leave and up to [`BATCH_BYTES`]. `pause` gives the time until which the hub pauses if the queue is more
-    /// than half full.
+    /// join or leave and up to [`BATCH_BYTES`]. `pause` gives the pause to make if the queue is more than half full.
     pub(crate) fn take_work(
         &self,
         seats: &mut Seats,
         limits: &RoomLimits,
         ledger: &Ledger,
-        pause: impl FnOnce(&Seats) -> Option<Instant>,
+        pause: impl FnOnce(&Seats) -> Option<Pause>,
     ) -> Work {
         let mut queue = self.lock_queue();
         match queue.commands.front() {
@@ -340,11 +404,11 @@ impl Shard {
             Some(Command::Post(_)) => {
                 if self.is_flooded(limits)
                     && queue.drained.is_empty()
-                    && let Some(until) = pause(seats)
+                    && let Some(pause) = pause(seats)
+                    && queue.pause(pause)
                 {
-                    queue.paused_until = Some(until);
                     self.set_idle(&mut queue, std::mem::take(seats));
-                    return Work::Paused(until);
+                    return Work::Paused(pause.until);
                 }
                 Work::Batch(self.take_batch(&mut queue))
             }
@@ -355,7 +419,7 @@ impl Shard {
     fn take_batch(&self, queue: &mut ShardQueue) -> Batch {
         let (mut posts, mut releases) = (Vec::new(), Vec::new());
         let mut bytes = 0;
-        while bytes < BATCH_BYTES {
+        while bytes < self.batch_bytes {
             match queue.commands.pop_front() {
                 Some(Command::Post(post)) => {
                     bytes += post.queue_bytes();
@@ -382,7 +446,6 @@ impl Shard {
         for _ in 0..CHANGES_PER_TURN {
             match queue.commands.pop_front() {
                 Some(Command::Join {
-                    outbox,
                     membership,
                     from,
                     last,
@@ -394,9 +457,11 @@ impl Shard {
                     }
                     seats.cursor = seats.cursor.max(last);
                     let id = membership.id;
-                    let seat = Seat { outbox, membership };
+                    let seat = Seat::new(membership);
                     if from <= seats.cursor {
-                        seats.add_behind(Behind::new(seat, from, false));
+                        let mut behind = Behind::new(seat, from, false);
+                        behind.replay_until = last;
+                        seats.add_behind(behind);
                         queue.drained.push(id);
                     } else {
                         seats.add_live(seat);
@@ -425,5 +490,32 @@ impl Shard {
             }
         }
         gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn pauses_for_a_few_members_take_at_most_half_of_the_time() {
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        let pause = |now, until, is_for_few| Pause {
+            now: at(now),
+            until: at(until),
+            is_for_few,
+        };
+        let mut queue = ShardQueue::default();
+        assert!(queue.pause(pause(0, 100, true)));
+        assert_eq!(queue.paused_until, Some(at(100)));
+        assert!(!queue.pause(pause(100, 190, true)));
+        assert!(queue.pause(pause(110, 120, false)), "most of them need it");
+        assert!(!queue.pause(pause(199, 290, true)));
+        assert!(queue.pause(pause(200, 250, true)));
+        assert!(!queue.pause(pause(299, 300, true)));
+        assert!(queue.pause(pause(300, 301, true)));
     }
 }

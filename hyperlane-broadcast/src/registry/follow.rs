@@ -13,15 +13,17 @@ use crate::{
     error::RoomError,
     follow::{Claim, Follow, Followed, RoomClaim},
     member::{Join, Start},
+    outlet::Outlet,
 };
 
 impl RoomRegistry {
     /// Makes an event stream a member of rooms, and resumes where the client was cut.
     pub(crate) fn follow(
         self: &Arc<Self>,
-        outbox: &Outbox,
+        outlet: &Outlet,
         follow: &Follow,
     ) -> Result<Followed, RoomError> {
+        let outbox = outlet.connection().ok_or(RoomError::NotEvents)?;
         if outbox.is_of_channel() {
             return Err(RoomError::Channel);
         }
@@ -83,7 +85,7 @@ impl RoomRegistry {
                 },
                 farewell: None,
             };
-            match self.join(core, outbox.clone(), join, Some(&positions)) {
+            match self.join(core, outbox.clone().into(), join, Some(&positions)) {
                 Ok(one) => joined.push(one),
                 Err(error) => {
                     for core in cores.iter().take(joined.len()) {
