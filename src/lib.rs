@@ -166,8 +166,6 @@ pub mod docs {
     #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/sessions.md")]
     pub mod sessions {}
-    #[doc = include_str!("../docs/rooms.md")]
-    pub mod rooms {}
     #[doc = include_str!("../docs/compatibility.md")]
     pub mod compatibility {}
 }

@@ -54,6 +54,7 @@ impl Kept {
     }
 
     /// Returns the size in bytes.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.0.load(Ordering::Relaxed) >> 2
     }

@@ -232,12 +232,6 @@ impl Log {
             self.first() + self.entries.partition_point(|entry| entry.before < bytes) as u64;
         by_count.max(by_bytes)
     }
-
-    /// Returns the length of the messages from `number` on, in bytes.
-    pub(crate) fn bytes_from(&self, number: u64) -> u64 {
-        let before = self.index(number).and_then(|at| self.entries.get(at));
-        self.total - before.map_or(self.total, |entry| entry.before)
-    }
 }
 
 #[cfg(test)]
@@ -395,7 +389,5 @@ mod tests {
             12,
             "two of them are more than 1000 bytes"
         );
-        assert_eq!(log.log.bytes_from(12), 600);
-        assert_eq!(log.log.bytes_from(13), 0);
     }
 }

@@ -358,11 +358,6 @@ impl RoomCore {
         self.lock().log.read(from, until)
     }
 
-    /// Returns the length of the messages from `number` on, in bytes.
-    pub(crate) fn bytes_from(&self, number: u64) -> u64 {
-        self.lock().log.bytes_from(number)
-    }
-
     /// Removes one message from the log. Members that have not received it yet do not receive it. Returns false if the
     /// log does not have it.
     pub(crate) fn remove(&self, offset: Offset) -> bool {
