@@ -1,6 +1,11 @@
 //! Posts: published messages, encoded once per wire format.
 
-use std::sync::OnceLock;
+use std::{
+    any::Any,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::OnceLock,
+};
 
 use bytes::Bytes;
 use hyperlane_core::{Event, Message, Outbox, WireFormat};
@@ -63,6 +68,25 @@ impl Draft {
     pub(crate) fn len(&self) -> usize {
         self.message.len()
     }
+}
+
+impl Drop for Draft {
+    /// The program may have given the payload a destructor, and the destructor may panic. A panic would end the pass of a
+    /// hub or the hook of an ended connection. Two panics of messages that are dropped together would end the process.
+    fn drop(&mut self) {
+        let message = mem::replace(&mut self.message, Message::Close(None));
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(message))) {
+            let text = panic_text(&*panic);
+            tracing::error!("the destructor of a message's payload panicked: {text}");
+        }
+    }
+}
+
+/// Returns the text of a panic.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    let owned = || panic.downcast_ref::<String>().map(String::as_str);
+    literal.or_else(owned).unwrap_or("no text")
 }
 
 /// A published message with its number and its encodings.
