@@ -74,7 +74,8 @@ pub struct RoomLimits {
     pub history_bytes: usize,
     /// Maximum age of a message in the history. Default: 5 min. A room without members keeps its history until then.
     pub history_age: Duration,
-    /// Maximum number of messages that wait in the room's queue for the room's hubs. Default: 4096.
+    /// Maximum number of messages that wait in the room's queue for the room's hubs, and the same number of joins and
+    /// leaves beside them. Default: 4096.
     pub queue_messages: usize,
     /// Maximum size of the messages that wait in the room's queue, in bytes. Default: 1 MiB. Each message counts its
     /// length and an overhead of about 200 bytes. An empty queue takes one message of any size.

@@ -47,6 +47,14 @@ pub enum RoomError {
     /// one call, because the ids of its events cover all of them.
     #[error("the event stream is in rooms already: follow all of them in one call")]
     AlreadyMember,
+    /// The queue of the room was full for the whole
+    /// [`RoomsConfig::publish_timeout`](crate::RoomsConfig::publish_timeout): its hubs carry out joins and leaves more
+    /// slowly than members come and go.
+    #[error("the room's queue was full for {after:?}: join and leave more slowly")]
+    Busy {
+        /// The time for which the call has waited.
+        after: Duration,
+    },
     /// No task can deliver the room's messages: there is no runtime, and the system starts no thread.
     #[error("no task can deliver messages: the system cannot start a thread")]
     NoHub,

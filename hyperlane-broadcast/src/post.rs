@@ -1,7 +1,10 @@
 //! Posts: published messages, encoded once per wire format.
 
 use std::{
+    any::Any,
     collections::HashSet,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -142,6 +145,25 @@ impl Draft {
             None => self.message.to_str().ok().map(Event::from),
         }
     }
+}
+
+impl Drop for Draft {
+    /// The program may have given the payload a destructor, and the destructor may panic. A panic would end the pass of a
+    /// hub or the hook of an ended connection. Two panics of messages that are dropped together would end the process.
+    fn drop(&mut self) {
+        let message = mem::replace(&mut self.message, Message::Close(None));
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(message))) {
+            let text = panic_text(&*panic);
+            tracing::error!("the destructor of a message's payload panicked: {text}");
+        }
+    }
+}
+
+/// Returns the text of a panic.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    let owned = || panic.downcast_ref::<String>().map(String::as_str);
+    literal.or_else(owned).unwrap_or("no text")
 }
 
 /// A published message with its number and its encodings.

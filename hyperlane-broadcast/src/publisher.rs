@@ -25,13 +25,12 @@ struct Options {
 
 impl Options {
     fn draft(&self, message: Message, event: Option<NamedEvent>) -> Draft {
-        Draft {
-            event: event.map(Box::new),
-            key: self.key.clone(),
-            is_volatile: self.is_volatile,
-            is_local: self.is_local,
-            ..Draft::new(message)
-        }
+        let mut draft = Draft::new(message);
+        draft.event = event.map(Box::new);
+        draft.key.clone_from(&self.key);
+        draft.is_volatile = self.is_volatile;
+        draft.is_local = self.is_local;
+        draft
     }
 }
 
@@ -205,11 +204,9 @@ impl Publisher {
         self
     }
 
-    fn with_audience(&self, draft: Draft) -> Draft {
-        Draft {
-            audience: self.audience.clone(),
-            ..draft
-        }
+    fn with_audience(&self, mut draft: Draft) -> Draft {
+        draft.audience = self.audience.clone();
+        draft
     }
 
     fn refuse(&self, error: PublishError) -> PublishError {
@@ -366,11 +363,10 @@ impl ManyPublisher {
                 }
             }
         };
-        Some(Draft {
-            audience,
-            recipients: Some(recipients.clone()),
-            ..draft.clone()
-        })
+        let mut draft = draft.clone();
+        draft.audience = audience;
+        draft.recipients = Some(recipients.clone());
+        Some(draft)
     }
 
     fn refuse(&self, error: PublishError) -> PublishManyError {

@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use hyperlane_core::{Message, hub::flush_current};
+use hyperlane_core::hub::flush_current;
 use tokio::{runtime::Handle, time::Instant};
 
 use crate::{
@@ -34,6 +34,7 @@ use crate::{
     users::Users,
 };
 
+mod clock;
 mod follow;
 pub(crate) mod keeper;
 mod waiting;
@@ -58,6 +59,7 @@ pub(crate) struct RoomRegistry {
     is_runtime_fixed: bool,
     keeper: Arc<keeper::State>,
     waiting: waiting::State,
+    clock: Arc<clock::Clock>,
     /// Metrics, created with the first room.
     metrics: OnceLock<Metrics>,
     hasher: RandomState,
@@ -110,7 +112,7 @@ impl Table {
     /// Removes the idle room that was used least recently. Returns `None` if no room is idle.
     fn remove_idle(&mut self) -> Option<Arc<RoomCore>> {
         while let Some((_, name)) = self.idle.pop_first() {
-            let is_idle = |core: &Arc<RoomCore>| Arc::strong_count(core) == 1 && core.is_empty();
+            let is_idle = |core: &Arc<RoomCore>| Arc::strong_count(core) == 1 && core.is_idle();
             match self.rooms.get(&name) {
                 Some(core) if is_idle(core) => return self.remove(&name),
                 Some(core) => core.idle_since.store(0, Ordering::Release),
@@ -131,9 +133,17 @@ impl Runner for HubRunner {
             .is_some_and(|registry| registry.start_hub(hub))
     }
 
+    fn restart(&self, hub: &Arc<Hub>) {
+        if self.0.strong_count() > 0
+            && let Some(run) = hub.clone().run(true)
+        {
+            spawn_thread(run);
+        }
+    }
+
     fn watch(&self) {
         if let Some(registry) = self.0.upgrade() {
-            registry.keeper.rouse();
+            registry.clock.rouse(&registry);
         }
     }
 
@@ -177,6 +187,7 @@ impl RoomRegistry {
             runtime: Mutex::new(runtime),
             keeper: Arc::default(),
             waiting: waiting::State::default(),
+            clock: Arc::default(),
             metrics: OnceLock::new(),
             hasher: RandomState::new(),
             created: AtomicU64::new(0),
@@ -270,7 +281,7 @@ impl RoomRegistry {
         if Arc::strong_count(&known) == 2 {
             if known.is_vacant() {
                 removed = table.remove(&known.name);
-            } else if known.is_empty() {
+            } else if known.is_idle() {
                 table.set_idle(&known);
             }
         }
@@ -323,7 +334,9 @@ impl RoomRegistry {
                 Err(refused) => refused,
             };
             if !is_notified && refused.error == PublishError::Full {
-                self.watch_waiters(core);
+                if !self.watch_waiters(core) {
+                    return Err(PublishError::NoHub);
+                }
                 has_room.await;
             }
         }
@@ -343,14 +356,15 @@ impl RoomRegistry {
 
     /// Publishes the farewell of a member. If the room's queue is full, a task waits until the room takes it: without
     /// it, the other members would believe that this one is still there.
-    fn publish_farewell(self: &Arc<Self>, core: &Arc<RoomCore>, id: u64, farewell: Message) {
-        let mut draft = Draft::new(farewell);
+    fn publish_farewell(self: &Arc<Self>, core: &Arc<RoomCore>, id: u64, mut draft: Draft) {
         draft.audience = Audience::Except(MemberId::local(id));
         match self.publish(core, draft) {
             Publishing::Done(Ok(_)) => {}
             Publishing::Done(Err(refused)) if refused.error == PublishError::Full => {
                 let (registry, core) = (self.clone(), core.clone());
+                let waiting = core.await_farewell();
                 self.spawn(async move {
+                    let _waiting = waiting;
                     let (draft, until) = (refused.publication.draft, registry.publish_deadline());
                     let published = registry.publish_or_wait(&core, draft, until).await;
                     registry.release(core);
@@ -491,13 +505,39 @@ impl RoomRegistry {
         let extra = (!member.user.is_empty() || join.farewell.is_some()).then(|| {
             Box::new(Extra {
                 user: member.user.clone(),
-                farewell: join.farewell,
+                farewell: join.farewell.map(Draft::new),
             })
         });
         let (membership, is_new) = self.membership(&outlet);
         if is_new {
             outlet.add_barrier(membership.clone());
         }
+        let joined = self.seat(core, &membership, member, extra, join.start, followed);
+        if is_new {
+            // If the connection has closed already, the hook runs at once, and takes the locks of `seat`. The hook also
+            // forgets the connection if it could not join.
+            let registry = Arc::downgrade(self);
+            outlet.on_closed(move || {
+                if let Some(registry) = registry.upgrade() {
+                    registry.connection_closed(id);
+                }
+            });
+        }
+        joined
+    }
+
+    /// Gives a connection a seat in a room.
+    fn seat(
+        self: &Arc<Self>,
+        core: &Arc<RoomCore>,
+        membership: &Arc<Membership>,
+        member: Member,
+        mut extra: Option<Box<Extra>>,
+        start: Start,
+        followed: Option<&Arc<Positions>>,
+    ) -> Result<Joined, RoomError> {
+        let id = membership.id;
+        let shard;
         let joined = {
             let mut list = membership.lock();
             if list.is_closed {
@@ -509,9 +549,10 @@ impl RoomRegistry {
                 if followed.is_some() {
                     return Err(RoomError::AlreadyMember);
                 }
-                let before = std::mem::replace(&mut entry.extra, extra);
-                let before = before.map(|extra| extra.user).unwrap_or_default();
-                state.remove_user(core, id, &before);
+                // The earlier farewell is dropped without the locks.
+                std::mem::swap(&mut entry.extra, &mut extra);
+                let before = extra.as_ref().map_or("", |extra| &extra.user);
+                state.remove_user(core, id, before);
                 state.add_user(core, id, &member.user);
                 let after = core.offset(state.log.last());
                 return Ok(Joined {
@@ -528,43 +569,32 @@ impl RoomRegistry {
                 return Err(RoomError::AlreadyMember);
             }
             let home = self.home_shard(&core.name);
-            let place = state.place(core, &member, home, join.start);
+            let place = state.place(core, &member, home, start);
             if let Some(followed) = followed {
-                followed.set_start(core, &place, join.start);
+                followed.set_start(core, &place, start);
             }
-            let shard = core.shards.get(place.shard).ok_or(RoomError::NoHub)?;
+            shard = core.shards.get(place.shard).ok_or(RoomError::NoHub)?;
             grow_by_an_eighth(entries);
             entries.push(RoomEntry {
                 shard: shard.clone(),
                 extra,
             });
             self.metrics().joined(&core.metrics);
-            state.add_member(core, &membership, place.shard, &member.user);
+            state.add_member(core, membership, place.shard, &member.user);
             shard.enqueue(Command::Join {
                 membership: membership.clone(),
                 from: place.from,
                 last: state.log.last(),
             });
-            drop(state);
-            drop(list);
-            if !core.wake(shard) {
-                self.leave(core, id);
-                return Err(RoomError::NoHub);
-            }
             Joined {
                 member,
                 after: core.offset(place.from.saturating_sub(1)),
                 is_gap: place.is_gap,
             }
         };
-        if is_new {
-            // If the connection has closed already, the hook runs at once, and takes the locks of the block above.
-            let registry = Arc::downgrade(self);
-            outlet.on_closed(move || {
-                if let Some(registry) = registry.upgrade() {
-                    registry.connection_closed(id);
-                }
-            });
+        if !core.wake(shard) {
+            self.leave(core, id);
+            return Err(RoomError::NoHub);
         }
         Ok(joined)
     }
@@ -679,13 +709,13 @@ impl RoomRegistry {
     fn start_hub(&self, hub: &Arc<Hub>) -> bool {
         let runtime = self.lock_runtime().clone();
         if let Some(runtime) = runtime
-            && let Some(run) = hub.clone().run()
+            && let Some(run) = hub.clone().run(false)
         {
             runtime.spawn(run);
         }
         // The hub does not run yet if no runtime is known, or if the runtime has shut down: such a runtime drops the
         // spawned task at once. In both cases, `Hub::run` now returns a future, and a new thread runs this future.
-        match hub.clone().run() {
+        match hub.clone().run(true) {
             Some(run) => spawn_thread(run),
             None => true,
         }
@@ -716,6 +746,7 @@ impl Drop for RoomRegistry {
             hub.stop();
         }
         self.keeper.stop();
+        self.clock.stop();
         // The hooks of the members' connections cannot reach a dropped registry. The drop therefore updates the gauges
         // itself.
         let table = std::mem::take(self.table.get_mut().unwrap_or_else(PoisonError::into_inner));

@@ -75,13 +75,13 @@ impl Room {
     /// - [`RoomError::Channel`] if `connection` is a channel of a session, connected or not.
     /// - [`RoomError::NotConnected`] if the connection has closed, or is neither a WebSocket nor an event stream.
     /// - [`RoomError::TooManyMemberships`] if the connection is in the maximum number of rooms already.
+    /// - [`RoomError::Busy`] if the room's queue of joins and leaves was full for the whole
+    ///   [`RoomsConfig::publish_timeout`](crate::RoomsConfig::publish_timeout). While it is full, the call waits.
     ///
     /// # Cancel safety
-    /// Cancel safe.
+    /// Cancel safe. If the future is dropped, the connection has joined or has not.
     pub async fn join(&self, connection: &impl Connected) -> Result<Member, RoomError> {
-        let joined = self
-            .registry
-            .join(&self.core, connection.outlet(), Join::new(), None)?;
+        let joined = self.join_with(connection, Join::new()).await?;
         Ok(joined.member)
     }
 
@@ -98,6 +98,7 @@ impl Room {
         connection: &impl Connected,
         join: Join,
     ) -> Result<Joined, RoomError> {
+        self.registry.admit_join(&self.core).await?;
         let outlet = connection.outlet();
         self.registry.join(&self.core, outlet, join, None)
     }

@@ -12,6 +12,11 @@ use test_support::{
     hook, notes, start,
 };
 
+mod bounds;
+mod ends;
+mod hall;
+mod order;
+
 // Joins the room of its path as the query says, and follows its client's messages.
 handler!(Joins, |stream, ctx| {
     let room = ctx.room(ctx.get_route_param("room")).unwrap();

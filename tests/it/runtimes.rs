@@ -3,19 +3,23 @@
 use std::{
     io,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, mpsc},
     task::{Context as TaskContext, Poll, Wake, Waker},
     thread::{self, Thread},
     time::Duration,
 };
 
 use hyperlane::{
-    ServerError, ServerSentEvents, ServerSentEventsEndpoint, prelude::*, session::Channels, sse,
+    ServerError, ServerSentEvents, ServerSentEventsEndpoint,
+    broadcast::{RoomLimits, RoomsConfig},
+    prelude::*,
+    session::Channels,
+    sse,
 };
 use test_support::{Client, PATIENCE, address, eventually, hook, notes, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    runtime::{Builder, Handle},
+    runtime::{Builder, Handle, Runtime},
     time::timeout,
 };
 
@@ -36,7 +40,7 @@ impl Wake for Unpark {
 }
 
 /// Runs a future as executors do that know nothing of tokio.
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut work = pin!(work);
     loop {
@@ -48,7 +52,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Elsewhere {
+pub(crate) enum Elsewhere {
     Thread,
     /// A runtime without drivers, which ends with the work.
     BareRuntime,
@@ -56,7 +60,7 @@ enum Elsewhere {
     OtherRuntime,
 }
 
-const ELSEWHERE: [Elsewhere; 3] = [
+pub(crate) const ELSEWHERE: [Elsewhere; 3] = [
     Elsewhere::Thread,
     Elsewhere::BareRuntime,
     Elsewhere::OtherRuntime,
@@ -64,7 +68,7 @@ const ELSEWHERE: [Elsewhere; 3] = [
 
 impl Elsewhere {
     /// Runs work there, on a thread of its own.
-    async fn run<T, F>(self, work: impl FnOnce() -> F + Send + 'static) -> T
+    pub(crate) async fn run<T, F>(self, work: impl FnOnce() -> F + Send + 'static) -> T
     where
         T: Send + 'static,
         F: Future<Output = T>,
@@ -506,6 +510,117 @@ async fn members_stay_when_the_runtime_that_delivers_ends() {
         assert_eq!(client.next_frame().await.text(), expected.to_string());
     }
     publishing.abort();
+}
+
+/// A runtime with one thread, on which the rooms deliver.
+fn delivering() -> (Runtime, Rooms) {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let config = RoomsConfig::default().limits(RoomLimits::default().slow_bytes(64 << 20));
+    let builder = Rooms::builder().config(config);
+    let rooms = builder.on(runtime.handle().clone()).build();
+    (runtime, rooms)
+}
+
+/// Blocks the thread of a runtime until the sender is dropped.
+fn block(runtime: &Runtime) -> mpsc::Sender<()> {
+    let (release, blocked) = mpsc::channel::<()>();
+    let (is_blocked, blocks) = mpsc::channel();
+    runtime.spawn(async move {
+        is_blocked.send(()).unwrap();
+        let _ = blocked.recv();
+    });
+    blocks.recv().unwrap();
+    release
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_message_before_the_end_of_the_runtime_that_delivers_arrives() {
+    let (runtime, rooms) = delivering();
+    let (_control, mut client) = join(&rooms).await;
+    let room = rooms.room("lobby").unwrap();
+    room.broadcast("there").await.unwrap();
+    assert_eq!(client.next_frame().await.text(), "there");
+    // The hub cannot deliver it any more, and nobody publishes later.
+    let release = block(&runtime);
+    room.broadcast("last").await.unwrap();
+    runtime.shutdown_background();
+    drop(release);
+    assert_eq!(client.next_frame().await.text(), "last");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_joins_while_the_runtime_that_delivers_ends_is_a_member() {
+    for is_over in [false, true] {
+        let (runtime, rooms) = delivering();
+        let release = block(&runtime);
+        let end = |runtime: Runtime| {
+            runtime.shutdown_background();
+            drop(release);
+        };
+        let (_control, mut client) = if is_over {
+            end(runtime);
+            join(&rooms).await
+        } else {
+            let joined = join(&rooms).await;
+            end(runtime);
+            joined
+        };
+        let room = rooms.room("lobby").unwrap();
+        room.broadcast("hello").await.unwrap();
+        assert_eq!(client.next_frame().await.text(), "hello", "{is_over}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_members_catch_up_after_the_end_of_the_runtime_that_delivers() {
+    let (runtime, rooms) = delivering();
+    let (_control, mut client) = join(&rooms).await;
+    let room = rooms.room("lobby").unwrap();
+    // More than its outbox and the system take.
+    for number in 0..4 * MANY {
+        let text = format!("{number} {}", "x".repeat(LARGE / 8));
+        room.broadcast(text).await.unwrap();
+    }
+    runtime.shutdown_background();
+    for number in 0..4 * MANY {
+        let frame = client.next_message().await;
+        assert!(frame.text().starts_with(&format!("{number} ")));
+    }
+    room.broadcast("on").await.unwrap();
+    assert_eq!(client.next_message().await.text(), "on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_that_were_first_used_on_a_runtime_that_ended_go_on() {
+    for elsewhere in ELSEWHERE {
+        let rooms = Rooms::new();
+        let early = rooms.clone();
+        // Histories are kept, and the members come later.
+        elsewhere
+            .run(async move || {
+                for text in ["a", "b"] {
+                    early.room("lobby").unwrap().broadcast(text).await.unwrap();
+                }
+            })
+            .await;
+        let theirs = rooms.clone();
+        Elsewhere::OtherRuntime
+            .run(async move || {
+                let (_control, _client) = join(&theirs).await;
+                theirs.room("lobby").unwrap().broadcast("c").await.unwrap();
+            })
+            .await;
+        let room = rooms.room("lobby").unwrap();
+        eventually("their member has left", || room.is_empty()).await;
+        assert_eq!(room.offset().number, 3, "{elsewhere:?}");
+        let (_control, mut client) = join(&rooms).await;
+        room.broadcast("d").await.unwrap();
+        assert_eq!(client.next_frame().await.text(), "d", "{elsewhere:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

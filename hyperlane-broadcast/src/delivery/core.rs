@@ -64,9 +64,11 @@ pub(crate) struct RoomCore {
     given_up_before: AtomicU64,
     /// True if the registry lists this room among those in which something waits for slow members.
     pub(crate) is_listed_waiting: AtomicBool,
-    /// Publishers that wait for room in the queue.
+    /// Publishers and joins that wait for room in the queue.
     waiters: AtomicUsize,
     pub(crate) has_room: Notify,
+    /// Farewells of members that have left, which wait for room in the queue.
+    farewells: Arc<AtomicUsize>,
     /// A stamp of the registry's clock: when the room became empty. 0 if it has members or handles.
     pub(crate) idle_since: AtomicU64,
     pub(crate) metrics: RoomMetrics,
@@ -87,12 +89,21 @@ pub(crate) struct Placement {
     pub(crate) is_gap: bool,
 }
 
-/// Marks a publisher as waiting for room in the queue.
+/// Marks a publisher or a join as waiting for room in the queue.
 pub(crate) struct Waiting<'a>(&'a RoomCore);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiters.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Marks a farewell as waiting for room in the queue.
+pub(crate) struct Farewell(Arc<AtomicUsize>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -131,6 +142,7 @@ impl RoomCore {
             is_listed_waiting: AtomicBool::new(false),
             waiters: AtomicUsize::new(0),
             has_room: Notify::new(),
+            farewells: Arc::default(),
             idle_since: AtomicU64::new(0),
             metrics,
         })
@@ -415,20 +427,37 @@ impl RoomCore {
         self.lock().members.is_empty()
     }
 
-    /// Returns true if the room has no members and no history. The registry then removes the room if no handle to it is
-    /// left.
-    pub(crate) fn is_vacant(&self) -> bool {
-        let state = self.lock();
-        state.members.is_empty() && !state.log.has_history()
+    /// Returns whether the room has no members, and nothing on its way to members that have left.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_empty() && self.shards.iter().all(|shard| shard.is_clear())
     }
 
-    /// Notes that a publisher waits for room in the queue.
+    /// Returns true if the room is idle and has no history. The registry then removes the room if no handle to it is
+    /// left.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.is_idle() && !self.lock().log.has_history()
+    }
+
+    /// Returns whether the queues have room for a join, and not too many farewells wait.
+    pub(crate) fn has_room_for_join(&self) -> bool {
+        let mut shards = self.shards.iter();
+        self.farewells.load(Ordering::Acquire) < self.limits.queue_messages.max(1)
+            && shards.all(|shard| shard.has_room_for_join(&self.limits))
+    }
+
+    /// Notes that a farewell waits for room in the queue, as long as the result lives.
+    pub(crate) fn await_farewell(&self) -> Farewell {
+        self.farewells.fetch_add(1, Ordering::AcqRel);
+        Farewell(self.farewells.clone())
+    }
+
+    /// Notes that a publisher or a join waits for room in the queue.
     pub(crate) fn wait_for_room(&self) -> Waiting<'_> {
         self.waiters.fetch_add(1, Ordering::AcqRel);
         Waiting(self)
     }
 
-    /// Wakes the publishers that wait for room in the queue.
+    /// Wakes the publishers and joins that wait for room in the queue.
     pub(crate) fn wake_waiters(&self) {
         if self.waiters.load(Ordering::Acquire) > 0 {
             self.has_room.notify_waiters();

@@ -1,7 +1,6 @@
 //! Hubs: tasks that deliver the messages of all rooms.
 
 use std::{
-    any::Any,
     collections::VecDeque,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -9,6 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread,
 };
 
 use hyperlane_core::hub::{defer, polled_connection};
@@ -19,6 +19,7 @@ use super::{
     pass::{Pass, Turn},
     shard::Shard,
 };
+use crate::post::panic_text;
 
 /// Number of deliveries after which a hub lets other tasks of its thread run.
 const DELIVERIES_PER_TURN: usize = 256;
@@ -27,6 +28,9 @@ const DELIVERIES_PER_TURN: usize = 256;
 pub(crate) trait Runner: Send + Sync {
     /// Starts a task for the hub. Returns false if none can be started.
     fn start(&self, hub: &Arc<Hub>) -> bool;
+
+    /// Starts a thread for the hub, whose task has ended although the hub has work.
+    fn restart(&self, hub: &Arc<Hub>);
 
     /// Makes sure that the hub's task is woken soon, even if the thread does not come to it.
     fn watch(&self);
@@ -52,12 +56,27 @@ pub(crate) struct Hub {
 }
 
 /// A guard that marks a hub as running. Dropping the guard allows another task to run the hub. A runtime that shuts
-/// down drops the guard together with the task.
-struct RunningGuard(Arc<Hub>);
+/// down drops the guard together with the task, and so does a panic. If the hub has work then, a thread goes on with it:
+/// perhaps nobody wakes the hub again.
+struct RunningGuard {
+    hub: Arc<Hub>,
+    is_thread: bool,
+}
 
 impl Drop for RunningGuard {
     fn drop(&mut self) {
-        self.0.running.store(false, Ordering::Release);
+        let hub = &self.hub;
+        let is_panic = thread::panicking();
+        if is_panic {
+            tracing::error!("a hub panicked and is started again");
+        }
+        hub.running.store(false, Ordering::Release);
+        if hub.stopped.load(Ordering::Acquire) {
+            // The shards in the inbox own the hub.
+            drop(std::mem::take(&mut *hub.inbox()));
+        } else if (is_panic || !self.is_thread) && !hub.inbox().is_empty() {
+            hub.runner.restart(hub);
+        }
     }
 }
 
@@ -84,10 +103,20 @@ impl Hub {
     }
 
     /// Wakes the hub's task if the inbox is not empty.
-    pub(crate) fn nudge(&self) {
+    pub(crate) fn nudge(self: &Arc<Self>) {
         if !self.inbox().is_empty() {
             self.wakeup.notify_one();
+            self.keep_running();
         }
+    }
+
+    /// Starts a task for the hub if none runs it. Call it after the inbox has work: a task that ends looks at the inbox
+    /// last. Returns false if no task can be started.
+    fn keep_running(self: &Arc<Self>) -> bool {
+        self.is_running()
+            || self.stopped.load(Ordering::Acquire)
+            || self.runner.start(self)
+            || self.is_running()
     }
 
     fn inbox(&self) -> MutexGuard<'_, VecDeque<Arc<Shard>>> {
@@ -96,11 +125,21 @@ impl Hub {
 
     /// Appends a shard to the inbox and wakes the hub's task. Does nothing if the shard is in the inbox already, or if a
     /// pass runs over it: that pass also delivers the new messages.
-    pub(crate) fn enqueue(&self, shard: &Arc<Shard>) {
-        if shard.mark_woken(Instant::now) {
+    pub(crate) fn enqueue(self: &Arc<Self>, shard: &Arc<Shard>) {
+        if self.list(shard) {
+            self.keep_running();
+        }
+    }
+
+    /// Appends a shard to the inbox like [`enqueue`](Self::enqueue), but does not start a task. Returns true if the shard
+    /// was not in the inbox.
+    fn list(&self, shard: &Arc<Shard>) -> bool {
+        let is_new = shard.mark_woken(Instant::now);
+        if is_new {
             self.inbox().push_back(shard.clone());
             self.wakeup.notify_one();
         }
+        is_new
     }
 
     /// Wakes the hub for a shard. If this thread polls a connection's task, the hub's task is woken at the end of the
@@ -116,6 +155,7 @@ impl Hub {
         };
         if shard.mark_woken(Instant::now) {
             self.inbox().push_back(shard.clone());
+            self.keep_running();
             if self.deferred_by.swap(connection, Ordering::AcqRel) != connection {
                 let hub = self.clone();
                 defer(move || {
@@ -129,19 +169,25 @@ impl Hub {
     }
 
     /// Returns the future that a task polls to run the hub. The future ends after [`stop`](Self::stop).
-    /// Returns `None` if a task runs the hub already.
-    pub(crate) fn run(self: Arc<Self>) -> Option<impl Future<Output = ()> + Send + 'static> {
+    /// Returns `None` if a task runs the hub already. `is_thread` tells whether the task has a thread of its own.
+    pub(crate) fn run(
+        self: Arc<Self>,
+        is_thread: bool,
+    ) -> Option<impl Future<Output = ()> + Send + 'static> {
         let was_idle = !self.running.swap(true, Ordering::AcqRel);
         was_idle.then(|| {
-            let running = RunningGuard(self);
-            async move { running.0.deliver().await }
+            let hub = self;
+            let running = RunningGuard { hub, is_thread };
+            async move { running.hub.deliver().await }
         })
     }
 
     async fn deliver(&self) {
         let mut passes: VecDeque<Pass> = VecDeque::new();
-        // Shards to wake at a time: their slow members may have stalled, or their pause ends. A shard has few entries.
-        let mut timers: Vec<(Instant, Arc<Shard>)> = Vec::new();
+        let mut timers = Timers {
+            hub: self,
+            list: Vec::new(),
+        };
         let mut budget = DELIVERIES_PER_TURN;
         loop {
             passes.extend(self.inbox().drain(..).filter_map(Pass::new));
@@ -149,12 +195,12 @@ impl Hub {
                 if self.stopped.load(Ordering::Acquire) {
                     return;
                 }
-                match timers.iter().map(|(at, _)| *at).min() {
+                match timers.list.iter().map(|(at, _)| *at).min() {
                     None => self.wakeup.notified().await,
                     Some(at) => {
                         // The result is not needed: the loop checks the inbox and the time itself.
                         let _ = tokio::time::timeout_at(at, self.wakeup.notified()).await;
-                        self.fire(&mut timers);
+                        timers.fire();
                     }
                 }
                 budget = DELIVERIES_PER_TURN;
@@ -171,9 +217,9 @@ impl Hub {
                     drop(passes.pop_front());
                     match ended {
                         Some(Turn::Done(None) | Turn::More) => {}
-                        Some(Turn::Done(Some(at))) => set_timer(&mut timers, at, &shard),
+                        Some(Turn::Done(Some(at))) => timers.set(at, &shard),
                         // What the pass has not delivered is delivered by the next one.
-                        None => self.enqueue(&shard),
+                        None => drop(self.list(&shard)),
                     }
                     self.runner.release(core);
                 }
@@ -181,32 +227,48 @@ impl Hub {
             if budget == 0 {
                 budget = DELIVERIES_PER_TURN;
                 // A room with many messages does not delay the timers of other rooms.
-                self.fire(&mut timers);
+                timers.fire();
                 tokio::task::yield_now().await;
             }
         }
     }
+}
+
+/// Shards to wake at a time: their slow members may have stalled, or their pause ends. A shard has at most one timer.
+struct Timers<'a> {
+    hub: &'a Hub,
+    list: Vec<(Instant, Arc<Shard>)>,
+}
+
+impl Timers<'_> {
+    /// Sets the timer of a shard. An earlier one of the same shard stays.
+    fn set(&mut self, at: Instant, shard: &Arc<Shard>) {
+        let mut timers = self.list.iter_mut();
+        match timers.find(|(_, known)| Arc::ptr_eq(known, shard)) {
+            Some((known, _)) => *known = at.min(*known),
+            None => self.list.push((at, shard.clone())),
+        }
+    }
 
     /// Wakes the shards whose time has come.
-    fn fire(&self, timers: &mut Vec<(Instant, Arc<Shard>)>) {
-        if timers.is_empty() {
+    fn fire(&mut self) {
+        if self.list.is_empty() {
             return;
         }
         let now = Instant::now();
-        for (_, shard) in timers.extract_if(.., |(at, _)| *at <= now) {
-            self.enqueue(&shard);
+        for (_, shard) in self.list.extract_if(.., |(at, _)| *at <= now) {
+            self.hub.list(&shard);
         }
     }
 }
 
-/// Sets the timer of a shard. An earlier one of the same shard stays.
-fn set_timer(timers: &mut Vec<(Instant, Arc<Shard>)>, at: Instant, shard: &Arc<Shard>) {
-    let known = timers
-        .iter_mut()
-        .find(|(_, known)| Arc::ptr_eq(known, shard));
-    match known {
-        Some((known, _)) => *known = at.min(*known),
-        None => timers.push((at, shard.clone())),
+impl Drop for Timers<'_> {
+    /// The task that runs the hub has ended. The next one looks after these shards at once.
+    fn drop(&mut self) {
+        for (_, shard) in self.list.drain(..) {
+            shard.end_pause();
+            self.hub.list(&shard);
+        }
     }
 }
 
@@ -216,15 +278,9 @@ fn run_turn(pass: &mut Pass, budget: &mut usize) -> Option<Turn> {
     match catch_unwind(AssertUnwindSafe(|| pass.run_turn(budget))) {
         Ok(turn) => Some(turn),
         Err(panic) => {
-            let (name, text) = (&pass.core().name, text_of(&*panic));
+            let (name, text) = (&pass.core().name, panic_text(&*panic));
             tracing::error!(room = %name, "a hub panicked and goes on: {text}");
             None
         }
     }
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let literal = panic.downcast_ref::<&str>().copied();
-    let owned = || panic.downcast_ref::<String>().map(String::as_str);
-    literal.or_else(owned).unwrap_or("no text")
 }

@@ -9,14 +9,14 @@ use std::{
     },
 };
 
-use hyperlane_core::{Message, hub::Barrier};
+use hyperlane_core::hub::Barrier;
 
 use super::{
     core::RoomCore,
     positions::{Ids, Positions},
     shard::{Command, Shard},
 };
-use crate::{ledger::Totals, outlet::Outlet};
+use crate::{ledger::Totals, outlet::Outlet, post::Draft};
 
 /// What all rooms keep for one connection.
 ///
@@ -53,9 +53,16 @@ impl RoomList {
     /// it any more. The caller drops them without the lock, because the last reference to a shard may drop a connection.
     #[must_use]
     pub(crate) fn note_leaving(&mut self, shard: Arc<Shard>) -> Vec<Arc<Shard>> {
-        let is_clear = |shard: &mut Arc<Shard>| shard.is_clear();
-        let cleared = self.leaving.extract_if(.., is_clear).collect();
-        self.leaving.push(shard);
+        let is_known = |known: &mut Arc<Shard>| known.is_clear() || Arc::ptr_eq(known, &shard);
+        let mut cleared: Vec<_> = self.leaving.extract_if(.., is_known).collect();
+        if !shard.is_clear() {
+            self.leaving.push(shard);
+        } else {
+            cleared.push(shard);
+        }
+        if self.leaving.is_empty() {
+            self.leaving = Vec::new();
+        }
         cleared
     }
 
@@ -102,7 +109,7 @@ pub(crate) struct RoomEntry {
 pub(crate) struct Extra {
     pub(crate) user: Arc<str>,
     /// The message that the other members receive when this member leaves.
-    pub(crate) farewell: Option<Message>,
+    pub(crate) farewell: Option<Draft>,
 }
 
 /// A send of a connection that waits until the connection has received what was published before.

@@ -177,6 +177,7 @@ impl Pass {
                 Work::Changes(gone) => {
                     *budget = budget.saturating_sub(1);
                     gone.finish();
+                    self.core.wake_waiters();
                 }
                 Work::Done => return self.end(None),
                 Work::Paused(until) => return self.end(Some(until)),

@@ -26,7 +26,7 @@ use crate::{
 /// last message of a batch may exceed the limit.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Maximum number of joins and leaves that a pass carries out under the lock of the queue.
+/// Maximum number of joins and leaves that a pass takes from the queue in one call.
 const CHANGES_PER_TURN: usize = 256;
 
 /// An entry of a shard's queue.
@@ -61,6 +61,8 @@ pub(crate) struct Shard {
     /// Size and number of the messages in the queue.
     queued_bytes: AtomicUsize,
     queued_posts: AtomicUsize,
+    /// Number of the joins and leaves in the queue.
+    queued_changes: AtomicUsize,
     /// The number of the oldest message of the log that a member may still need.
     needed: AtomicU64,
     /// The number of the oldest message that a member has not received.
@@ -78,10 +80,13 @@ pub(crate) struct Shard {
 struct ShardQueue {
     commands: VecDeque<Command>,
     wake: WakeState,
+    /// True if the shard counts as busy: the hub has been woken for it, or the queue is not empty.
+    is_busy: bool,
     /// Members that are behind and whose outbox has room again.
     drained: Vec<u64>,
-    /// The number of the oldest message that a join in the queue asks for; `u64::MAX` if there is none.
-    joins_need: u64,
+    /// What the joins that were not carried out ask for: the number of the first message of each, without those before
+    /// which a later join asks for an older message. So the front is the oldest message that a join asks for.
+    joins_need: VecDeque<u64>,
     /// Until this time the hub delivers no messages from the queue, because some members are nearly as fast as the
     /// room and catch up.
     paused_until: Option<Instant>,
@@ -110,6 +115,26 @@ impl ShardQueue {
         }
         self.paused_until = Some(pause.until);
         true
+    }
+}
+
+impl ShardQueue {
+    /// Notes the first message that the last join in the queue asks for.
+    fn push_need(&mut self, from: u64) {
+        while self.joins_need.back().is_some_and(|need| *need > from) {
+            self.joins_need.pop_back();
+        }
+        self.joins_need.push_back(from);
+    }
+
+    /// Notes that the first join, which asks for this message, was carried out.
+    fn pop_need(&mut self, from: u64) {
+        if self.joins_need.front() == Some(&from) {
+            self.joins_need.pop_front();
+        }
+        if self.joins_need.is_empty() {
+            self.joins_need = VecDeque::new();
+        }
     }
 }
 
@@ -147,15 +172,13 @@ impl Shard {
             core,
             hub,
             index,
-            queue: Mutex::new(ShardQueue {
-                joins_need: u64::MAX,
-                ..ShardQueue::default()
-            }),
+            queue: Mutex::default(),
             seats: Mutex::default(),
             begun: AtomicU64::new(0),
             done: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             queued_posts: AtomicUsize::new(0),
+            queued_changes: AtomicUsize::new(0),
             needed: AtomicU64::new(u64::MAX),
             claimed: AtomicU64::new(u64::MAX),
             to_close: AtomicUsize::new(0),
@@ -243,6 +266,11 @@ impl Shard {
                 && self.queued_bytes.load(Ordering::Acquire) + bytes <= limits.queue_bytes
     }
 
+    /// Returns whether the queue has room for a join. Leaves always find room, because each of them follows a join.
+    pub(crate) fn has_room_for_join(&self, limits: &RoomLimits) -> bool {
+        self.queued_changes.load(Ordering::Acquire) < limits.queue_messages.max(1)
+    }
+
     /// Returns whether the queue is more than half full: somebody publishes faster than the hub delivers.
     fn is_flooded(&self, limits: &RoomLimits) -> bool {
         self.queued_posts.load(Ordering::Acquire) > limits.queue_messages / 2
@@ -259,11 +287,15 @@ impl Shard {
                     .fetch_add(post.queue_bytes(), Ordering::AcqRel);
             }
             Command::Join { from, .. } => {
-                queue.joins_need = queue.joins_need.min(*from);
+                self.queued_changes.fetch_add(1, Ordering::AcqRel);
+                queue.push_need(*from);
                 self.needed.fetch_min(*from, Ordering::AcqRel);
                 self.claimed.fetch_min(*from, Ordering::AcqRel);
             }
-            Command::Leave(_) | Command::Release(_) => {}
+            Command::Leave(_) => {
+                self.queued_changes.fetch_add(1, Ordering::AcqRel);
+            }
+            Command::Release(_) => {}
         }
         self.begun.fetch_add(1, Ordering::AcqRel);
         queue.commands.push_back(command);
@@ -284,15 +316,22 @@ impl Shard {
         self.hub.enqueue(self);
     }
 
+    /// Ends a pause at once. The caller wakes the hub.
+    pub(super) fn end_pause(&self) {
+        self.lock_queue().paused_until = None;
+    }
+
     /// Discards the queue, because no task can run the hub or the room is dropped. Passes on the sends that wait in it.
     pub(crate) fn clear(&self) {
         let commands = {
             let mut queue = self.lock_queue();
             self.queued_posts.store(0, Ordering::Release);
             self.queued_bytes.store(0, Ordering::Release);
+            self.queued_changes.store(0, Ordering::Release);
             self.done.store(self.begun(), Ordering::Release);
-            if queue.wake == WakeState::Woken {
-                queue.wake = WakeState::Idle;
+            queue.joins_need = VecDeque::new();
+            queue.wake = WakeState::Idle;
+            if std::mem::take(&mut queue.is_busy) {
                 self.totals.shard_ended();
             }
             std::mem::take(&mut queue.commands)
@@ -317,13 +356,16 @@ impl Shard {
             queue.paused_until = None;
         }
         queue.wake = WakeState::Woken;
-        self.totals.shard_began();
+        if !std::mem::replace(&mut queue.is_busy, true) {
+            self.totals.shard_began();
+        }
         true
     }
 
     fn set_idle(&self, queue: &mut ShardQueue, seats: Seats) {
-        if queue.wake == WakeState::Woken {
-            queue.wake = WakeState::Idle;
+        queue.wake = WakeState::Idle;
+        // A shard that pauses stays busy: sends of the members wait for its queue.
+        if queue.commands.is_empty() && std::mem::take(&mut queue.is_busy) {
             self.totals.shard_ended();
         }
         self.set_needed(queue, &seats);
@@ -333,9 +375,10 @@ impl Shard {
     }
 
     fn set_needed(&self, queue: &ShardQueue, seats: &Seats) {
+        let joins_need = queue.joins_need.front().copied().unwrap_or(u64::MAX);
         let (needed, claimed) = seats.needed(self.keeps_missed);
         let store = |place: &AtomicU64, needed: u64| {
-            place.store(needed.min(queue.joins_need), Ordering::Release);
+            place.store(needed.min(joins_need), Ordering::Release);
         };
         store(&self.needed, needed);
         store(&self.claimed, claimed);
@@ -352,11 +395,17 @@ impl Shard {
 
     /// Puts back the seats of a pass that is dropped before its end. The next pass runs over all members that are
     /// behind.
-    pub(crate) fn put_back(&self, seats: Seats) {
-        let mut queue = self.lock_queue();
-        queue.drained.extend(seats.behind.keys());
-        self.set_idle(&mut queue, seats);
-        self.set_done(&queue);
+    pub(crate) fn put_back(self: &Arc<Self>, seats: Seats) {
+        let has_work = {
+            let mut queue = self.lock_queue();
+            queue.drained.extend(seats.behind.keys());
+            self.set_idle(&mut queue, seats);
+            self.set_done(&queue);
+            !queue.commands.is_empty() || !queue.drained.is_empty()
+        };
+        if has_work {
+            self.hub.enqueue(self);
+        }
     }
 
     /// Returns the members that are behind and whose outbox has room again.
@@ -412,7 +461,14 @@ impl Shard {
                 }
                 Work::Batch(self.take_batch(&mut queue))
             }
-            Some(_) => Work::Changes(self.carry_out(&mut queue, seats, ledger)),
+            Some(_) => {
+                let is_change = |command: &Command| !matches!(command, Command::Post(_));
+                let front = queue.commands.iter().take(CHANGES_PER_TURN);
+                let count = front.take_while(|command| is_change(command)).count();
+                let changes: Vec<_> = queue.commands.drain(..count).collect();
+                drop(queue);
+                Work::Changes(self.carry_out(changes, seats, ledger))
+            }
         }
     }
 
@@ -438,18 +494,22 @@ impl Shard {
         Batch::new(posts, releases)
     }
 
-    /// Carries out joins, leaves and releases at the front of the queue. Returns what is left of
-    /// members that have left, and the releases that wait for no message.
-    fn carry_out(&self, queue: &mut ShardQueue, seats: &mut Seats, ledger: &Ledger) -> Gone {
+    /// Carries out joins, leaves and releases that were taken from the queue. Returns what is left of members that have
+    /// left, and the releases that wait for no message.
+    fn carry_out(&self, changes: Vec<Command>, seats: &mut Seats, ledger: &Ledger) -> Gone {
         let mut leaving = Vec::new();
         let mut gone = Gone::default();
-        for _ in 0..CHANGES_PER_TURN {
-            match queue.commands.pop_front() {
-                Some(Command::Join {
+        let (mut behind, mut needs) = (Vec::new(), Vec::new());
+        let mut count = 0;
+        for change in changes {
+            match change {
+                Command::Join {
                     membership,
                     from,
                     last,
-                }) => {
+                } => {
+                    count += 1;
+                    needs.push(from);
                     if leaving.contains(&membership.id) {
                         // The connection has left and joins again.
                         seats.remove(&leaving, ledger, &mut gone);
@@ -459,37 +519,46 @@ impl Shard {
                     let id = membership.id;
                     let seat = Seat::new(membership);
                     if from <= seats.cursor {
-                        let mut behind = Behind::new(seat, from, false);
-                        behind.replay_until = last;
-                        seats.add_behind(behind);
-                        queue.drained.push(id);
+                        let mut member = Behind::new(seat, from, false);
+                        member.replay_until = last;
+                        seats.add_behind(member);
+                        behind.push(id);
                     } else {
                         seats.add_live(seat);
                     }
                 }
-                Some(Command::Leave(id)) => leaving.push(id),
-                Some(Command::Release(release)) => match seats.behind.get_mut(&release.id()) {
+                Command::Leave(id) => {
+                    count += 1;
+                    leaving.push(id);
+                }
+                Command::Release(release) => match seats.behind.get_mut(&release.id()) {
                     Some(behind) if !leaving.contains(&release.id()) => {
-                        behind.releases.push(release)
+                        behind.releases.push(release);
                     }
                     _ => gone.releases.push(release),
                 },
-                Some(post @ Command::Post(_)) => {
-                    queue.commands.push_front(post);
-                    break;
-                }
-                None => break,
+                // The caller has taken none.
+                Command::Post(_) => {}
             }
         }
         seats.remove(&leaving, ledger, &mut gone);
-        self.set_done(queue);
-        queue.joins_need = u64::MAX;
-        for command in &queue.commands {
-            if let Command::Join { from, .. } = command {
-                queue.joins_need = queue.joins_need.min(*from);
-            }
+        self.queued_changes.fetch_sub(count, Ordering::AcqRel);
+        let mut queue = self.lock_queue();
+        queue.drained.extend(behind);
+        self.set_done(&queue);
+        for need in needs {
+            queue.pop_need(need);
         }
         gone
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        let queue = self.queue.get_mut();
+        if queue.unwrap_or_else(PoisonError::into_inner).is_busy {
+            self.totals.shard_ended();
+        }
     }
 }
 
@@ -517,5 +586,18 @@ mod tests {
         assert!(queue.pause(pause(200, 250, true)));
         assert!(!queue.pause(pause(299, 300, true)));
         assert!(queue.pause(pause(300, 301, true)));
+    }
+
+    #[test]
+    fn the_oldest_message_that_joins_need_is_known_as_they_come_and_go() {
+        let mut queue = ShardQueue::default();
+        let needs = [5, 9, 7, 7, 8, 3, 6];
+        needs.iter().for_each(|need| queue.push_need(*need));
+        for at in 0..needs.len() {
+            let expected = needs[at..].iter().min();
+            assert_eq!(queue.joins_need.front(), expected, "{at}");
+            queue.pop_need(needs[at]);
+        }
+        assert!(queue.joins_need.is_empty());
     }
 }
