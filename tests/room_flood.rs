@@ -89,14 +89,14 @@ fn seconds() -> Duration {
     Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(3))
 }
 
-/// Sends these bytes again and again on a thread of its own, until the end. Reads what comes, and drops it. In the end,
-/// closes the connection without a Close.
+/// Sends these bytes again and again on a thread of its own, until the end. Reads what comes, and drops it. The thread
+/// returns the connection.
 fn flood(
     address: SocketAddr,
     target: &str,
     bytes: Vec<u8>,
     is_over: &Arc<AtomicBool>,
-) -> thread::JoinHandle<()> {
+) -> thread::JoinHandle<TcpStream> {
     let (target, is_over) = (target.to_owned(), is_over.clone());
     thread::spawn(move || {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -113,9 +113,10 @@ fn flood(
         while !is_over.load(Ordering::Acquire) {
             stream.write_all(&bytes).unwrap();
         }
-        stream.shutdown(Shutdown::Both).unwrap();
-        drop(stream);
+        // Nothing is sent by this: it ends the other thread.
+        stream.shutdown(Shutdown::Read).unwrap();
         reading.join().unwrap();
+        stream
     })
 }
 
@@ -184,8 +185,12 @@ async fn measure(
     }
     is_over.store(true, Ordering::Release);
     let flooding = tokio::task::spawn_blocking(move || flooding.join().unwrap());
-    flooding.await.unwrap();
-    // The hook may still have messages that came before.
+    let stream = flooding.await.unwrap();
+    // A reset drops what the hook has not read yet.
+    stream.set_nonblocking(true).unwrap();
+    let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+    stream.set_zero_linger().unwrap();
+    drop(stream);
     eventually("the hook has returned", || {
         control.connections() == MEMBERS + 1
     })
