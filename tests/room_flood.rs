@@ -110,8 +110,15 @@ fn flood(
             let mut buffer = vec![0; 1 << 16];
             while reader.read(&mut buffer).is_ok_and(|read| read > 0) {}
         });
+        // The server reads as slowly as its rooms take the messages, so a write may not end for long.
+        stream
+            .set_write_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        let mut at = 0;
         while !is_over.load(Ordering::Acquire) {
-            stream.write_all(&bytes).unwrap();
+            if let Ok(written) = stream.write(&bytes[at..]) {
+                at = (at + written) % bytes.len();
+            }
         }
         // Nothing is sent by this: it ends the other thread.
         stream.shutdown(Shutdown::Read).unwrap();
