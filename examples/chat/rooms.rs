@@ -134,7 +134,7 @@ fn members(room: &Room) -> Vec<Who> {
         .into_iter()
         .filter(|member| !member.user.is_empty())
         .map(|member| Who {
-            id: member.id.get(),
+            id: member.id.number(),
             name: member.user.to_string(),
         })
         .collect()
