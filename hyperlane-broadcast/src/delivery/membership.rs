@@ -190,10 +190,13 @@ impl Membership {
 
     /// Returns whether the messages that the shard has now were on their way before the connection's first send that
     /// waits. Such a message may overtake the send.
+    ///
+    /// The connection may hold a send whose ticket is not here yet. The thread that sends has not returned then, so no
+    /// message that it publishes afterwards can be in the shard.
     pub(crate) fn may_overtake(&self, shard: &Arc<Shard>) -> bool {
         let list = self.lock();
         let first = list.tickets.first();
-        first.is_some_and(|ticket| ticket.shards.iter().any(|known| Arc::ptr_eq(known, shard)))
+        first.is_none_or(|ticket| ticket.shards.iter().any(|known| Arc::ptr_eq(known, shard)))
     }
 
     fn is_pending(&self, shard: &Shard) -> bool {
