@@ -148,6 +148,14 @@ impl Answer {
         matches!(self, Self::Opening)
     }
 
+    /// Records that the handler has ended. Later hooks then add nothing to an event stream that it has written itself.
+    #[inline]
+    pub(crate) fn end_handler(&self) {
+        if let Self::Raw(tracker) = self {
+            tracker.end_handler();
+        }
+    }
+
     /// Returns whether the answer is an event stream of typed events.
     pub(crate) fn is_typed_events(&self) -> bool {
         matches!(self, Self::Events { .. })

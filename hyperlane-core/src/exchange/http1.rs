@@ -131,8 +131,6 @@ pub(crate) struct Http1 {
     /// A request was read before the previous one was answered, so the client cannot tell which request an answer is
     /// for.
     has_skipped_answer: bool,
-    /// The handler of the current request has ended.
-    pub(crate) is_handled: bool,
     reading: Reading,
 }
 
@@ -155,7 +153,6 @@ impl Http1 {
             closes: false,
             request_count: 0,
             has_skipped_answer: false,
-            is_handled: false,
             reading: Reading::No,
         }
     }
@@ -202,7 +199,6 @@ impl Http1 {
             match taken {
                 Ok(Some(taken)) => {
                     self.facts = taken.facts;
-                    self.is_handled = false;
                     input.wait_for(Wait::Nothing, link.now());
                     break HeadRead::Request(taken.body);
                 }

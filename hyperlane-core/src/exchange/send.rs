@@ -134,7 +134,7 @@ impl Exchange {
             // versions build the whole response anew for each event: its body is the event. A response middleware that
             // tries to answer after an event stream has begun is refused.
             return match (&self.answer, events_of(data)) {
-                (Answer::Raw(_), Some(events)) if !self.wire.is_handled => self.send_http(events),
+                (Answer::Raw(raw), Some(events)) if !raw.is_handled() => self.send_http(events),
                 _ => Err(ResponseError::AlreadyComplete),
             };
         }

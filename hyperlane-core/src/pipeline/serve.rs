@@ -249,7 +249,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 let is_error = step.is_error();
                 if is_route {
                     step = Step::ResponseMiddleware;
-                    stream.exchange.wire.is_handled = true;
+                    stream.exchange.answer().end_handler();
                 }
                 if let Step::RequestMiddleware(_) = step
                     && let Outcome::Done(Status::Reject) | Outcome::Refused(_) = outcome

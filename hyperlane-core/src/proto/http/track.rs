@@ -5,6 +5,8 @@
 //! request. Unlike the request parser, [`ResponseTracker`] is lenient. If the tracker cannot parse the bytes, the
 //! server sends them unchanged and closes the connection afterwards.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::{chunked::ChunkedDecoder, decimal, has_token, is_token_byte, list};
 
 /// Maximum length, in bytes, of a response head that a handler writes in pieces. The tracker does not parse such a head
@@ -55,6 +57,8 @@ pub struct ResponseTracker {
     head_request: bool,
     close: bool,
     event_stream: bool,
+    /// True if the handler has ended. Atomic, because only a shared reference records it.
+    handled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -198,6 +202,16 @@ impl ResponseTracker {
             0 => None,
             status => Some(status),
         }
+    }
+
+    /// Records that the handler has ended.
+    pub(crate) fn end_handler(&self) {
+        self.handled.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the handler has ended.
+    pub(crate) fn is_handled(&self) -> bool {
+        self.handled.load(Ordering::Relaxed)
     }
 
     /// Returns whether the body is an event stream that ends with the connection. Returns false for a chunked body and
