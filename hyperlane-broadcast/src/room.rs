@@ -85,6 +85,11 @@ impl Room {
         Ok(joined.member)
     }
 
+    /// Waits while the queue of joins and leaves is full.
+    pub(crate) async fn admit_join(&self) -> Result<(), RoomError> {
+        self.registry.admit_join(&self.core).await
+    }
+
     /// Adds a connection to the room, with the options of [`Join`]. If the connection is a member already,
     /// the call only replaces its user name and its farewell. The member then receives no history.
     ///
@@ -98,7 +103,7 @@ impl Room {
         connection: &impl Connected,
         join: Join,
     ) -> Result<Joined, RoomError> {
-        self.registry.admit_join(&self.core).await?;
+        self.admit_join().await?;
         let outlet = connection.outlet();
         self.registry.join(&self.core, outlet, join, None)
     }

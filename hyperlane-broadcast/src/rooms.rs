@@ -158,7 +158,14 @@ impl Rooms {
         connection: &impl Connected,
         rooms: impl Into<Follow>,
     ) -> Result<Followed, RoomError> {
-        self.registry.follow(&connection.outlet(), &rooms.into())
+        let follow = rooms.into();
+        for name in follow.names.iter().take(Follow::MAX_ROOMS) {
+            // `follow` below returns the error of a room that cannot be made.
+            if let Ok(room) = self.room(name) {
+                room.admit_join().await?;
+            }
+        }
+        self.registry.follow(&connection.outlet(), &follow)
     }
 
     /// Makes a member of a sink, without a connection of a hyperlane server: of the sending half of a WebSocket of
