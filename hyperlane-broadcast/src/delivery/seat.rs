@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use hyperlane_core::{
-    Outbox, WireFormat,
+    Message, Outbox, WireFormat,
     hub::{PastHeld, Undelivered},
 };
 use tokio::time::Instant;
@@ -401,8 +401,15 @@ impl<'a> Courier<'a> {
         followed: &Positions,
         posts: &[Arc<Post>],
     ) -> Result<(), Undelivered> {
-        let posts = posts.iter().filter(|post| self.is_for(seat, post));
-        let posts: Vec<_> = posts.map(|post| &**post).collect();
+        // For a message that no event can carry, `encoded` logs this once.
+        let is_event = |post: &Post| {
+            matches!(post.draft.message, Message::Text(_))
+                || post.encoded(&seat.outbox, &self.core.ledger).is_some()
+        };
+        let posts = posts.iter().map(|post| &**post);
+        let posts: Vec<_> = posts
+            .filter(|post| self.is_for(seat, post) && is_event(post))
+            .collect();
         if posts.is_empty() {
             return Ok(());
         }
