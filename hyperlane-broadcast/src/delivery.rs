@@ -16,6 +16,7 @@ mod pass;
 pub(crate) mod positions;
 mod seat;
 pub(crate) mod shard;
+pub(crate) mod users;
 
 #[cfg(test)]
 pub(crate) const SEAT_BYTES: usize = size_of::<seat::Seat>();

@@ -1,8 +1,6 @@
 //! Errors of rooms.
 
-use std::{sync::Arc, time::Duration};
-
-use crate::broker::Published;
+use std::time::Duration;
 
 /// An error of creating or joining a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,22 +65,6 @@ pub enum RoomError {
          `ctx.upgrade(stream)` or `ctx.event_stream(stream)` in a handler of its own route"
     )]
     Channel,
-}
-
-/// The error of a message to several rooms: at least one of them has not taken it. The other rooms have.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} of {} rooms have not taken the message: {}", refused.len(), refused.len() + published.len(), first(refused))]
-#[non_exhaustive]
-pub struct PublishManyError {
-    /// What the other rooms have done with the message.
-    pub published: Vec<Published>,
-    /// The names of the rooms that have not taken the message, with the reasons.
-    pub refused: Vec<(Arc<str>, PublishError)>,
-}
-
-fn first(refused: &[(Arc<str>, PublishError)]) -> String {
-    let first = refused.first();
-    first.map_or_else(String::new, |(name, error)| format!("`{name}`: {error}"))
 }
 
 /// An error of publishing. The room has not taken the message, and no member receives it.

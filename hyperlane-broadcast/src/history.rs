@@ -5,12 +5,14 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use hyperlane_core::Message;
 use tokio::time::Instant;
 
-use crate::{error::RoomError, member::MemberId, offset::Offset, post::Post, room::Room};
+use crate::{
+    error::RoomError, member::MemberId, offset::Offset, post::Post, registry::handle::RoomHandle,
+};
 
-/// A reader of a room's history. [`Room::history`] creates one.
+/// A reader of a room's history. [`Room::history`](crate::Room::history) creates one.
 ///
 /// Without options it reads the oldest 100 messages for all members. A message that was sent to some members alone
-/// ([`Room::send_to`], [`Publisher::only`](crate::Publisher::only)) is not among them, unless
+/// ([`Room::send_to`](crate::Room::send_to), [`Publisher::only`](crate::Publisher::only)) is not among them, unless
 /// [`of_member`](Self::of_member) or [`of_user`](Self::of_user) asks for one that was to receive it.
 ///
 /// ```
@@ -34,7 +36,7 @@ use crate::{error::RoomError, member::MemberId, offset::Offset, post::Post, room
 #[derive(Clone)]
 #[must_use = "a reader does nothing until `page` is called"]
 pub struct History {
-    room: Room,
+    room: RoomHandle,
     from: From,
     until: Option<Offset>,
     limit: usize,
@@ -70,16 +72,16 @@ pub struct Page {
 pub struct Stored {
     /// The place of the message in its room.
     pub offset: Offset,
-    /// The message. An event ([`Room::broadcast_event`]) has the text that a WebSocket receives.
+    /// The message. An event ([`Room::broadcast_event`](crate::Room::broadcast_event)) has the text that a WebSocket receives.
     pub message: Message,
-    /// The name of the event, for a message of [`Room::broadcast_event`].
+    /// The name of the event, for a message of [`Room::broadcast_event`](crate::Room::broadcast_event).
     pub event: Option<Box<str>>,
     /// The time when the message was published, by the system's present clock.
     pub at: SystemTime,
 }
 
 impl History {
-    pub(crate) fn new(room: Room) -> Self {
+    pub(crate) fn new(room: RoomHandle) -> Self {
         Self {
             room,
             from: From::Oldest,
@@ -122,7 +124,7 @@ impl History {
         self
     }
 
-    /// Reads also the messages that were sent to this user ([`Room::send_to`]).
+    /// Reads also the messages that were sent to this user ([`Room::send_to`](crate::Room::send_to)).
     pub fn of_user(mut self, user: impl AsRef<str>) -> Self {
         self.user = Some(user.as_ref().into());
         self

@@ -83,7 +83,6 @@ mod registry;
 mod room;
 mod rooms;
 mod sink;
-mod users;
 
 // Channels between tasks.
 mod broadcast;
@@ -102,7 +101,7 @@ pub use broker::{
     Removal, Removing,
 };
 pub use config::{RoomLimits, RoomsConfig, SlowPolicy};
-pub use error::{PublishError, PublishManyError, RoomError};
+pub use error::{PublishError, RoomError};
 pub use ext::RoomExt;
 pub use follow::{Follow, Followed};
 pub use history::{History, Page, Stored};
@@ -110,7 +109,7 @@ pub use key::BroadcastType;
 pub use member::{Connected, Join, Joined, Member, MemberId};
 pub use offset::{Offset, OffsetError};
 pub use outlet::Outlet;
-pub use publisher::{ManyPublisher, Publisher};
+pub use publisher::{ManyPublisher, PublishManyError, Publisher};
 pub use room::Room;
 pub use rooms::{Rooms, RoomsBuilder};
 pub use sink::SinkMember;

@@ -150,7 +150,6 @@ impl Log {
         let at = self.index(number)?;
         let post = self.entries.get_mut(at)?.post.take()?;
         post.kept.move_to(Place::None, ledger);
-        post.set_removed();
         Some(post)
     }
 
@@ -161,7 +160,6 @@ impl Log {
         let posts: Vec<_> = posts.filter_map(|entry| entry.post).collect();
         for post in &posts {
             post.kept.move_to(Place::None, ledger);
-            post.set_removed();
         }
         posts
     }

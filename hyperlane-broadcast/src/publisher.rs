@@ -8,11 +8,10 @@ use serde::Serialize;
 use crate::{
     broker::{Published, Publishing},
     delivery::core::RoomCore,
-    error::{PublishError, PublishManyError, RoomError},
+    error::{PublishError, RoomError},
     member::MemberId,
     post::{Audience, Draft, NamedEvent, Recipients},
-    registry::RoomRegistry,
-    room::Room,
+    registry::{RoomRegistry, handle::RoomHandle},
 };
 
 /// The options of a message.
@@ -151,15 +150,15 @@ macro_rules! publish_methods {
 #[derive(Clone)]
 #[must_use = "a publisher does nothing until one of its `broadcast` methods is called"]
 pub struct Publisher {
-    room: Room,
+    room: RoomHandle,
     audience: Audience,
     options: Options,
 }
 
 impl Publisher {
-    pub(crate) fn new(room: &Room) -> Self {
+    pub(crate) fn new(room: RoomHandle) -> Self {
         Self {
-            room: room.clone(),
+            room,
             audience: Audience::All,
             options: Options::default(),
         }
@@ -273,7 +272,7 @@ pub struct ManyPublisher {
 #[derive(Clone)]
 enum Target {
     /// The rooms, and the names for which there is none.
-    Rooms(Vec<Room>, Vec<(Arc<str>, RoomError)>),
+    Rooms(Vec<RoomHandle>, Vec<(Arc<str>, RoomError)>),
     User(Arc<str>),
 }
 
@@ -282,7 +281,7 @@ impl ManyPublisher {
         registry: &Arc<RoomRegistry>,
         names: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Self {
-        let mut rooms: Vec<Room> = Vec::new();
+        let mut rooms: Vec<RoomHandle> = Vec::new();
         let mut refused = Vec::new();
         for name in names {
             let name = name.as_ref();
@@ -290,7 +289,7 @@ impl ManyPublisher {
                 continue;
             }
             match registry.room(name) {
-                Ok(core) => rooms.push(Room::new(registry.clone(), core)),
+                Ok(core) => rooms.push(RoomHandle::new(registry, core)),
                 Err(error) => refused.push((name.into(), error)),
             }
         }
@@ -337,20 +336,25 @@ impl ManyPublisher {
         (result, recipients)
     }
 
-    fn rooms(&self) -> Vec<Room> {
+    fn rooms(&self) -> Vec<RoomHandle> {
         match &self.target {
             Target::Rooms(rooms, _) => rooms.clone(),
             Target::User(user) => {
                 let cores = self.registry.users.rooms_of(user).into_iter();
                 cores
-                    .map(|core| Room::new(self.registry.clone(), core))
+                    .map(|core| RoomHandle::new(&self.registry, core))
                     .collect()
             }
         }
     }
 
     /// Returns the message for one of the rooms. Returns `None` if all devices of the user have it already.
-    fn draft_for(&self, room: &Room, draft: &Draft, recipients: &Arc<Recipients>) -> Option<Draft> {
+    fn draft_for(
+        &self,
+        room: &RoomHandle,
+        draft: &Draft,
+        recipients: &Arc<Recipients>,
+    ) -> Option<Draft> {
         let audience = match &self.target {
             Target::Rooms(..) => Audience::All,
             Target::User(user) => {
@@ -402,8 +406,24 @@ impl ManyPublisher {
     }
 }
 
+/// The error of a message to several rooms: at least one of them has not taken it. The other rooms have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} of {} rooms have not taken the message: {}", refused.len(), refused.len() + published.len(), first(refused))]
+#[non_exhaustive]
+pub struct PublishManyError {
+    /// What the other rooms have done with the message.
+    pub published: Vec<Published>,
+    /// The names of the rooms that have not taken the message, with the reasons.
+    pub refused: Vec<(Arc<str>, PublishError)>,
+}
+
+fn first(refused: &[(Arc<str>, PublishError)]) -> String {
+    let first = refused.first();
+    first.map_or_else(String::new, |(name, error)| format!("`{name}`: {error}"))
+}
+
 impl PublishManyError {
-    fn add(&mut self, room: &Room, result: Result<Published, PublishError>) {
+    fn add(&mut self, room: &RoomHandle, result: Result<Published, PublishError>) {
         match result {
             Ok(published) => self.published.push(published),
             Err(error) => self.refused.push((room.core.name.clone(), error)),

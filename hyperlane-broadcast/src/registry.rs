@@ -24,6 +24,7 @@ use crate::{
         membership::{Extra, Membership, RoomEntry, grow_by_an_eighth},
         positions::Positions,
         shard::Command,
+        users::Users,
     },
     error::{PublishError, RoomError},
     ledger::Totals,
@@ -31,11 +32,11 @@ use crate::{
     metrics::Metrics,
     outlet::Outlet,
     post::{Audience, Draft},
-    users::Users,
 };
 
 mod clock;
 mod follow;
+pub(crate) mod handle;
 pub(crate) mod keeper;
 mod waiting;
 
@@ -255,7 +256,7 @@ impl RoomRegistry {
     /// histories a destructor.
     fn drop_rooms(&self, removed: impl IntoIterator<Item = Arc<RoomCore>>) {
         for core in removed {
-            core.clear();
+            core.forget();
             self.metrics().rooms_removed(1);
         }
     }

@@ -1,23 +1,18 @@
 //! The handle to a room.
 
-use std::{
-    fmt,
-    sync::{Arc, LazyLock},
-};
+use std::fmt;
 
 use hyperlane_core::Message;
 use serde::Serialize;
 
 use crate::{
     broker::{BrokerRoom, Published, Removal, Removing},
-    config::RoomLimits,
-    delivery::core::RoomCore,
     error::{PublishError, RoomError},
     history::History,
     member::{Connected, Join, Joined, Member, MemberId},
     offset::Offset,
     publisher::Publisher,
-    registry::RoomRegistry,
+    registry::handle::RoomHandle,
 };
 
 /// A handle to a room. All members of a room receive its messages in the same order.
@@ -52,18 +47,17 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Room {
-    pub(crate) registry: Arc<RoomRegistry>,
-    pub(crate) core: Arc<RoomCore>,
+    handle: RoomHandle,
 }
 
 impl Room {
-    pub(crate) fn new(registry: Arc<RoomRegistry>, core: Arc<RoomCore>) -> Self {
-        Self { registry, core }
+    pub(crate) fn new(handle: RoomHandle) -> Self {
+        Self { handle }
     }
 
     /// Returns the room's name.
     pub fn name(&self) -> &str {
-        &self.core.name
+        &self.handle.core.name
     }
 
     /// Adds a WebSocket or an event stream to the room. The connection is a member until it leaves or closes.
@@ -87,7 +81,7 @@ impl Room {
 
     /// Waits while the queue of joins and leaves is full.
     pub(crate) async fn admit_join(&self) -> Result<(), RoomError> {
-        self.registry.admit_join(&self.core).await
+        self.handle.registry.admit_join(&self.handle.core).await
     }
 
     /// Adds a connection to the room, with the options of [`Join`]. If the connection is a member already,
@@ -105,7 +99,9 @@ impl Room {
     ) -> Result<Joined, RoomError> {
         self.admit_join().await?;
         let outlet = connection.outlet();
-        self.registry.join(&self.core, outlet, join, None)
+        self.handle
+            .registry
+            .join(&self.handle.core, outlet, join, None)
     }
 
     /// Removes a connection from the room. If the member joined with a farewell ([`Join::farewell`]), the other members
@@ -115,12 +111,16 @@ impl Room {
     /// Cancel safe.
     pub async fn leave(&self, member: impl Into<MemberId>) -> bool {
         let member = member.into();
-        member.is_local() && self.registry.leave(&self.core, member.number())
+        member.is_local()
+            && self
+                .handle
+                .registry
+                .leave(&self.handle.core, member.number())
     }
 
     /// Returns a publisher without options.
     pub fn publisher(&self) -> Publisher {
-        Publisher::new(self)
+        Publisher::new(self.handle.clone())
     }
 
     /// Returns a publisher of volatile messages: they are not kept in the history, and slow members do not receive them.
@@ -214,7 +214,7 @@ impl Room {
 
     /// Returns a reader of the room's history.
     pub fn history(&self) -> History {
-        History::new(self.clone())
+        History::new(self.handle.clone())
     }
 
     /// Removes a message. The room forgets it: it leaves the history, and no member receives it that has not received it
@@ -245,8 +245,10 @@ impl Room {
     }
 
     async fn remove_from(&self, removal: Removal) -> Result<usize, PublishError> {
-        let room = BrokerRoom { core: &self.core };
-        match self.registry.broker.remove(&room, removal) {
+        let room = BrokerRoom {
+            core: &self.handle.core,
+        };
+        match self.handle.registry.broker.remove(&room, removal) {
             Removing::Done(result) => result,
             Removing::Later(removing) => removing.await,
         }
@@ -256,7 +258,7 @@ impl Room {
     pub fn members(&self) -> Vec<Member> {
         // The names are looked up without the room's lock: it is taken after the lock of a membership elsewhere.
         let memberships: Vec<_> = {
-            let state = self.core.lock();
+            let state = self.handle.core.lock();
             state
                 .members
                 .iter()
@@ -267,7 +269,7 @@ impl Room {
             .iter()
             .map(|membership| Member {
                 id: MemberId::local(membership.id),
-                user: membership.user_in(&self.core),
+                user: membership.user_in(&self.handle.core),
             })
             .collect();
         members.sort_unstable_by_key(|member| member.id);
@@ -276,7 +278,7 @@ impl Room {
 
     /// Returns the number of members.
     pub fn len(&self) -> usize {
-        self.core.lock().members.len()
+        self.handle.core.lock().members.len()
     }
 
     /// Returns true if the room has no members.
@@ -286,27 +288,7 @@ impl Room {
 
     /// Returns the offset of the last message. The number is 0 if none was published.
     pub fn offset(&self) -> Offset {
-        self.core.last_offset()
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        /// Takes the place of the room, so that the handle's own reference can be given back.
-        static NONE: LazyLock<Arc<RoomCore>> = LazyLock::new(|| {
-            let limits = Arc::new(RoomLimits::default());
-            RoomCore::new(
-                "".into(),
-                0,
-                limits,
-                &[],
-                &Arc::default(),
-                &Arc::default(),
-                Default::default(),
-            )
-        });
-        let core = std::mem::replace(&mut self.core, NONE.clone());
-        self.registry.release(core);
+        self.handle.core.last_offset()
     }
 }
 

@@ -9,12 +9,12 @@ use tokio::runtime::Handle;
 use crate::{
     broker::{Broker, InProcess, Published},
     config::RoomsConfig,
-    error::{PublishManyError, RoomError},
+    error::RoomError,
     follow::{Follow, Followed},
     member::Connected,
     outlet::SinkQueue,
-    publisher::ManyPublisher,
-    registry::RoomRegistry,
+    publisher::{ManyPublisher, PublishManyError},
+    registry::{RoomRegistry, handle::RoomHandle},
     room::Room,
     sink::{SinkMember, pump},
 };
@@ -90,7 +90,7 @@ impl Rooms {
     /// [`RoomsConfig::rooms`] rooms and none of them is empty.
     pub fn room(&self, name: impl AsRef<str>) -> Result<Room, RoomError> {
         let core = self.registry.room(name.as_ref())?;
-        Ok(Room::new(self.registry.clone(), core))
+        Ok(Room::new(RoomHandle::new(&self.registry, core)))
     }
 
     /// Returns a publisher to several rooms. A connection that is in several of them receives the message once, in the

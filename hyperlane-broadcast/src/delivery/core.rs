@@ -15,6 +15,7 @@ use super::{
     hub::Hub,
     membership::{MemberRef, Membership},
     shard::{Command, Shard},
+    users::Users,
 };
 use crate::{
     config::{RoomLimits, SlowPolicy},
@@ -26,7 +27,6 @@ use crate::{
     metrics::RoomMetrics,
     offset::Offset,
     post::{Audience, Draft, Post, Recipients},
-    users::Users,
 };
 
 /// The part of a room's state that the room's lock protects.
@@ -387,24 +387,41 @@ impl RoomCore {
                 .remove(offset.number, first, &self.ledger, &mut dropped);
             removed
         };
-        self.removals.fetch_add(1, Ordering::AcqRel);
-        removed.is_some() || !dropped.is_empty()
+        dropped.extend(removed);
+        self.set_removed(&dropped);
+        !dropped.is_empty()
     }
 
     /// Removes all messages from the log. Members that have not received them yet do not receive them. Returns the number
     /// of messages.
     pub(crate) fn clear(&self) -> usize {
-        let removed = {
-            let mut state = self.lock();
-            let mut removed = state.log.clear(&self.ledger);
-            removed.extend(state.conflated.clear(&self.ledger));
-            let next = state.log.first();
-            self.cleared_before.store(next, Ordering::Release);
-            self.log_first.store(next, Ordering::Release);
-            removed
-        };
+        let removed = self.take_log();
+        self.set_removed(&removed);
+        // A message may be in the log and be the newest of its key.
+        let numbers: HashSet<_> = removed.iter().map(|post| post.number).collect();
+        numbers.len()
+    }
+
+    /// Gives back the memory of the log of a room that is not in the table any more. What is on its way to members is
+    /// delivered all the same.
+    pub(crate) fn forget(&self) {
+        drop(self.take_log());
+    }
+
+    fn take_log(&self) -> Vec<Arc<Post>> {
+        let mut state = self.lock();
+        let mut posts = state.log.clear(&self.ledger);
+        posts.extend(state.conflated.clear(&self.ledger));
+        let next = state.log.first();
+        self.cleared_before.store(next, Ordering::Release);
+        self.log_first.store(next, Ordering::Release);
+        posts
+    }
+
+    /// Keeps messages from all members that have not received them yet.
+    fn set_removed(&self, posts: &[Arc<Post>]) {
+        posts.iter().for_each(|post| post.set_removed());
         self.removals.fetch_add(1, Ordering::AcqRel);
-        removed.len()
     }
 
     /// Returns the number before which the program has removed all messages. A slow member passes over them.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use crate::delivery::core::RoomCore;
+use super::core::RoomCore;
 
 /// The rooms of each user. A user is in a room if at least one member has joined it with the user's name.
 ///
