@@ -1,6 +1,6 @@
 //! The methods of a request's context that give access to rooms.
 
-use std::future::{Future, ready};
+use std::future::Future;
 
 use hyperlane_core::Context;
 
@@ -86,7 +86,7 @@ impl RoomExt for Context {
                 .find(|id| Claim::parse(Some(id)) != Claim::New);
             follow.last_event_id = id.map(str::to_owned);
         }
-        let followed = self.rooms().registry.follow(&connection.outlet(), &follow);
-        ready(followed)
+        let (rooms, outlet) = (self.rooms(), connection.outlet());
+        async move { rooms.follow_outlet(outlet, follow).await }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     error::RoomError,
     follow::{Follow, Followed},
     member::Connected,
+    outlet::Outlet,
     outlet::SinkQueue,
     publisher::{ManyPublisher, PublishManyError},
     registry::{RoomRegistry, handle::RoomHandle},
@@ -47,7 +48,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Rooms {
-    pub(crate) registry: Arc<RoomRegistry>,
+    registry: Arc<RoomRegistry>,
 }
 
 impl Default for Rooms {
@@ -158,14 +159,21 @@ impl Rooms {
         connection: &impl Connected,
         rooms: impl Into<Follow>,
     ) -> Result<Followed, RoomError> {
-        let follow = rooms.into();
+        self.follow_outlet(connection.outlet(), rooms.into()).await
+    }
+
+    pub(crate) async fn follow_outlet(
+        &self,
+        outlet: Outlet,
+        follow: Follow,
+    ) -> Result<Followed, RoomError> {
         for name in follow.names.iter().take(Follow::MAX_ROOMS) {
             // `follow` below returns the error of a room that cannot be made.
             if let Ok(room) = self.room(name) {
                 room.admit_join().await?;
             }
         }
-        self.registry.follow(&connection.outlet(), &follow)
+        self.registry.follow(&outlet, &follow)
     }
 
     /// Makes a member of a sink, without a connection of a hyperlane server: of the sending half of a WebSocket of
