@@ -453,7 +453,7 @@ impl<'a> Courier<'a> {
         // For a message that no event can carry, `encoded` logs this once.
         let is_event = |post: &Post| {
             matches!(post.draft.message, Message::Text(_))
-                || post.encoded(&seat.outbox, &self.core.ledger).is_some()
+                || post.encoded(outbox, &self.core.ledger).is_some()
         };
         let posts = posts.iter().map(|post| &**post);
         let posts: Vec<_> = posts
