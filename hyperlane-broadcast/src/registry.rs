@@ -544,6 +544,7 @@ impl RoomRegistry {
             if list.is_closed {
                 return Err(RoomError::NotConnected);
             }
+            let (stays, departing) = (list.len(), list.departing_from(core));
             let entries = &mut list.entries;
             let mut state = core.lock();
             if let Some(entry) = entries.iter_mut().find(|entry| entry.shard.is_of(core)) {
@@ -563,14 +564,14 @@ impl RoomRegistry {
                 });
             }
             let limit = self.config.rooms_per_connection;
-            if entries.len() >= limit {
+            if stays >= limit {
                 return Err(RoomError::TooManyMemberships { limit });
             }
             if followed.is_some_and(|followed| !membership.follow(followed)) {
                 return Err(RoomError::AlreadyMember);
             }
             let home = self.home_shard(&core.name);
-            let place = state.place(core, &member, home, start);
+            let place = state.place(core, &member, home, departing, start);
             if let Some(followed) = followed {
                 followed.set_start(core, &place, start);
             }

@@ -446,7 +446,8 @@ impl RoomCore {
 
     /// Returns whether the room has no members, and nothing on its way to members that have left.
     pub(crate) fn is_idle(&self) -> bool {
-        self.is_empty() && self.shards.iter().all(|shard| shard.is_clear())
+        let is_idle = |shard: &Arc<Shard>| shard.is_clear() && shard.claimed() == u64::MAX;
+        self.is_empty() && self.shards.iter().all(is_idle)
     }
 
     /// Returns true if the room is idle and has no history. The registry then removes the room if no handle to it is
@@ -555,11 +556,13 @@ impl RoomState {
     ///
     /// A small room puts each new member into the shard `home`, so that a message to the room wakes a single hub. A
     /// large room puts each new member into the shard with the fewest members.
+    /// `departing` is the shard that the connection has left and that still delivers to it.
     pub(crate) fn place(
         &mut self,
         core: &RoomCore,
         member: &Member,
         home: usize,
+        departing: Option<usize>,
         start: Start,
     ) -> Placement {
         /// Number of members from which a room uses all its shards.
@@ -577,8 +580,8 @@ impl RoomState {
                 .min_by_key(|(_, seats)| **seats)
                 .map_or(home, |(shard, _)| shard)
         };
-        let shard = match departed {
-            Some((shard, _)) => shard,
+        let shard = match departing.or(departed.map(|(shard, _)| shard)) {
+            Some(shard) => shard,
             None if self.members.len() < SHARE_FROM => home,
             None => fewest(),
         };

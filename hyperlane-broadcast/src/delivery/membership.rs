@@ -42,6 +42,9 @@ pub(crate) struct RoomList {
     /// The shards that the connection has left, whose hub has not delivered yet what was published before. The
     /// connection's own sends wait for these messages too.
     leaving: Vec<Arc<Shard>>,
+    /// The shards that the connection has left while it was behind, and that still deliver to it what was published
+    /// before.
+    departing: Vec<Arc<Shard>>,
     /// The connection's own sends that wait, in their order.
     tickets: Vec<Ticket>,
     /// True after the connection has closed. It joins no room any more.
@@ -64,6 +67,19 @@ impl RoomList {
             self.leaving = Vec::new();
         }
         cleared
+    }
+
+    /// Returns the number of rooms that the connection is in, or has left and still receives messages of.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() + self.departing.len()
+    }
+
+    /// Returns the index of the room's shard that the connection has left and that still delivers to it.
+    pub(crate) fn departing_from(&self, core: &RoomCore) -> Option<usize> {
+        let mut departing = self.departing.iter();
+        departing
+            .find(|shard| shard.is_of(core))
+            .map(|shard| shard.index())
     }
 
     /// Notes that a shard has delivered what was published before a send. Returns the sends that wait for no shard any
@@ -93,6 +109,7 @@ impl RoomList {
             .iter()
             .map(|entry| &entry.shard)
             .chain(&self.leaving)
+            .chain(&self.departing)
     }
 }
 
@@ -180,6 +197,21 @@ impl Membership {
         self.behind.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// Notes whether the shard still delivers to the connection, which has left it.
+    pub(crate) fn set_departing(&self, shard: &Arc<Shard>, is_departing: bool) {
+        let mut list = self.lock();
+        let is_known = |known: &mut Arc<Shard>| Arc::ptr_eq(known, shard);
+        // Another reference to the shard is left, so none of them is the last.
+        let known: Vec<_> = list.departing.extract_if(.., is_known).collect();
+        if is_departing {
+            list.departing.push(shard.clone());
+        } else if list.departing.is_empty() {
+            list.departing = Vec::new();
+        }
+        drop(list);
+        drop(known);
+    }
+
     /// Returns the user name with which the connection has joined the room; empty if it gave none.
     pub(crate) fn user_in(&self, room: &RoomCore) -> Arc<str> {
         let rooms = self.lock();
@@ -213,11 +245,10 @@ impl Barrier for Membership {
     fn hold(&self, number: u64) {
         let (shards, membership) = {
             let mut list = self.lock();
-            let shards: Vec<_> = list
-                .shards()
-                .filter(|shard| self.is_pending(shard))
-                .cloned()
-                .collect();
+            let pending = list.shards().filter(|shard| self.is_pending(shard));
+            let mut shards: Vec<_> = pending.cloned().collect();
+            shards.sort_unstable_by_key(Arc::as_ptr);
+            shards.dedup_by(|a, b| Arc::ptr_eq(a, b));
             let membership = self.this.upgrade().filter(|_| !shards.is_empty());
             if membership.is_some() {
                 let shards = shards.clone();

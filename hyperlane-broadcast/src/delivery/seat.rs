@@ -49,6 +49,10 @@ pub(crate) struct Behind {
     pub(crate) seat: Seat,
     /// The number of the first message that it has not received.
     pub(crate) position: u64,
+    /// The number of the last message that it receives: it leaves after it. `u64::MAX` while it is a member.
+    pub(crate) until: u64,
+    /// What it receives after that, because it has joined again.
+    later: VecDeque<Span>,
     /// True after its outbox has refused a message. False for a new member that receives the history.
     pub(crate) is_slow: bool,
     /// The number of the last message of the history that a new member receives.
@@ -61,6 +65,13 @@ pub(crate) struct Behind {
     pub(crate) waiting: usize,
     /// Sends that wait until the member has caught up.
     pub(crate) releases: Vec<Release>,
+}
+
+/// The messages of one stay in the room.
+struct Span {
+    from: u64,
+    replay_until: u64,
+    until: u64,
 }
 
 /// What is left of members that have left. The hub drops the seats and passes the releases on when it holds no lock: the
@@ -171,6 +182,8 @@ impl Behind {
         Self {
             seat,
             position,
+            until: u64::MAX,
+            later: VecDeque::new(),
             is_slow,
             replay_until: 0,
             progress: Instant::now(),
@@ -178,6 +191,42 @@ impl Behind {
             waiting: 0,
             releases: Vec::new(),
         }
+    }
+
+    /// Notes that the member joins again. It receives the messages from `from` on after those of its earlier stay.
+    pub(crate) fn join_again(&mut self, from: u64, last: u64) {
+        self.later.push_back(Span {
+            from,
+            replay_until: last,
+            until: u64::MAX,
+        });
+    }
+
+    /// Notes that the member leaves. It still receives the messages up to `last`, which were published before.
+    pub(crate) fn leave_after(&mut self, last: u64) {
+        match self.later.back_mut() {
+            // Nothing was published during the stay.
+            Some(span) if span.from > last => drop(self.later.pop_back()),
+            Some(span) => span.until = last,
+            None => self.until = last,
+        }
+    }
+
+    /// Returns whether the connection has left, and is not a member again.
+    pub(crate) fn has_left(&self) -> bool {
+        let last = self.later.back().map_or(self.until, |span| span.until);
+        last != u64::MAX
+    }
+
+    /// Goes on with the next stay. Returns false if there is none.
+    pub(crate) fn begin_next_stay(&mut self) -> bool {
+        let Some(span) = self.later.pop_front() else {
+            return false;
+        };
+        self.position = span.from.max(self.position);
+        self.replay_until = span.replay_until;
+        self.until = span.until;
+        true
     }
 
     /// Returns whether the member receives the history that it has asked for.

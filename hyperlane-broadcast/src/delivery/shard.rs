@@ -433,7 +433,7 @@ impl Shard {
     /// Carries out the joins and leaves at the front of the queue. Otherwise takes the messages there, up to the next
     /// join or leave and up to [`BATCH_BYTES`]. `pause` gives the pause to make if the queue is more than half full.
     pub(crate) fn take_work(
-        &self,
+        self: &Arc<Self>,
         seats: &mut Seats,
         limits: &RoomLimits,
         ledger: &Ledger,
@@ -496,7 +496,12 @@ impl Shard {
 
     /// Carries out joins, leaves and releases that were taken from the queue. Returns what is left of members that have
     /// left, and the releases that wait for no message.
-    fn carry_out(&self, changes: Vec<Command>, seats: &mut Seats, ledger: &Ledger) -> Gone {
+    fn carry_out(
+        self: &Arc<Self>,
+        changes: Vec<Command>,
+        seats: &mut Seats,
+        ledger: &Ledger,
+    ) -> Gone {
         let mut leaving = Vec::new();
         let mut gone = Gone::default();
         let (mut behind, mut needs) = (Vec::new(), Vec::new());
@@ -517,6 +522,12 @@ impl Shard {
                     }
                     seats.cursor = seats.cursor.max(last);
                     let id = membership.id;
+                    if let Some(member) = seats.behind.get_mut(&id) {
+                        // The connection has left while it was behind, and joins again.
+                        member.join_again(from, last);
+                        membership.set_departing(self, false);
+                        continue;
+                    }
                     let seat = Seat::new(membership);
                     if from <= seats.cursor {
                         let mut member = Behind::new(seat, from, false);
@@ -529,7 +540,15 @@ impl Shard {
                 }
                 Command::Leave(id) => {
                     count += 1;
-                    leaving.push(id);
+                    match seats.behind.get_mut(&id) {
+                        // It still receives what was published before.
+                        Some(member) if member.position != u64::MAX => {
+                            member.leave_after(seats.cursor);
+                            member.seat.membership().set_departing(self, true);
+                            behind.push(id);
+                        }
+                        _ => leaving.push(id),
+                    }
                 }
                 Command::Release(release) => match seats.behind.get_mut(&release.id()) {
                     Some(behind) if !leaving.contains(&release.id()) => {

@@ -399,3 +399,40 @@ async fn what_is_published_before_the_last_member_leaves_a_room_without_history_
     }
     eventually("no room is left", || hall.rooms.is_empty()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_slow_member_that_leaves_and_joins_again_gets_both_stays() {
+    let mut hall = Hall::with(roomy(), patient).await;
+    let room = hall.rooms.room("lobby").unwrap();
+    let mut members = hall.members(&room, 2, 2).await;
+    let filler = ".".repeat(LARGE);
+    for number in 0..MANY {
+        room.broadcast(format!("{number}{filler}")).await.unwrap();
+    }
+    for stay in 1..4 {
+        for member in &members {
+            assert!(room.leave(&member.handle.outbox()).await);
+        }
+        for _ in 0..3 {
+            room.broadcast("not for them").await.unwrap();
+        }
+        for member in &members {
+            room.join(&member.handle.outbox()).await.unwrap();
+        }
+        room.broadcast(format!("stay {stay}")).await.unwrap();
+    }
+    for member in &mut members {
+        let texts = member.take(MANY + 3).await;
+        let short = texts.iter().map(|text| text.trim_end_matches('.'));
+        let stays = (1..4).map(|stay| format!("stay {stay}"));
+        let expected = (0..MANY).map(|number| number.to_string()).chain(stays);
+        assert!(short.eq(expected));
+    }
+    // They are live again, and leave like others.
+    room.broadcast("on").await.unwrap();
+    for member in &mut members {
+        assert_eq!(member.next().await.unwrap(), "on");
+        assert!(room.leave(&member.handle.outbox()).await);
+    }
+    assert!(room.is_empty());
+}

@@ -37,10 +37,11 @@ impl Pass {
             behind.progress = Instant::now();
         }
         let is_in_log = behind.needs_log(self.core.limits.keeps_missed());
+        let last = behind.until.min(cursor);
         if !is_in_log && policy == SlowPolicy::DropNewest {
-            self.skip_to(id, cursor + 1);
+            self.skip_to(id, last + 1);
         }
-        let is_behind = |behind: &Behind| behind.position <= cursor;
+        let is_behind = |behind: &Behind| behind.position <= last;
         let is_behind = self.seats.behind.get(&id).is_some_and(is_behind);
         if is_behind && !is_in_log {
             // The notice comes after the newest messages: what they replace is known only then.
@@ -51,16 +52,40 @@ impl Pass {
         }
         match is_behind {
             true => self.catch_up_from_log(id, budget),
-            false => self.set_live(id),
+            false => self.end_stay(id),
+        }
+    }
+
+    /// Ends the stay of a member that has received all messages of it: the member is live, or goes on with its next stay,
+    /// or has left.
+    fn end_stay(&mut self, id: u64) {
+        let Some(behind) = self.seats.behind.get_mut(&id) else {
+            return;
+        };
+        if behind.until == u64::MAX {
+            return self.set_live(id);
+        }
+        match behind.begin_next_stay() {
+            true => self.due.push_back(id),
+            false => self.depart(id),
+        }
+    }
+
+    /// Removes a member that has left while it was behind.
+    fn depart(&mut self, id: u64) {
+        if let Some(mut behind) = self.seats.take_behind(id, &self.core.ledger) {
+            behind.seat.membership().set_departing(&self.shard, false);
+            behind.pass_releases();
+            self.shard.set_delivered(&self.seats);
         }
     }
 
     fn catch_up_from_log(&mut self, id: u64, budget: &mut usize) {
-        let cursor = self.seats.cursor;
-        let Some(from) = self.seats.behind.get(&id).map(|behind| behind.position) else {
+        let Some(behind) = self.seats.behind.get(&id) else {
             return;
         };
-        if !self.fetch_part(from, cursor) {
+        let (from, last) = (behind.position, behind.until.min(self.seats.cursor));
+        if !self.fetch_part(from, last) {
             self.lose_place(id);
             return self.due.push_back(id);
         }
@@ -114,11 +139,12 @@ impl Pass {
         let Some(behind) = self.seats.behind.get_mut(&id) else {
             return;
         };
-        let newest = self.core.read_conflated(behind.position, cursor);
+        let last = behind.until.min(cursor);
+        let newest = self.core.read_conflated(behind.position, last);
         *budget = budget.saturating_sub(1 + newest.len());
         let mut courier = Courier::of_log(&self.core, &self.shard);
         let mut refused = None;
-        let mut next = newest.last().map_or(cursor + 1, |last| last.number + 1);
+        let mut next = newest.last().map_or(last + 1, |last| last.number + 1);
         for post in &newest {
             let sent = courier.deliver_post(&behind.seat, post);
             if let Err(reason @ (Undelivered::Full | Undelivered::Held)) = sent {
@@ -144,9 +170,10 @@ impl Pass {
     /// Goes on with a member whose outbox has room: it is live if it has caught up, and receives more later if not.
     fn go_on(&mut self, id: u64) {
         let cursor = self.seats.cursor;
-        let has_caught_up = |behind: &Behind| behind.position > cursor && behind.missed == 0;
+        let has_caught_up =
+            |behind: &Behind| behind.position > behind.until.min(cursor) && behind.missed == 0;
         match self.seats.behind.get(&id).is_some_and(has_caught_up) {
-            true => self.set_live(id),
+            true => self.end_stay(id),
             false => self.due.push_back(id),
         }
     }
@@ -275,11 +302,14 @@ impl Pass {
     }
 
     /// Closes the connection of a slow member: a WebSocket with code 1013. The member leaves when the connection has
-    /// closed.
+    /// closed. A connection that has left already stays open, and loses the rest.
     fn disconnect(&mut self, id: u64) {
         let Some(behind) = self.seats.behind.get_mut(&id) else {
             return;
         };
+        if behind.has_left() {
+            return self.depart(id);
+        }
         behind.position = u64::MAX;
         self.core.metrics.slow_member_closed();
         tracing::debug!(room = %self.core.name, member = id, "slow room member closed");
