@@ -1,5 +1,7 @@
 //! State that all rooms of a server share: the tables of rooms and of memberships, and the hubs that deliver messages.
 
+// Long: the table of rooms, the memberships and the hubs share one order of locks, which is visible only in one place.
+
 use std::{
     collections::{BTreeMap, HashMap},
     future::Future,

@@ -1,5 +1,7 @@
 //! State of one room: members, the order of messages, the log, the shards.
 
+// Long: a room and the state under its lock are read together: each method of the one takes the lock for methods of the other.
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{

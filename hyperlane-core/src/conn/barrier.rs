@@ -16,6 +16,8 @@
 //!   [`outbox_stall`](crate::ServerConfig::outbox_stall), and a last word for at most
 //!   [`close_timeout`](crate::ServerConfig::close_timeout). The connection then sends what it holds.
 
+// Long: the barrier of a connection is one set of states. What is held, who waits for it and who passes it are read together.
+
 use std::{collections::VecDeque, mem, sync::Arc, task::Waker};
 
 use bytes::Bytes;
