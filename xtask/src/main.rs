@@ -54,6 +54,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   slow      slow and endless clients: what they cost the bench server and a normal client
             [--connections N]     5000 by default
             [--seconds N]         30 by default
+  soak      rooms under a random load: all that the members receive is compared with the order of each room
+            [--minutes N]         1 by default: one round of 500 000 messages
+            [--seed N]            replays the plan of a run
   targets   the published crates for Windows and macOS, if rustup has a std of these; checked only
   tidy      rules of the tree that no compiler checks: the order of modules, sizes, prose, what documents list
             [--write]             writes the order into ARCHITECTURE.md, and lowers the numbers of baseline.txt
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         "powerset" => powerset::run(),
         "scale" => scale::run(&rest),
         "slow" => slow::run(&rest),
+        "soak" => cuts::soak(&rest),
         "targets" => targets::run(),
         "tidy" => tidy::run(&rest),
         _ => Err(USAGE.to_owned()),
