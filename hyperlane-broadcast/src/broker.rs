@@ -7,7 +7,7 @@ use crate::{delivery::core::RoomCore, error::PublishError, offset::Offset, post:
 /// Gives the messages of rooms their order, and brings them to the nodes that have members.
 ///
 /// The rooms of a process use the broker [`InProcess`] unless the program passes another one to
-/// [`Rooms::with_broker`](crate::Rooms::with_broker).
+/// [`RoomsBuilder::broker`](crate::RoomsBuilder::broker).
 ///
 /// # Contract
 /// - **Order.** All messages of a room have one order: the order of their numbers. The broker hands them to each node in
