@@ -55,6 +55,7 @@ impl Context {
             ..
         } = *self;
         self.reset();
+        self.is_further = true;
         (self.chain, self.stage, self.request) = (chain, stage, request);
         match stage {
             Stage::Route => self.save_response(),

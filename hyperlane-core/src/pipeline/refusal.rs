@@ -91,9 +91,12 @@ pub(super) fn declined(ctx: &mut Context, kind: GuardKind, allowed: BTreeSet<&'s
 /// for published versions set 200 for all requests.) Keeps the header fields of the middleware.
 #[cold]
 pub(super) fn still_unrouted(ctx: &mut Context, app: &App) {
-    match app.route(ctx) {
-        Routed::To(_) => {}
-        Routed::NotFound => match ctx.get_request().get_method() {
+    // Middleware may have changed the path since the request was routed. The hooks stay those of the first routing.
+    let chain = ctx.chain;
+    let routed = app.route(ctx);
+    ctx.chain = chain;
+    match routed {
+        Routed::To(_) | Routed::NotFound => match ctx.get_request().get_method() {
             Method::Connect => describe(ctx.get_mut_response(), 501),
             Method::Options if ctx.get_request().path() == "*" => {}
             _ => describe(ctx.get_mut_response(), 404),

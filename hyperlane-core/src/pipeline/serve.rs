@@ -164,7 +164,10 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                         if route.is_none() {
                             step = Step::ResponseMiddleware;
                             let answered = ctx.answer_preflight();
-                            if matches!(answered, Ok(false)) && ctx.is_response_unset() {
+                            if matches!(answered, Ok(false))
+                                && ctx.is_response_unset()
+                                && stream.exchange.progress() == Progress::Unanswered
+                            {
                                 still_unrouted(&mut ctx, &app);
                             }
                             match answered {
@@ -283,10 +286,14 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     |stream: &Stream| stream.exchange.progress() != Progress::Unanswered;
                 let caught = ctx.take_caught().filter(|_| is_route);
                 let outcome = match Refused::take(&mut stream.exchange) {
-                    Some(refused) if caught.is_none() => {
-                        refused_further(&mut ctx, *refused, is_route, outcome)
+                    Some(refused) => {
+                        if ctx.has_session_to_save() {
+                            // The session is that of the request before. Its store answers by itself if it fails.
+                            let _ = Box::pin(ctx.save_session()).await;
+                        }
+                        refused_further(&mut ctx, *refused, is_route, outcome, caught)
                     }
-                    _ => outcome,
+                    None => outcome,
                 };
                 let refusal = match outcome {
                     // The middleware of the chain has not answered in place of the error hooks.
@@ -485,13 +492,30 @@ fn refused_further(
     refused: Refused,
     is_route: bool,
     outcome: Outcome,
+    caught: Option<Caught>,
 ) -> Outcome {
+    let failure = (
+        ctx.try_get_request_error_data(),
+        ctx.try_get_task_panic_data(),
+    );
     if is_route {
         // The response middleware runs for this request, too.
         ctx.stage = Stage::Route;
     }
     ctx.begin_further(refused.request);
     ctx.stage = Stage::Middleware;
+    match (caught, failure) {
+        // Middleware of the chain has caught a failure of the handler. It is the failure of this request.
+        (Some(Caught::Panic), (_, Some(data))) => {
+            ctx.fail_by_panic(data);
+            return outcome;
+        }
+        (Some(Caught::Refusal), (Some(error), _)) => {
+            ctx.refuse(error);
+            return outcome;
+        }
+        _ => {}
+    }
     match outcome {
         Outcome::Done(_) => Outcome::Refused(Box::new(refused.error)),
         outcome => outcome,

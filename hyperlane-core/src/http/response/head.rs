@@ -181,20 +181,22 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Returns whether `content-encoding` names a coding that the body does not have, judged by the first bytes: gzip (RFC
-/// 1952 §2.3.1) or zlib (RFC 1950 §2.2). The server does not compress responses, and a client cannot decode such a body.
+/// Returns whether `content-encoding` names gzip or deflate, and the first bytes of the body are not so coded (RFC
+/// 1952 §2.3.1). The server does not compress responses, and a client cannot decode such a body.
 fn is_miscoded(headers: &Headers, body: &[u8]) -> bool {
     let mut codings = headers.get_all("content-encoding").map(str::trim);
     let (Some(coding), None) = (codings.next(), codings.next()) else {
         return false;
     };
-    let is_miscoded = match body {
-        [] => false,
-        [first, rest @ ..] if coding.eq_ignore_ascii_case("deflate") => {
-            let check = u16::from_be_bytes([*first, rest.first().copied().unwrap_or_default()]);
-            first & 0x0F != 8 || check % 31 != 0
-        }
-        body => coding.eq_ignore_ascii_case("gzip") && !body.starts_with(&[0x1F, 0x8B]),
+    // A part of a body (206) may begin anywhere in the coded data.
+    if body.is_empty() || headers.get("content-range").is_some() {
+        return false;
+    }
+    let is_miscoded = match coding {
+        coding if coding.eq_ignore_ascii_case("gzip") => !body.starts_with(&[0x1F, 0x8B]),
+        // Some programs send deflate data without the header of zlib, and browsers read it. Only text is surely not coded.
+        coding if coding.eq_ignore_ascii_case("deflate") => is_text(body),
+        _ => false,
     };
     if is_miscoded {
         tracing::debug!(
@@ -203,6 +205,14 @@ fn is_miscoded(headers: &Headers, body: &[u8]) -> bool {
         );
     }
     is_miscoded
+}
+
+/// Returns whether the first bytes are text: characters of ASCII without control characters.
+fn is_text(body: &[u8]) -> bool {
+    let begin = body.get(..64).unwrap_or(body);
+    begin
+        .iter()
+        .all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~'))
 }
 
 /// Writes the response that accepts a WebSocket handshake (RFC 6455 §4.2.2). Its fields are `handshake`, the session's
