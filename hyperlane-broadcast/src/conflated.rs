@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(it.numbers(), [3, 4, 5]);
         assert_eq!(it.conflated.by_key.len(), 3);
 
-        let mut it = Fixture::new(RoomLimits::default().slow_bytes(2 * Post::OVERHEAD + 2));
+        let mut it = Fixture::new(RoomLimits::default().slow_bytes(2 * Post::OVERHEAD + 9));
         for key in ["a", "b", "c"] {
             it.push(key, Audience::All, 1);
         }

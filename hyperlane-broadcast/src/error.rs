@@ -81,8 +81,8 @@ pub enum PublishError {
         /// The time for which the call has waited.
         after: Duration,
     },
-    /// The message is longer than a quarter of [`RoomLimits::history_bytes`](crate::RoomLimits::history_bytes). A longer
-    /// message could displace the whole history.
+    /// The message with its key is longer than a quarter of
+    /// [`RoomLimits::history_bytes`](crate::RoomLimits::history_bytes). A longer message could displace the whole history.
     #[error(
         "a message of {length} bytes is too long for the room: the limit is {limit}, a quarter of `RoomLimits::history_bytes`"
     )]

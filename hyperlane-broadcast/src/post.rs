@@ -138,6 +138,15 @@ impl Draft {
         self.message.len()
     }
 
+    /// Returns the bytes that the message takes in memory, before it is encoded.
+    pub(crate) fn weight(&self) -> usize {
+        // The payload of an event is kept a second time, as the text for WebSockets. A key is kept up to three times.
+        let event = self.event.as_ref().map_or(0, |_| self.len());
+        let key = self.key.as_ref().map_or(0, |key| 3 * key.len());
+        let lists = self.audience.list_bytes() + size_of_val(&*self.earlier);
+        self.len() + event + key + lists
+    }
+
     /// Returns the message as an event without an id. Returns `None` for bytes that are not UTF-8.
     fn to_event(&self) -> Option<Event> {
         match &self.event {
@@ -189,12 +198,7 @@ impl Post {
     pub(crate) fn new(number: u64, draft: Draft) -> Self {
         Self {
             number,
-            kept: Kept::new(
-                draft.len()
-                    + Self::OVERHEAD
-                    + draft.audience.list_bytes()
-                    + size_of_val(&*draft.earlier),
-            ),
+            kept: Kept::new(draft.weight() + Self::OVERHEAD),
             draft,
             frame: OnceLock::new(),
             event: OnceLock::new(),
@@ -224,7 +228,7 @@ impl Post {
 
     /// Returns the bytes that the post adds to a queue.
     pub(crate) fn queue_bytes(&self) -> usize {
-        self.draft.len() + Self::OVERHEAD
+        self.draft.weight() + Self::OVERHEAD
     }
 
     /// Returns the message in the wire format of `outbox`. All outboxes of the same format share the bytes. Returns

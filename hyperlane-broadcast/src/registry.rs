@@ -621,18 +621,25 @@ impl RoomRegistry {
         let Some(membership) = membership else {
             return false;
         };
-        let entry = {
-            let entries = &mut membership.lock().entries;
-            let at = entries.iter().position(|entry| entry.shard.is_of(core));
-            at.map(|at| entries.swap_remove(at))
+        // One lock for all steps: a join of the same connection on another thread comes before all of them, or after.
+        let (entry, was_member, cleared) = {
+            let mut list = membership.lock();
+            let at = list
+                .entries
+                .iter()
+                .position(|entry| entry.shard.is_of(core));
+            let Some(at) = at else {
+                return false;
+            };
+            let entry = list.entries.swap_remove(at);
+            let was_member = Self::unseat(core, id, &entry);
+            let cleared = list.note_leaving(entry.shard.clone());
+            (entry, was_member, cleared)
         };
-        let Some(entry) = entry else {
-            return false;
-        };
-        let shard = entry.shard.clone();
-        self.remove_member(core, id, entry);
-        let cleared = membership.lock().note_leaving(shard);
         drop(cleared);
+        if was_member {
+            self.end_membership(core, id, entry);
+        }
         true
     }
 
@@ -649,24 +656,30 @@ impl RoomRegistry {
         };
         for entry in entries {
             if let Some(core) = entry.shard.core() {
-                self.remove_member(&core, id, entry);
+                if Self::unseat(&core, id, &entry) {
+                    self.end_membership(&core, id, entry);
+                }
                 self.release(core);
             }
         }
     }
 
-    /// Removes a member from a room's state. Publishes the member's farewell if it has one.
-    fn remove_member(self: &Arc<Self>, core: &Arc<RoomCore>, id: u64, entry: RoomEntry) {
-        let RoomEntry { shard, extra } = entry;
-        let Extra { user, farewell } = extra.map(|extra| *extra).unwrap_or_default();
-        {
-            let mut state = core.lock();
-            if !state.remove_member(core, id, &shard, &user) {
-                return;
-            }
-            shard.enqueue(Command::Leave(id));
-            state.note_departed(core, id, &shard);
+    /// Removes a member from a room's state, and tells its hub. Returns false if it was no member.
+    fn unseat(core: &RoomCore, id: u64, entry: &RoomEntry) -> bool {
+        let user = entry.extra.as_ref().map_or("", |extra| &extra.user);
+        let mut state = core.lock();
+        let was_member = state.remove_member(core, id, &entry.shard, user);
+        if was_member {
+            entry.shard.enqueue(Command::Leave(id));
+            state.note_departed(core, id, &entry.shard);
         }
+        was_member
+    }
+
+    /// Does what follows from a departure: wakes the hub, and publishes the member's farewell if it has one.
+    fn end_membership(self: &Arc<Self>, core: &Arc<RoomCore>, id: u64, entry: RoomEntry) {
+        let RoomEntry { shard, extra } = entry;
+        let farewell = extra.and_then(|extra| extra.farewell);
         self.metrics().left(&core.metrics, 1);
         core.wake(&shard);
         if let Some(farewell) = farewell {

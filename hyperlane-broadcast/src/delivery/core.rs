@@ -44,6 +44,8 @@ pub(crate) struct RoomState {
     /// Until then a connection that joins again gets a seat in the same shard. In another one it could receive new
     /// messages before the shard that it has left delivers the last old ones.
     departed: HashMap<u64, (usize, u64)>,
+    /// Number of entries of `departed` from which those that are out of date are dropped.
+    purge_at: usize,
     /// Number of members in each shard.
     seats_per_shard: Vec<usize>,
 }
@@ -184,14 +186,14 @@ impl RoomCore {
     /// message at all.
     pub(crate) fn publish(&self, mut draft: Draft) -> Result<Receipt, Box<(PublishError, Draft)>> {
         let limit = self.limits.message_bytes();
-        if draft.len() > limit {
-            let length = draft.len();
+        let length = draft.len() + draft.key.as_ref().map_or(0, |key| key.len());
+        if length > limit {
             return Err(Box::new((PublishError::TooLong { length, limit }, draft)));
         }
         if matches!(draft.message, Message::Close(_)) {
             return Err(Box::new((PublishError::Close, draft)));
         }
-        let bytes = draft.len() + Post::OVERHEAD;
+        let bytes = draft.weight() + Post::OVERHEAD;
         let now = Instant::now();
         let mut dropped = Vec::new();
         let mut state = self.lock();
@@ -648,10 +650,12 @@ impl RoomState {
 
     /// Notes the shard that a member has left, after the command for it is in the shard's queue.
     pub(crate) fn note_departed(&mut self, core: &RoomCore, id: u64, shard: &Shard) {
-        /// Number of notes from which those that are out of date are dropped.
+        /// Least number of notes from which those that are out of date are dropped.
         const PURGE_FROM: usize = 32;
-        if self.departed.len() >= PURGE_FROM {
+        if self.departed.len() >= self.purge_at.max(PURGE_FROM) {
             self.purge_departed(core);
+            // Doubling keeps the average cost of a departure constant.
+            self.purge_at = 2 * self.departed.len();
         }
         self.departed.insert(id, (shard.index(), shard.begun()));
     }

@@ -83,7 +83,7 @@ impl RoomList {
     }
 
     /// Notes that a shard has delivered what was published before a send. Returns the sends that wait for no shard any
-    /// more.
+    /// more. Their tickets stay until [`forget`](Self::forget).
     fn pass(&mut self, number: u64, shard: &Arc<Shard>) -> Vec<u64> {
         if let Some(ticket) = self
             .tickets
@@ -96,11 +96,15 @@ impl RoomList {
             .tickets
             .iter()
             .position(|ticket| !ticket.shards.is_empty());
-        let done = waiting.unwrap_or(self.tickets.len());
-        self.tickets
-            .drain(..done)
-            .map(|ticket| ticket.number)
-            .collect()
+        let done = self.tickets.iter().take(waiting.unwrap_or(usize::MAX));
+        done.map(|ticket| ticket.number).collect()
+    }
+
+    /// Forgets sends that the connection has made. Returns the shards for which the next send waits.
+    fn forget(&mut self, made: &[u64]) -> Vec<Arc<Shard>> {
+        self.tickets.retain(|ticket| !made.contains(&ticket.number));
+        let next = self.tickets.first();
+        next.map(|ticket| ticket.shards.clone()).unwrap_or_default()
     }
 
     /// Returns the shards that may have messages for the connection.
@@ -151,8 +155,17 @@ impl Release {
     /// Tells the connection that this shard has delivered what was published before.
     pub(crate) fn pass(self) {
         let released = self.membership.lock().pass(self.ticket, &self.shard);
-        for ticket in released {
-            self.membership.outlet.release(ticket);
+        if released.is_empty() {
+            return;
+        }
+        for ticket in &released {
+            self.membership.outlet.release(*ticket);
+        }
+        // The tickets stay until here: a message that was published after the sends must not overtake them meanwhile.
+        let next = self.membership.lock().forget(&released);
+        for shard in next {
+            // Its messages may overtake the next send, and it could not know this before.
+            shard.drained(self.membership.id);
         }
     }
 }

@@ -211,7 +211,10 @@ impl Pass {
         let notice = self.core.limits.missed_notice.as_ref();
         if let Some(message) = notice.and_then(|notice| notice.message(behind.missed)) {
             *budget = budget.saturating_sub(1);
-            let post = Arc::new(Post::new(0, Draft::new(message)));
+            // Volatile: an event stream must not take it for a message of the room, which has an offset.
+            let mut draft = Draft::new(message);
+            draft.is_volatile = true;
+            let post = Arc::new(Post::new(0, draft));
             match Courier::of_log(&self.core, &self.shard).deliver_post(&behind.seat, &post) {
                 Err(Undelivered::Held) => {
                     self.await_release(id);
