@@ -39,6 +39,8 @@ struct Plan {
     rooms: usize,
     members: usize,
     rooms_of_a_member: usize,
+    /// True if members also leave rooms and join them again at once.
+    rejoins: bool,
 }
 
 /// Random numbers (xorshift64*). A seed gives the same numbers on each machine.
@@ -120,6 +122,7 @@ struct Member {
     buffer: BytesMut,
     /// The episodes of each room, in order.
     episodes: HashMap<usize, Vec<Episode>>,
+    rejoins: bool,
     cuts: usize,
     closes: usize,
 }
@@ -242,7 +245,7 @@ impl Member {
                     self.cuts += 1;
                     self.reconnect().await;
                 }
-                5..8 => {
+                5..8 if self.rejoins => {
                     let room = self.rooms[self.random.below(self.rooms.len())];
                     self.say(&format!("leave room{room}")).await;
                     self.say(&join(room, None)).await;
@@ -306,10 +309,24 @@ fn check(room: usize, episodes: &[Episode], truth: &HashMap<u64, u32>) -> usize 
             "room {room}: an episode begins before the last one"
         );
         for (number, message) in (after.number + 1..).zip(&episode.messages) {
+            let place = |message: &u32| truth.iter().find(|(_, known)| *known == message);
             assert_eq!(
                 truth.get(&number),
                 Some(message),
-                "room {room}, episode {at}, after {after}, message {number}"
+                "room {room}, episode {at}, after {after}, message {number}: received {:?}, before {:?}",
+                episode
+                    .messages
+                    .iter()
+                    .take(5)
+                    .map(place)
+                    .collect::<Vec<_>>(),
+                at.checked_sub(1)
+                    .and_then(|at| episodes.get(at))
+                    .map(|before| (
+                        before.after,
+                        before.messages.len(),
+                        before.messages.last().and_then(place)
+                    ))
             );
         }
         reached = after.number + episode.messages.len() as u64;
@@ -344,6 +361,7 @@ async fn run(plan: Plan) {
             stream,
             buffer,
             episodes: HashMap::new(),
+            rejoins: plan.rejoins,
             cuts: 0,
             closes: 0,
         };
@@ -439,6 +457,7 @@ async fn every_members_sequence_is_the_rooms_order() {
         rooms: 10,
         members: 40,
         rooms_of_a_member: 3,
+        rejoins: false,
     };
     let large = Plan {
         seed,
@@ -447,6 +466,7 @@ async fn every_members_sequence_is_the_rooms_order() {
         rooms: 50,
         members: 500,
         rooms_of_a_member: 5,
+        rejoins: true,
     };
     match read("HYPERLANE_SOAK_MINUTES") {
         None => run(small).await,

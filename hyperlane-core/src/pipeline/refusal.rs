@@ -8,9 +8,13 @@ use super::{
 };
 use crate::{
     Context, Stream,
+    context::{Caught, Stage},
     error::RequestError,
-    exchange::body::{BodyHead, BodyMode, BodyPlan},
-    hook::GuardKind,
+    exchange::{
+        answer::Refused,
+        body::{BodyHead, BodyMode, BodyPlan},
+    },
+    hook::{GuardKind, Outcome},
     http::{Method, describe},
     proto::http::host::HostRefused,
 };
@@ -84,6 +88,44 @@ pub(super) fn declined(ctx: &mut Context, kind: GuardKind, allowed: BTreeSet<&'s
     describe_declined(ctx, kind);
     if let GuardKind::Method(_) = kind {
         ctx.get_mut_response().set_header("allow", allow(allowed));
+    }
+}
+
+/// Makes a refused request that a hook has read itself, and has not answered, the request of the context. Returns the
+/// outcome of the hook: its refusal, unless the hook has panicked or has refused the request itself.
+#[cold]
+pub(super) fn refused_further(
+    ctx: &mut Context,
+    refused: Refused,
+    is_route: bool,
+    outcome: Outcome,
+    caught: Option<Caught>,
+) -> Outcome {
+    let failure = (
+        ctx.try_get_request_error_data(),
+        ctx.try_get_task_panic_data(),
+    );
+    if is_route {
+        // The response middleware runs for this request, too.
+        ctx.stage = Stage::Route;
+    }
+    ctx.begin_further(refused.request);
+    ctx.stage = Stage::Middleware;
+    match (caught, failure) {
+        // Middleware of the chain has caught a failure of the handler. It is the failure of this request.
+        (Some(Caught::Panic), (_, Some(data))) => {
+            ctx.fail_by_panic(data);
+            return outcome;
+        }
+        (Some(Caught::Refusal), (Some(error), _)) => {
+            ctx.refuse(error);
+            return outcome;
+        }
+        _ => {}
+    }
+    match outcome {
+        Outcome::Done(_) => Outcome::Refused(Box::new(refused.error)),
+        outcome => outcome,
     }
 }
 

@@ -6,7 +6,7 @@ use std::{pin::Pin, sync::Arc};
 use super::{
     app::{App, Hook, Routed},
     proxy_header::read_proxy_header,
-    refusal::{declined, misdirected, not_found, still_unrouted, unread},
+    refusal::{declined, misdirected, not_found, refused_further, still_unrouted, unread},
     render::render_error,
     report::{names, report},
 };
@@ -482,44 +482,6 @@ fn begin<'a>(
         ctx.set_incoming(incoming);
     }
     started.map_err(Box::new)
-}
-
-/// Makes a refused request that a hook has read itself, and has not answered, the request of the context. Returns the
-/// outcome of the hook: its refusal, unless the hook has panicked or has refused the request itself.
-#[cold]
-fn refused_further(
-    ctx: &mut Context,
-    refused: Refused,
-    is_route: bool,
-    outcome: Outcome,
-    caught: Option<Caught>,
-) -> Outcome {
-    let failure = (
-        ctx.try_get_request_error_data(),
-        ctx.try_get_task_panic_data(),
-    );
-    if is_route {
-        // The response middleware runs for this request, too.
-        ctx.stage = Stage::Route;
-    }
-    ctx.begin_further(refused.request);
-    ctx.stage = Stage::Middleware;
-    match (caught, failure) {
-        // Middleware of the chain has caught a failure of the handler. It is the failure of this request.
-        (Some(Caught::Panic), (_, Some(data))) => {
-            ctx.fail_by_panic(data);
-            return outcome;
-        }
-        (Some(Caught::Refusal), (Some(error), _)) => {
-            ctx.refuse(error);
-            return outcome;
-        }
-        _ => {}
-    }
-    match outcome {
-        Outcome::Done(_) => Outcome::Refused(Box::new(refused.error)),
-        outcome => outcome,
-    }
 }
 
 // The following helpers are plain functions, not async blocks in `serve`. Otherwise `serve` would keep space for each
