@@ -457,7 +457,7 @@ async fn every_members_sequence_is_the_rooms_order() {
         rooms: 10,
         members: 40,
         rooms_of_a_member: 3,
-        rejoins: false,
+        rejoins: true,
     };
     let large = Plan {
         seed,

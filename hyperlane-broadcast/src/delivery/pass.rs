@@ -217,9 +217,9 @@ impl Pass {
                 Delivery::Held(number) => {
                     let seat = self.seats.live.swap_remove(self.next_seat);
                     let mut behind = Behind::new(seat, number, false);
-                    behind
-                        .releases
-                        .extend(left.drain(..).map(|(_, release)| release));
+                    for (after, release) in left.drain(..) {
+                        behind.add_release(batch.number_before(after), release);
+                    }
                     held.push(behind.seat.id());
                     self.seats.add_behind(behind);
                 }
@@ -227,9 +227,9 @@ impl Pass {
                     // The last seat takes the place of this one, and receives the batch next.
                     let seat = self.seats.live.swap_remove(self.next_seat);
                     let mut behind = Behind::new(seat, number, false);
-                    behind
-                        .releases
-                        .extend(left.drain(..).map(|(_, release)| release));
+                    for (after, release) in left.drain(..) {
+                        behind.add_release(batch.number_before(after), release);
+                    }
                     full.push(behind.seat.id());
                     self.seats.add_behind(behind);
                 }
@@ -259,10 +259,12 @@ impl Pass {
             self.seats.cursor = self.seats.cursor.max(last.number);
         }
         for (id, releases) in std::mem::take(&mut self.releases) {
-            let releases = releases.into_iter().map(|(_, release)| release);
-            match self.seats.behind.get_mut(&id) {
-                Some(behind) => behind.releases.extend(releases),
-                None => releases.for_each(Release::pass),
+            let mut behind = self.seats.behind.get_mut(&id);
+            for (after, release) in releases {
+                match &mut behind {
+                    Some(behind) => behind.add_release(batch.number_before(after), release),
+                    None => release.pass(),
+                }
             }
         }
     }

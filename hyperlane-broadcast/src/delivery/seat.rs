@@ -63,8 +63,8 @@ pub(crate) struct Behind {
     pub(crate) missed: u64,
     /// Bytes of its outbox that count as waiting.
     pub(crate) waiting: usize,
-    /// Sends that wait until the member has caught up.
-    pub(crate) releases: Vec<Release>,
+    /// Sends of the connection that wait, each with the number of the last message that comes before it.
+    releases: VecDeque<(u64, Release)>,
 }
 
 /// The messages of one stay in the room.
@@ -136,7 +136,8 @@ impl Seats {
         let mut leaving: Vec<_> = leaving.to_vec();
         leaving.retain(|id| match self.take_behind(*id, ledger) {
             Some(behind) => {
-                gone.releases.extend(behind.releases);
+                let releases = behind.releases.into_iter();
+                gone.releases.extend(releases.map(|(_, release)| release));
                 gone.seats.push(behind.seat);
                 false
             }
@@ -189,8 +190,30 @@ impl Behind {
             progress: Instant::now(),
             missed: 0,
             waiting: 0,
-            releases: Vec::new(),
+            releases: VecDeque::new(),
         }
+    }
+
+    /// Notes a send that waits until the member has received the messages up to `last`.
+    pub(crate) fn add_release(&mut self, last: u64, release: Release) {
+        self.releases.push_back((last, release));
+    }
+
+    /// Passes on the sends for which the member has received all messages. Call it without a lock.
+    pub(crate) fn pass_due_releases(&mut self) {
+        while let Some((last, _)) = self.releases.front()
+            && *last < self.position
+            && let Some((_, release)) = self.releases.pop_front()
+        {
+            release.pass();
+        }
+    }
+
+    /// Returns the number of the last message that the member may receive now. `cursor` is that of the live members. What
+    /// was published after a send that waits comes after the send.
+    pub(crate) fn last(&self, cursor: u64) -> u64 {
+        let before_send = self.releases.front().map_or(u64::MAX, |(last, _)| *last);
+        self.until.min(cursor).min(before_send)
     }
 
     /// Notes that the member joins again. It receives the messages from `from` on after those of its earlier stay.
@@ -259,7 +282,7 @@ impl Behind {
 
     /// Passes on all sends that wait for this member. Call it without a lock.
     pub(crate) fn pass_releases(&mut self) {
-        for release in self.releases.drain(..) {
+        for (_, release) in self.releases.drain(..) {
             release.pass();
         }
     }
@@ -299,6 +322,17 @@ impl Batch {
             merged: Vec::new(),
             removals: 0,
         }
+    }
+
+    /// Returns the number of the message before the index `at`.
+    pub(crate) fn number_before(&self, at: usize) -> u64 {
+        let before = at.checked_sub(1).and_then(|at| self.posts.get(at));
+        let first = || {
+            self.posts
+                .first()
+                .map_or(0, |post| post.number.saturating_sub(1))
+        };
+        before.map_or_else(first, |post| post.number)
     }
 
     /// Returns the number of the first message that is kept, from the index `at` on. Returns `None` if all of them are

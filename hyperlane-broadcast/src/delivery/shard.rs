@@ -550,12 +550,15 @@ impl Shard {
                         _ => leaving.push(id),
                     }
                 }
-                Command::Release(release) => match seats.behind.get_mut(&release.id()) {
-                    Some(behind) if !leaving.contains(&release.id()) => {
-                        behind.releases.push(release);
+                Command::Release(release) => {
+                    let cursor = seats.cursor;
+                    match seats.behind.get_mut(&release.id()) {
+                        Some(behind) if !leaving.contains(&release.id()) => {
+                            behind.add_release(cursor, release);
+                        }
+                        _ => gone.releases.push(release),
                     }
-                    _ => gone.releases.push(release),
-                },
+                }
                 // The caller has taken none.
                 Command::Post(_) => {}
             }

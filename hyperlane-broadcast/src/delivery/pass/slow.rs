@@ -36,10 +36,11 @@ impl Pass {
         if behind.count_outbox(&self.core.ledger) {
             behind.progress = Instant::now();
         }
+        behind.pass_due_releases();
         let is_in_log = behind.needs_log(self.core.limits.keeps_missed());
-        let last = behind.until.min(cursor);
+        let (last, end) = (behind.last(cursor), behind.until.min(cursor));
         if !is_in_log && policy == SlowPolicy::DropNewest {
-            self.skip_to(id, last + 1);
+            self.skip_to(id, end + 1);
         }
         let is_behind = |behind: &Behind| behind.position <= last;
         let is_behind = self.seats.behind.get(&id).is_some_and(is_behind);
@@ -84,7 +85,7 @@ impl Pass {
         let Some(behind) = self.seats.behind.get(&id) else {
             return;
         };
-        let (from, last) = (behind.position, behind.until.min(self.seats.cursor));
+        let (from, last) = (behind.position, behind.last(self.seats.cursor));
         if !self.fetch_part(from, last) {
             self.lose_place(id);
             return self.due.push_back(id);
@@ -139,7 +140,7 @@ impl Pass {
         let Some(behind) = self.seats.behind.get_mut(&id) else {
             return;
         };
-        let last = behind.until.min(cursor);
+        let last = behind.last(cursor);
         let newest = self.core.read_conflated(behind.position, last);
         *budget = budget.saturating_sub(1 + newest.len());
         let mut courier = Courier::of_log(&self.core, &self.shard);
@@ -170,6 +171,9 @@ impl Pass {
     /// Goes on with a member whose outbox has room: it is live if it has caught up, and receives more later if not.
     fn go_on(&mut self, id: u64) {
         let cursor = self.seats.cursor;
+        if let Some(behind) = self.seats.behind.get_mut(&id) {
+            behind.pass_due_releases();
+        }
         let has_caught_up =
             |behind: &Behind| behind.position > behind.until.min(cursor) && behind.missed == 0;
         match self.seats.behind.get(&id).is_some_and(has_caught_up) {
