@@ -96,6 +96,8 @@ impl Clone for Stored {
 /// Data that few requests need, in a box of its own.
 #[derive(Clone, Default)]
 struct Extras {
+    /// True for a further request, which a hook has read itself.
+    is_further: bool,
     stored: Option<Box<Stored>>,
     // `panic` and `error` are boxed: the other fields may live long, and must not reserve space for rare errors.
     panic: Option<Box<PanicData>>,
@@ -152,8 +154,6 @@ pub struct Context {
     pub(crate) stage: Stage,
     /// True if the response can return to its state before the route.
     can_roll_back: bool,
-    /// True for a further request, which a hook has read itself.
-    pub(crate) is_further: bool,
     /// True if the head of an upgrade or event stream was sent. No header field can be set any more.
     head_is_out: bool,
     /// True if the server may be published under a path. The value is the same for all requests of a connection.
@@ -185,7 +185,6 @@ impl Context {
             chain: 0,
             stage: Stage::default(),
             can_roll_back: false,
-            is_further: false,
             head_is_out: false,
             may_have_base_path,
         }
@@ -204,7 +203,6 @@ impl Context {
         }
         self.stage = Stage::Middleware;
         self.can_roll_back = false;
-        self.is_further = false;
         self.response_middleware_at = 0;
         self.chain = 0;
         self.head_is_out = false;

@@ -46,6 +46,11 @@ impl Rules {
 }
 
 impl Context {
+    /// Returns whether a hook has read the present request itself.
+    pub(crate) fn is_further(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.is_further)
+    }
+
     /// Begins a further request that a hook has read itself. Nothing of the previous request remains, except the scope.
     pub(crate) fn begin_further(&mut self, request: Request) {
         let Self {
@@ -55,8 +60,8 @@ impl Context {
             ..
         } = *self;
         self.reset();
-        self.is_further = true;
         (self.chain, self.stage, self.request) = (chain, stage, request);
+        self.extras.get_or_insert_default().is_further = true;
         match stage {
             Stage::Route => self.save_response(),
             // Middleware reads the request, so its index must stay.

@@ -262,7 +262,7 @@ impl<'a> Inside<'a> {
     fn roll_back(&mut self) {
         if !std::mem::replace(&mut self.is_done, true) {
             // The fields of the first request are not those of a further one, which the handler has read itself.
-            let before = self.before.take().filter(|_| !self.ctx.is_further);
+            let before = self.before.take().filter(|_| !self.ctx.is_further());
             self.ctx.return_to(before);
         }
     }

@@ -286,13 +286,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     |stream: &Stream| stream.exchange.progress() != Progress::Unanswered;
                 let caught = ctx.take_caught().filter(|_| is_route);
                 let outcome = match Refused::take(&mut stream.exchange) {
-                    Some(refused) => {
-                        if ctx.has_session_to_save() {
-                            // The session is that of the request before. Its store answers by itself if it fails.
-                            let _ = Box::pin(ctx.save_session()).await;
-                        }
-                        refused_further(&mut ctx, *refused, is_route, outcome, caught)
-                    }
+                    Some(refused) => refused_further(&mut ctx, *refused, is_route, outcome, caught),
                     None => outcome,
                 };
                 let refusal = match outcome {
