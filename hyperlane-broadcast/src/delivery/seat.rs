@@ -1,5 +1,7 @@
 //! Seats: the members of a shard, and the delivery of messages to one member.
 
+// Long: a seat, a batch and the courier between them are one step, which is read as a whole.
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
