@@ -57,7 +57,7 @@ pub(crate) struct Hub {
 
 /// A guard that marks a hub as running. Dropping the guard allows another task to run the hub. A runtime that shuts
 /// down drops the guard together with the task, and so does a panic. If the hub has work then, a thread goes on with it:
-/// perhaps nobody wakes the hub again.
+/// perhaps no other wake-up comes.
 struct RunningGuard {
     hub: Arc<Hub>,
     is_thread: bool,

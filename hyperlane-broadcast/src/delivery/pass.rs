@@ -157,7 +157,7 @@ impl Pass {
                 continue;
             }
             let limits = self.core.limits.clone();
-            // A pause helps nobody whose missed messages are not kept.
+            // A pause does not help a member whose missed messages are not kept.
             let may_pause = self.due.is_empty() && limits.keeps_missed();
             let pause = |seats: &Seats| slow::pause_for(seats).filter(|_| may_pause);
             match self

@@ -271,7 +271,7 @@ impl Shard {
         self.queued_changes.load(Ordering::Acquire) < limits.queue_messages.max(1)
     }
 
-    /// Returns whether the queue is more than half full: somebody publishes faster than the hub delivers.
+    /// Returns whether the queue is more than half full: messages are published faster than the hub delivers them.
     fn is_flooded(&self, limits: &RoomLimits) -> bool {
         self.queued_posts.load(Ordering::Acquire) > limits.queue_messages / 2
             || self.queued_bytes.load(Ordering::Acquire) > limits.queue_bytes / 2

@@ -110,8 +110,8 @@ impl Clock {
         }
     }
 
-    /// Wakes hubs whose wakeup is overdue, and those who wait for room and whose time may be over. Returns true if
-    /// somebody waits.
+    /// Wakes hubs whose wakeup is overdue, and publishers and joins whose time may be over. Returns true if one of them
+    /// waits.
     fn tick(&self, registry: &RoomRegistry) -> bool {
         for hub in registry.hubs.get().into_iter().flatten() {
             hub.nudge();

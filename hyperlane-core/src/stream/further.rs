@@ -126,7 +126,8 @@ impl Context {
     ///
     /// # Errors
     /// Returns the errors of [`Stream::try_get_http_request`], and [`RequestError::SessionStore`] if the store of the
-    /// sessions fails. The context stays that of the previous request.
+    /// sessions fails. After `SessionStore` the context has the new request, without its session. After any other error
+    /// it stays that of the previous request.
     ///
     /// # Cancel safety
     /// As [`Stream::try_get_http_request`].
