@@ -192,6 +192,19 @@ server_config! {
     /// handler can finish its work. After this time the server drops the handler.
     handler_linger: Duration = Duration::from_secs(120);
 
+    /// Speaks HTTP/2 with clients that begin with its preface, on every listener. Default: true. With false, such a client
+    /// gets 505.
+    http2: bool = true, if "http2";
+    /// Maximum number of streams that a client may open at the same time on one HTTP/2 connection. Default: 100. Each
+    /// stream carries a request, an event stream or a WebSocket.
+    http2_streams: u32 = 100, if "http2";
+    /// Maximum number of bytes of a request body, or of WebSocket messages, that a client may send on one stream of
+    /// HTTP/2 before the program has read them. Default: 256 KiB.
+    http2_stream_window: u32 = 256 * KIB as u32, if "http2";
+    /// Maximum number of bytes that a client may send on all streams of one HTTP/2 connection before the program has
+    /// read them. Default: 1 MiB.
+    http2_window: u32 = MIB as u32, if "http2";
+
     /// Maximum length of the request line, in bytes. Default: 8 KiB, as RFC 9112 §3 recommends. The server answers a
     /// longer line with 414.
     max_request_line: usize = 8 * KIB;

@@ -25,6 +25,8 @@ pub(crate) mod facts;
 pub(crate) mod handle;
 pub(crate) mod handshake;
 mod heartbeat;
+#[cfg(feature = "http2")]
+pub(crate) mod http2;
 pub(crate) mod inbox;
 pub(crate) mod input;
 pub(crate) mod lane;

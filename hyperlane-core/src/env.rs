@@ -149,10 +149,12 @@ impl Env {
         self.admission.enter(peer)
     }
 
-    /// Removes an ended connection from the registry and from the count of its address.
-    pub(crate) fn forget(&self, slot: u32, peer: Peer) {
+    /// Removes an ended connection from the registry, and from the count of its address if it was counted there.
+    pub(crate) fn forget(&self, slot: u32, counted: Option<Peer>) {
         (self.release)(slot);
-        self.admission.leave(peer);
+        if let Some(peer) = counted {
+            self.admission.leave(peer);
+        }
         if self.is_shutting_down() {
             self.ended.notify_waiters();
         }

@@ -1,13 +1,15 @@
 //! One request and its answer.
 //!
 //! Each connection has one [`Exchange`]. The exchange handles the requests of the connection one after the other.
-//! [`Answer`] is the state of the current answer. [`Http1`] reads requests from the wire and writes answers to it. The
+//! [`Answer`] is the state of the current answer. [`Wire`] reads requests from the wire and writes answers to it. The
 //! pipeline runs the hooks (the program's functions that handle requests), and asks [`Exchange::progress`] how much of
 //! the answer was sent.
 
 pub(crate) mod answer;
 pub(crate) mod body;
 mod http1;
+#[cfg(feature = "http2")]
+mod http2;
 mod send;
 pub(crate) mod switch;
 
@@ -24,12 +26,12 @@ use crate::{
 use self::{
     answer::{Answer, Progress},
     body::{BodyHead, Incoming},
-    http1::{HeadRead, Http1, RequestEnd},
+    http1::{HeadRead, RequestEnd, Wire},
 };
 
 /// The current request of a connection, and its answer.
 pub(crate) struct Exchange {
-    pub(crate) wire: Http1,
+    pub(crate) wire: Wire,
     answer: Answer,
     /// The body of the request; `None` if there is no body, if it was read to its end, or if the connection closes
     /// without reading it.
@@ -41,7 +43,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     pub(crate) fn new(connection: Arc<Link>) -> Self {
         Self {
-            wire: Http1::new(connection),
+            wire: Wire::new(connection),
             answer: Answer::None,
             body: None,
             record: Record::default(),

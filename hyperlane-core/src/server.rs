@@ -6,6 +6,8 @@ pub(crate) mod control;
 mod detached;
 #[macro_use]
 mod hooks;
+#[cfg(feature = "http2")]
+pub(crate) mod http2;
 pub(crate) mod listener;
 mod listing;
 mod pace;
@@ -314,6 +316,8 @@ impl Server {
         let hosts = Hosts::new(&config, bound);
         let connections = Connections::new(config, hosts);
         app.share_program(&connections.env);
+        #[cfg(feature = "http2")]
+        http2::enable(&connections, &app);
         let permits = connections.env.permits.clone();
         let clock = tokio::spawn(connections.clone().keep_time()).abort_handle();
         let (stop, stopped) = watch::channel(false);

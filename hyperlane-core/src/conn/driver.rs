@@ -79,7 +79,7 @@ impl Driver {
     }
 
     /// Begins a poll of the task. Returns the signals that were set since the last poll.
-    pub(super) fn begin_poll(&self, cx: &Context<'_>) -> u8 {
+    pub(crate) fn begin_poll(&self, cx: &Context<'_>) -> u8 {
         let _ = self.waker.get_or_init(|| cx.waker().clone());
         self.read_armed.store(false, Ordering::Relaxed);
         self.drained.store(false, Ordering::Relaxed);

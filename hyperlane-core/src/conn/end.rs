@@ -41,6 +41,8 @@ pub(crate) enum Ending {
     WebSocket(CloseCode, Cow<'static, str>),
     /// The connection is cut without a Close frame or a last chunk.
     Abort,
+    /// The client speaks HTTP/2: another task has taken the socket.
+    HandedOver,
 }
 
 /// A function that runs after a connection has ended.
@@ -218,7 +220,9 @@ impl Link {
                     self.begin_linger(&mut input);
                 }
             }
-            Ending::Abort => self.lane.life.set_transport(Transport::Closed),
+            Ending::Abort | Ending::HandedOver => {
+                self.lane.life.set_transport(Transport::Closed);
+            }
         }
     }
 
@@ -249,7 +253,11 @@ impl Link {
                         return Poll::Pending;
                     }
                     let mut input = self.lock_input();
-                    if !linger || life.has_input_ended() {
+                    if !linger || life.has_input_ended() || self.lane.is_stream {
+                        // A stream of HTTP/2 ends here; a socket is dropped later.
+                        if self.lane.is_stream {
+                            let _ = input.reader.poll_shutdown_driven(cx);
+                        }
                         life.set_transport(Transport::Closed);
                         continue;
                     }

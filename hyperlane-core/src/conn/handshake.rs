@@ -100,9 +100,15 @@ impl Link {
             let head = handshake.head(self, &Headers::new());
             self.lane.set_awaited(Awaited::Nothing);
             // An error is ignored here. The handler's next read or send reports it.
-            let _ = self
-                .lane()
-                .send(Payload::Copied(&head), Order::Now, Limit::None);
+            #[cfg(feature = "http2")]
+            let is_sent = self.send_handshake_http2(&head);
+            #[cfg(not(feature = "http2"))]
+            let is_sent = false;
+            if !is_sent {
+                let _ = self
+                    .lane()
+                    .send(Payload::Copied(&head), Order::Now, Limit::None);
+            }
             self.begin_websocket(handshake.extensions, handshake.subprotocol);
         }
     }

@@ -108,6 +108,16 @@ impl Input {
         std::mem::take(&mut self.readers).wake();
     }
 
+    /// Returns whether a client of HTTP/2 has ended its direction and all its data was read. Over HTTP/1.1, the framing
+    /// of a body says where it ends.
+    pub(crate) fn has_read_all(&mut self) -> bool {
+        #[cfg(feature = "http2")]
+        if let Some(stream) = self.reader.http2() {
+            return stream.has_read_all() && self.buffer.is_empty();
+        }
+        false
+    }
+
     pub(crate) fn websocket(&mut self) -> Option<&mut WsInput> {
         match &mut self.mode {
             Mode::WebSocket(websocket) => Some(websocket),
@@ -162,7 +172,12 @@ impl Input {
                 }
             };
             match read {
-                Poll::Pending => return self.arm_read(link),
+                Poll::Pending => {
+                    if self.reader.take_end_news() {
+                        self.wake_readers();
+                    }
+                    return self.arm_read(link);
+                }
                 Poll::Ready(Ok(0)) => {
                     link.lane.life.set_input_ended();
                     return Poll::Ready(Fill::End);

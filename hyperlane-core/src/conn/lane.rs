@@ -31,6 +31,11 @@ pub(crate) struct Lane {
     pub(crate) handles: Handles,
     /// True after the end of the handler's side: the future that reads requests and runs hooks.
     pub(super) is_handler_done: AtomicBool,
+    /// True if the lane is a stream of an HTTP/2 connection.
+    pub(crate) is_stream: bool,
+    /// True if the connection counts for the limits of connections. A stream of HTTP/2 does not, and neither does a
+    /// connection that was handed over.
+    is_admitted: AtomicBool,
     /// True if the lane belongs to the channel of a session.
     of_channel: AtomicBool,
     /// The interval of heartbeats, in ticks; 0 if the interval of the server's configuration applies.
@@ -60,9 +65,11 @@ pub(crate) enum Awaited {
 }
 
 impl Lane {
-    pub(super) fn new(id: u64, writer: Writer, now: Tick) -> Self {
+    pub(super) fn new(id: u64, writer: Writer, is_stream: bool, now: Tick) -> Self {
         Self {
             id,
+            is_stream,
+            is_admitted: AtomicBool::new(!is_stream),
             life: Lifecycle::new(),
             format: AtomicU8::new(WireFormat::Http.to_index()),
             unsent: AtomicU8::new(0),
@@ -135,6 +142,17 @@ impl Lane {
 
     pub(super) fn set_has_barriers(&self) {
         self.unsent.fetch_or(BARRIERS, Ordering::AcqRel);
+    }
+
+    /// Returns whether the connection counts for the limits of connections.
+    pub(super) fn is_admitted(&self) -> bool {
+        self.is_admitted.load(Ordering::Relaxed)
+    }
+
+    /// Passes the place in the limits of connections on to another connection.
+    #[cfg(feature = "http2")]
+    pub(super) fn pass_admission(&self) {
+        self.is_admitted.store(false, Ordering::Relaxed);
     }
 
     /// Returns whether the lane belongs to a session's channel. Only the channel may send on such a lane.

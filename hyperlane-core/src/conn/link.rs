@@ -63,8 +63,8 @@ impl Link {
             driver: Driver::default(),
             slot: key.slot,
             armed_at: AtomicU32::new(u32::MAX),
+            lane: Lane::new(key.id, writer, reader.is_stream(), now),
             input: Mutex::new(Input::new(reader, now)),
-            lane: Lane::new(key.id, writer, now),
             env,
         }
     }

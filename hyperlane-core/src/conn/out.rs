@@ -181,6 +181,12 @@ impl Out {
         self.sent
     }
 
+    /// Counts bytes that were sent beside the queue.
+    #[cfg(feature = "http2")]
+    pub(super) fn count_sent(&mut self, count: usize) {
+        self.sent += count as u64;
+    }
+
     pub(super) fn last_sent(&self) -> Tick {
         self.last_sent
     }
@@ -355,6 +361,12 @@ impl Out {
     /// Ends the socket's sending direction.
     pub(super) fn shut_down(&mut self) {
         self.writer.shutdown();
+    }
+
+    /// Takes the socket's sending half.
+    #[cfg(feature = "http2")]
+    pub(super) fn take_writer(&mut self) -> Writer {
+        std::mem::replace(&mut self.writer, Writer::Closed)
     }
 
     /// Frees the socket's sending half.

@@ -43,11 +43,24 @@ pub(crate) struct ConnectionGuard {
 
 impl ConnectionGuard {
     pub(crate) fn new(connection: Arc<Link>, permit: Option<OwnedSemaphorePermit>) -> Self {
-        connection.env.metrics.connection_began();
+        if connection.lane.is_admitted() {
+            connection.env.metrics.connection_began();
+        }
         // The guard itself gives the permit back, and needs no reference to the semaphore for that.
         if let Some(permit) = permit {
             permit.forget();
         }
+        Self {
+            span: connection_span(connection.id(), connection.peer()),
+            connection,
+        }
+    }
+}
+
+#[cfg(feature = "http2")]
+impl ConnectionGuard {
+    /// Creates the guard of a connection that takes the place of one that was handed over.
+    pub(crate) fn resume(connection: Arc<Link>) -> Self {
         Self {
             span: connection_span(connection.id(), connection.peer()),
             connection,
@@ -61,9 +74,13 @@ impl Drop for ConnectionGuard {
         // not run, and rooms would keep a dead member.
         self.connection.set_gone();
         let Link { env, slot, .. } = &*self.connection;
-        env.forget(*slot, self.connection.peer());
-        env.permits.add_permits(1);
-        env.metrics.connection_ended(self.connection.lane.format());
+        let is_admitted = self.connection.lane.is_admitted();
+        env.forget(*slot, is_admitted.then(|| self.connection.peer()));
+        if is_admitted {
+            env.permits.add_permits(1);
+        }
+        env.metrics
+            .connection_ended(self.connection.lane.format(), is_admitted);
     }
 }
 
@@ -99,6 +116,10 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
         if !is_done()
             && let Poll::Ready(ending) = this.inner.poll(cx)
         {
+            if ending == Ending::HandedOver {
+                // Another task has the socket now.
+                return Poll::Ready(());
+            }
             connection
                 .lane
                 .is_handler_done

@@ -19,6 +19,9 @@ use tokio::{
 #[cfg(unix)]
 use tokio::net::{UnixStream, unix};
 
+#[cfg(feature = "http2")]
+use super::http2::Http2Stream;
+
 /// A transport that only the connection's task can drive.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -32,6 +35,9 @@ pub(crate) enum Reader {
     Unix(unix::OwnedReadHalf),
     // A box of a box takes one word, as the other variants do.
     Driven(Box<Box<dyn Duplex>>),
+    /// A stream of an HTTP/2 connection.
+    #[cfg(feature = "http2")]
+    Http2(Box<Http2Stream>),
     /// The socket is closed. This value remains while the program has handles to the connection.
     Closed,
 }
@@ -60,6 +66,24 @@ pub(crate) fn unix(stream: UnixStream) -> (Reader, Writer) {
     (Reader::Unix(read), Writer::Unix(write))
 }
 
+/// Wraps a stream of an HTTP/2 connection.
+#[cfg(feature = "http2")]
+pub(crate) fn http2(stream: Http2Stream) -> (Reader, Writer) {
+    (Reader::Http2(Box::new(stream)), Writer::Driven)
+}
+
+/// Joins the halves of a connection again; `None` if they are closed.
+#[cfg(feature = "http2")]
+pub(crate) fn join(reader: Reader, writer: Writer) -> Option<Box<dyn Duplex>> {
+    match (reader, writer) {
+        (Reader::Tcp(read), Writer::Tcp(write)) => Some(Box::new(read.reunite(write).ok()?)),
+        #[cfg(unix)]
+        (Reader::Unix(read), Writer::Unix(write)) => Some(Box::new(read.reunite(write).ok()?)),
+        (Reader::Driven(transport), _) => Some(*transport),
+        _ => None,
+    }
+}
+
 /// Wraps any other duplex stream.
 pub(crate) fn driven(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -84,7 +108,35 @@ impl Reader {
             Self::Tcp(half) => half.as_ref().poll_read_ready(cx).map(drop),
             #[cfg(unix)]
             Self::Unix(half) => half.as_ref().poll_read_ready(cx).map(drop),
+            #[cfg(feature = "http2")]
+            Self::Http2(_) => Poll::Ready(()),
             Self::Driven(_) | Self::Closed => Poll::Ready(()),
+        }
+    }
+
+    /// Returns the stream of an HTTP/2 connection; `None` for any other transport.
+    #[cfg(feature = "http2")]
+    pub(crate) fn http2(&mut self) -> Option<&mut Http2Stream> {
+        match self {
+            Self::Http2(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the transport is a stream of an HTTP/2 connection.
+    pub(super) fn is_stream(&self) -> bool {
+        #[cfg(feature = "http2")]
+        return matches!(self, Self::Http2(_));
+        #[cfg(not(feature = "http2"))]
+        false
+    }
+
+    /// Returns true once after a client of HTTP/2 has ended its direction.
+    pub(super) fn take_end_news(&mut self) -> bool {
+        match self {
+            #[cfg(feature = "http2")]
+            Self::Http2(stream) => stream.take_end_news(),
+            _ => false,
         }
     }
 
@@ -109,6 +161,8 @@ impl Reader {
             #[cfg(unix)]
             Self::Unix(half) => Pin::new(half).poll_read(cx, &mut buffer),
             Self::Driven(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            #[cfg(feature = "http2")]
+            Self::Http2(stream) => return stream.poll_read(cx, target),
             Self::Closed => Poll::Ready(Ok(())),
         })?;
         Poll::Ready(Ok(buffer.filled().len()))
@@ -126,6 +180,8 @@ impl Reader {
             #[cfg(unix)]
             Self::Unix(half) => pin!(half.read_buf(target)).poll(cx),
             Self::Driven(stream) => pin!(stream.read_buf(target)).poll(cx),
+            #[cfg(feature = "http2")]
+            Self::Http2(stream) => poll_read_buf(stream, cx, target),
             Self::Closed => Poll::Ready(Ok(0)),
         }
     }
@@ -138,6 +194,8 @@ impl Reader {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Driven(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            #[cfg(feature = "http2")]
+            Self::Http2(stream) => stream.poll_write(cx, slices),
             _ => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
@@ -154,9 +212,34 @@ impl Reader {
     pub(crate) fn poll_shutdown_driven(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Driven(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "http2")]
+            Self::Http2(stream) => {
+                stream.end();
+                Poll::Ready(Ok(()))
+            }
             _ => Poll::Ready(Ok(())),
         }
     }
+}
+
+/// Reads from a stream of HTTP/2 into the spare capacity of `target`.
+#[cfg(feature = "http2")]
+fn poll_read_buf(
+    stream: &mut Http2Stream,
+    cx: &mut Context<'_>,
+    target: &mut Limit<&mut Vec<u8>>,
+) -> Poll<io::Result<usize>> {
+    use bytes::BufMut;
+
+    // The bytes pass through a small buffer, because safe code cannot pass memory that is not initialized.
+    let mut space = [0; 4096];
+    let room = target.remaining_mut().min(space.len());
+    let Some(space) = space.get_mut(..room) else {
+        return Poll::Ready(Ok(0));
+    };
+    let count = ready!(stream.poll_read(cx, space))?;
+    target.put_slice(space.get(..count).unwrap_or_default());
+    Poll::Ready(Ok(count))
 }
 
 impl Writer {

@@ -88,6 +88,8 @@ struct State {
 enum Rest {
     Length(u64),
     Chunked(ChunkedDecoder),
+    /// The end of the stream ends the body.
+    UntilEnd,
     Done,
 }
 
@@ -109,6 +111,7 @@ impl State {
                 BodyFraming::None | BodyFraming::Length(0) => Rest::Done,
                 BodyFraming::Length(length) => Rest::Length(length),
                 BodyFraming::Chunked => Rest::Chunked(ChunkedDecoder::default()),
+                BodyFraming::UntilEnd => Rest::UntilEnd,
             },
             read: 0,
             limit,
@@ -138,6 +141,11 @@ impl State {
                 if *rest == 0 {
                     self.rest = Rest::Done;
                 }
+                Ok(piece)
+            }
+            Rest::UntilEnd => {
+                let piece = Bytes::copy_from_slice(input.buffer.unread());
+                input.buffer.consume(piece.len());
                 Ok(piece)
             }
             Rest::Chunked(decoder) => {
@@ -188,6 +196,8 @@ impl State {
             Rest::Length(rest) => *rest <= MAX_DRAIN,
             // The length of a chunked body is known only if its end is buffered.
             Rest::Chunked(decoder) => ends_within_limit(decoder.clone(), unread),
+            // A stream carries one request, so nothing follows the rest.
+            Rest::UntilEnd => true,
         }
     }
 }
@@ -203,6 +213,20 @@ fn ends_within_limit(mut decoder: ChunkedDecoder, mut unread: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// Tells the client to send the body (RFC 9110 §15.2.1). An error is ignored here: the next read or send reports it.
+fn send_continue(connection: &Link) {
+    #[cfg(feature = "http2")]
+    if connection.lane.is_stream {
+        if let Some(stream) = connection.lock_input().reader.http2() {
+            stream.send_interim(http::StatusCode::CONTINUE, http::HeaderMap::new());
+        }
+        return;
+    }
+    let _ = connection
+        .lane()
+        .send(Payload::Copied(CONTINUE), Order::Own, Limit::None);
 }
 
 impl Incoming {
@@ -265,17 +289,22 @@ impl Incoming {
                     }
                 }
             }
+            if matches!(state.rest, Rest::UntilEnd) && input.has_read_all() {
+                state.rest = Rest::Done;
+                return Poll::Ready(None);
+            }
             drop(input);
             if state.expect == Expect::Pending {
                 // The handler waits for the body, or the server waits for the whole body before the hooks run. The
                 // client sends the body only after `100 Continue`.
                 state.expect = Expect::No;
-                // An error is ignored here. The next read or send reports it.
-                let _ = connection
-                    .lane()
-                    .send(Payload::Copied(CONTINUE), Order::Own, Limit::None);
+                send_continue(connection);
             }
             match connection.poll_more(cx, wait, READ_BUFFER) {
+                // The wait may have found the end of the stream.
+                Poll::Pending
+                    if matches!(state.rest, Rest::UntilEnd)
+                        && connection.lock_input().has_read_all() => {}
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Fill::Bytes | Fill::Full) => {}
                 Poll::Ready(Fill::End) => state.failed = Some(RequestError::ClientDisconnected),

@@ -1,4 +1,4 @@
-//! HTTP/1.1 for an [`Exchange`](super::Exchange) (one request and its answer). [`Http1`] reads one head after the other
+//! HTTP/1.1 for an [`Exchange`](super::Exchange) (one request and its answer). [`Wire`] reads one head after the other
 //! from the connection's buffer, and sends the answers in order.
 //!
 //! Another version of HTTP would be another type with the same methods. The connection's task calls the methods
@@ -6,13 +6,13 @@
 //!
 //! | step | here |
 //! |---|---|
-//! | poll head | [`Http1::poll_head`] |
+//! | poll head | [`Wire::poll_head`] |
 //! | poll body | `Incoming::poll_piece` in [`body`](super::body) |
-//! | send head, with its fields and length | [`Http1::send_head`] |
-//! | send data | [`Http1::send_data`] |
-//! | finish | [`Http1::finish`] |
+//! | send head, with its fields and length | [`Wire::send_head`] |
+//! | send data | [`Wire::send_data`] |
+//! | finish | [`Wire::finish`] |
 //! | reset | the end of the connection ([`Ending::Abort`](crate::conn::end::Ending)), since HTTP/1.1 has no reset |
-//! | switch | [`Http1::switch_to_websocket`], [`Http1::switch_to_events`] |
+//! | switch | [`Wire::switch_to_websocket`], [`Wire::switch_to_events`] |
 //!
 //! The state of the answer belongs to the exchange and is the same for all versions of HTTP.
 
@@ -76,7 +76,7 @@ pub(crate) struct Facts {
     /// The client speaks HTTP/1.0, which has no chunks.
     pub(crate) is_1_0: bool,
     /// The client allows another request on this connection, and the method is not CONNECT.
-    keeps_alive: bool,
+    pub(super) keeps_alive: bool,
     /// The server answers to the host of the request for every peer. If false, the peer decides.
     pub(super) is_host_allowed: bool,
 }
@@ -121,7 +121,8 @@ impl RequestEnd {
     }
 }
 
-pub(crate) struct Http1 {
+/// The wire of an exchange. A connection of HTTP/1.1 and a stream of HTTP/2 share the state.
+pub(crate) struct Wire {
     connection: Arc<Link>,
     pub(crate) facts: Facts,
     /// The connection closes after this request.
@@ -131,6 +132,8 @@ pub(crate) struct Http1 {
     /// A request was read before the previous one was answered, so the client cannot tell which request an answer is
     /// for.
     has_skipped_answer: bool,
+    /// The connection is a stream of HTTP/2.
+    pub(crate) is_http2: bool,
     reading: Reading,
 }
 
@@ -145,9 +148,10 @@ enum Reading {
     Cleared,
 }
 
-impl Http1 {
+impl Wire {
     pub(super) fn new(connection: Arc<Link>) -> Self {
         Self {
+            is_http2: connection.lane.is_stream,
             connection,
             facts: Facts::default(),
             closes: false,
@@ -184,6 +188,10 @@ impl Http1 {
         request: &mut Request,
         cx: &mut TaskContext<'_>,
     ) -> Poll<HeadRead> {
+        #[cfg(feature = "http2")]
+        if self.is_http2 {
+            return Poll::Ready(self.take_head_http2(request));
+        }
         let link = &*self.connection;
         let is_first = self.request_count == 0;
         // One lock for the whole poll: a lock per step would cost more than the steps.
@@ -261,6 +269,10 @@ impl Http1 {
         body: Option<&Bytes>,
         closes: bool,
     ) -> Result<(), ResponseError> {
+        #[cfg(feature = "http2")]
+        if self.is_http2 {
+            return self.send_head_http2(head, framing, body);
+        }
         let is_1_0 = self.facts.is_1_0 || head.response.get_version().is_http1_0();
         let connection = match (closes, is_1_0) {
             (true, _) => Some("close"),
@@ -279,7 +291,7 @@ impl Http1 {
 
     /// Encodes the head of an answer.
     #[inline(always)]
-    fn write_head(
+    pub(super) fn write_head(
         &self,
         out: &mut Vec<u8>,
         head: Head<'_>,
@@ -324,6 +336,7 @@ impl Http1 {
             return Err(ResponseError::ConnectionClosed);
         }
         connection.driver.charge(32 + piece.len() / 4);
+        let chunked = chunked && !self.is_http2;
         connection.lane().compose(|cork| {
             if chunked {
                 encode_chunk_head(piece.len(), cork.bytes());
@@ -338,9 +351,19 @@ impl Http1 {
 
     /// Ends the body: sends the last chunk if the body is chunked.
     pub(super) fn finish(&self, chunked: bool) {
-        if chunked {
+        if chunked && !self.is_http2 {
             self.write(LAST_CHUNK);
         }
+    }
+
+    /// Sends bytes of an answer that the program has written as text of HTTP/1.1.
+    pub(super) fn write_text(&self, bytes: &[u8]) {
+        #[cfg(feature = "http2")]
+        if self.is_http2 {
+            self.connection.lane.set_awaited(Awaited::Nothing);
+            return self.connection.write_text_http2(bytes, self.facts.is_head);
+        }
+        self.write(bytes);
     }
 
     /// Sends bytes in order: after the earlier sends of the connection's own hook, and before its later ones. An error
@@ -362,7 +385,14 @@ impl Http1 {
     )]
     pub(super) fn switch_to_websocket(&self, handshake: Box<Handshake>, added: &Headers) {
         let head = handshake.head(&self.connection, added);
-        self.write(&head);
+        #[cfg(feature = "http2")]
+        let is_sent = self.is_http2 && self.connection.send_handshake_http2(&head);
+        #[cfg(not(feature = "http2"))]
+        let is_sent = false;
+        match is_sent {
+            true => self.connection.lane.set_awaited(Awaited::Nothing),
+            false => self.write(&head),
+        }
         self.connection
             .begin_websocket(handshake.extensions, handshake.subprotocol);
     }
@@ -370,6 +400,20 @@ impl Http1 {
     /// Sends the head of an event stream, and makes the connection an event stream. After HEAD, the connection closes
     /// at once.
     pub(super) fn switch_to_events(&self, head: Head<'_>, chunked: bool) {
+        #[cfg(feature = "http2")]
+        if self.is_http2 {
+            // The next use of the connection meets an error.
+            let framing = match self.facts.is_head {
+                true => Framing::None,
+                false => Framing::UntilClose,
+            };
+            let _ = self.send_head_http2(head, framing, None);
+            self.connection.lane.set_awaited(Awaited::Nothing);
+            if self.facts.is_head {
+                self.connection.signal_close();
+            }
+            return self.connection.begin_events(WireFormat::EventStream);
+        }
         let (format, framing) = match chunked {
             true => (WireFormat::EventStreamChunked, Framing::Chunked),
             false => (WireFormat::EventStream, Framing::UntilClose),
@@ -401,6 +445,12 @@ impl Http1 {
             || framing == Framing::UntilClose
             || head.closes()
             || self.connection.env.is_shutting_down()
+    }
+
+    /// Returns whether no request was read.
+    #[cfg(feature = "http2")]
+    pub(crate) fn is_first(&self) -> bool {
+        self.request_count == 0
     }
 
     /// Returns whether the current request is the last on its connection: the client allows no other request, or an

@@ -168,7 +168,7 @@ impl Exchange {
         if let Some(status) = status {
             self.record.set_status(usize::from(status));
         }
-        self.wire.write(tracked.to_wire(data));
+        self.wire.write_text(tracked.to_wire(data));
         if is_event_stream {
             let connection = self.connection();
             connection.begin_events(WireFormat::EventStream);

@@ -127,7 +127,9 @@ impl Exchange {
     /// Sends the head of an event stream. The response already has the content type.
     pub(crate) fn begin_events(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
         self.check_events(head.response)?;
-        let chunked = !self.wire.facts.is_1_0 && !head.response.get_version().is_http1_0();
+        let chunked = !self.wire.is_http2
+            && !self.wire.facts.is_1_0
+            && !head.response.get_version().is_http1_0();
         self.end_expectation();
         self.wire.switch_to_events(head, chunked);
         self.record.set_status(head.response.get_status_code());

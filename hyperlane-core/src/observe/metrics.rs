@@ -158,10 +158,13 @@ impl Metrics {
         }
     }
 
-    /// Records the end of a connection. `format` is the wire format that the connection had at its end.
-    pub(crate) fn connection_ended(&self, format: WireFormat) {
+    /// Records the end of a connection. `format` is the wire format that the connection had at its end. `is_counted` is
+    /// false for a stream of HTTP/2, which is no connection of its own.
+    pub(crate) fn connection_ended(&self, format: WireFormat, is_counted: bool) {
         if let Some(handles) = &self.0 {
-            handles.connections.decrement(1);
+            if is_counted {
+                handles.connections.decrement(1);
+            }
             if let Some(gauge) = handles.of_format(format) {
                 gauge.decrement(1);
             }

@@ -24,7 +24,7 @@ impl Metrics {
 
     pub(crate) const fn connection_refused(&self, _: &'static str) {}
 
-    pub(crate) const fn connection_ended(&self, _: WireFormat) {}
+    pub(crate) const fn connection_ended(&self, _: WireFormat, _: bool) {}
 
     pub(crate) const fn format_changed(&self, _: WireFormat, _: WireFormat) {}
 

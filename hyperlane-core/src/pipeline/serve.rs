@@ -96,6 +96,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
     let mut stream = Stream::new(connection);
     async move {
         if stream.connection().facts.via() == Via::Balancer
+            && !stream.exchange.wire.is_http2
             && !Box::pin(read_proxy_header(stream.connection())).await
         {
             return Ending::Abort;
@@ -109,7 +110,8 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                 let read = stream.exchange.next_head(ctx.get_mut_request()).await;
                 let read = read.inspect_err(|error| {
                     let is_answered = !error.is_disconnect()
-                        && **error != RequestError::Head(HeadError::TlsOnPlainPort);
+                        && **error != RequestError::Head(HeadError::TlsOnPlainPort)
+                        && !app.is_http2(&stream, error);
                     if is_answered {
                         observe(&mut stream, &app.unrouted, None);
                     }
@@ -136,6 +138,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             log_tls(&stream);
                             return Ending::Http;
                         }
+                        error if app.is_http2(&stream, &error) => return app.hand_over(&stream),
                         error => {
                             facts.set(Facts::REFUSED);
                             ctx.refuse(error);

@@ -129,10 +129,14 @@ impl Stream {
     ) -> Result<Box<Handshake>, RequestError> {
         let request = ctx.get_request();
         let headers = request.get_headers();
-        let is_1_0 = self.exchange.wire.facts.is_1_0;
+        let wire = &self.exchange.wire;
         let accepted = handshake::validate(HandshakeRequest {
             method: request.get_method().as_str(),
-            version: if is_1_0 { (1, 0) } else { (1, 1) },
+            version: match wire.facts.is_1_0 {
+                _ if wire.is_http2 => (2, 0),
+                true => (1, 0),
+                false => (1, 1),
+            },
             headers: headers.iter(),
         })?;
         ctx.check_origin(upgrade.origins()?)?;

@@ -40,7 +40,7 @@ impl http_body::Body for BodyStream {
             Source::Buffered(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Incoming(reader) => match reader.0.lock().rest {
                 Rest::Length(rest) => SizeHint::with_exact(rest),
-                Rest::Chunked(_) => SizeHint::default(),
+                Rest::Chunked(_) | Rest::UntilEnd => SizeHint::default(),
                 Rest::Done => SizeHint::with_exact(0),
             },
         }

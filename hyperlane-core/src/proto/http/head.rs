@@ -67,6 +67,8 @@ pub enum BodyFraming {
     Length(u64),
     /// The body is chunked. [`ChunkedDecoder`](super::chunked::ChunkedDecoder) decodes the body.
     Chunked,
+    /// The end of the stream ends the body (HTTP/2). A head of HTTP/1.1 never has this framing.
+    UntilEnd,
 }
 
 /// One header field (RFC 9110 §5).
@@ -188,6 +190,11 @@ pub struct Head<'s, 'b> {
     pub(crate) host_number: u64,
     /// The length of the head with the empty line at its end, in bytes.
     pub length: usize,
+}
+
+/// Returns whether text is a host with an optional port, without userinfo (RFC 3986 §3.2).
+pub fn is_host(text: &str) -> bool {
+    is_authority(text, Port::Optional)
 }
 
 /// Parses a complete head. [`HeadScanner::scan`] finds the end of the head.

@@ -119,7 +119,8 @@ impl HandshakeError {
     }
 }
 
-/// Checks that a request is a WebSocket handshake (RFC 6455 §4.2.1).
+/// Checks that a request is a WebSocket handshake (RFC 6455 §4.2.1). A handshake of HTTP/2 (RFC 8441 §5) is given as a GET
+/// with `upgrade` and `connection`; it has no key, and the result has none.
 ///
 /// Checks neither `Host` nor `Origin`. The HTTP parser checks `Host`, and [`origin_allowed`] checks `Origin`.
 ///
@@ -181,6 +182,10 @@ where
     }
     if !matches!(version, Field::Once(true)) {
         return Err(HandshakeError::Version);
+    }
+    if request.version >= (2, 0) {
+        // A handshake of HTTP/2 has no key (RFC 8441 §5).
+        key = Field::Once(Some([b'='; 28]));
     }
     match key {
         Field::Missing => Err(HandshakeError::MissingKey),

@@ -16,6 +16,9 @@ pub enum HeadError {
     /// An HTTP/2 connection preface (RFC 9113 §3.4) on a connection that speaks only HTTP/1.
     #[error("an HTTP/2 preface arrived where only HTTP/1 is spoken")]
     Http2Preface,
+    /// An extended CONNECT for a protocol other than WebSocket (RFC 8441 §4).
+    #[error("the `:protocol` of the CONNECT is not `websocket`")]
+    UnknownProtocol,
     /// The first byte cannot begin a method.
     #[error("a request cannot begin with the byte {byte:#04x}")]
     InvalidFirstByte {
@@ -167,7 +170,7 @@ impl HeadError {
             Self::RequestLineTooLong { .. } => 414,
             Self::UnknownExpectation => 417,
             Self::HeadersTooLarge { .. } | Self::TooManyHeaders { .. } => 431,
-            Self::UnsupportedTransferCoding => 501,
+            Self::UnsupportedTransferCoding | Self::UnknownProtocol => 501,
             Self::Http2Preface | Self::VersionNotSupported => 505,
             _ => 400,
         }

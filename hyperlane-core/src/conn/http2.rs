@@ -1,0 +1,314 @@
+//! A stream of an HTTP/2 connection (RFC 9113 §5), as the transport of a link.
+//!
+//! Each stream carries one request and its answer, and has a link of its own. The bytes of its lane are the data of the
+//! answer, of a WebSocket (RFC 8441) or of an event stream. The heads pass beside the lane, as fields. So all that works
+//! on a connection also works on a stream: handles, rooms, channels, time limits.
+
+pub(crate) mod head;
+mod text;
+
+use std::{
+    io::{self, IoSlice},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use http::{HeaderMap, Response, StatusCode};
+
+use self::{head::TextHead, text::RawAnswer};
+use super::{
+    buffer::ReadBuffer,
+    link::Link,
+    transport::{self, Duplex, Reader},
+};
+
+/// Maximum number of bytes that one write hands over to the connection.
+const MAX_WRITE: usize = 64 * 1024;
+
+/// Facts that the streams of a connection report to it.
+#[derive(Debug, Default)]
+pub(crate) struct StreamCounts {
+    /// Number of streams that the client has cancelled before they were answered.
+    pub(crate) cancelled: AtomicU32,
+}
+
+/// A stream of an HTTP/2 connection.
+pub(crate) struct Http2Stream {
+    /// The head of the request, until the exchange takes it.
+    request: Option<Box<http::request::Parts>>,
+    receive: RecvStream,
+    /// The rest of a frame that has not been read yet.
+    unread: Bytes,
+    send: Sending,
+    counts: Arc<StreamCounts>,
+    /// The answer of a program that writes it as text.
+    raw: Option<Box<RawAnswer>>,
+    /// True if the client has ended its direction, and all its data was read.
+    has_read_all: bool,
+    /// True from the end of the client's direction until the readers have been told of it.
+    is_end_news: bool,
+    /// True if the stream is a WebSocket: the end of the client's direction then ends the connection.
+    is_tunnel: bool,
+}
+
+/// The sending side of a stream.
+enum Sending {
+    /// No final head was sent.
+    Head(SendResponse<Bytes>),
+    /// The head was sent, and data may follow.
+    Data(SendStream<Bytes>),
+    /// Everything was sent.
+    Ended,
+}
+
+/// The reason why a head cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeadFailure {
+    /// The client has cancelled the stream, or the connection has ended.
+    Closed,
+    /// A head was sent already.
+    Sent,
+}
+
+impl Http2Stream {
+    pub(crate) fn new(
+        request: http::Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+        counts: Arc<StreamCounts>,
+    ) -> Self {
+        let (parts, receive) = request.into_parts();
+        let has_read_all = receive.is_end_stream();
+        Self {
+            request: Some(Box::new(parts)),
+            receive,
+            unread: Bytes::new(),
+            send: Sending::Head(respond),
+            counts,
+            raw: None,
+            has_read_all,
+            is_end_news: false,
+            is_tunnel: false,
+        }
+    }
+
+    /// Takes the head of the request; `None` if it was taken before.
+    pub(crate) fn take_request(&mut self) -> Option<Box<http::request::Parts>> {
+        self.request.take()
+    }
+
+    /// Returns whether no more data comes.
+    pub(crate) fn has_read_all(&self) -> bool {
+        self.has_read_all
+    }
+
+    /// Makes the stream a WebSocket: the end of the client's direction ends the connection.
+    pub(crate) fn set_tunnel(&mut self) {
+        self.is_tunnel = true;
+    }
+
+    /// Returns true once after the end of the client's direction.
+    pub(super) fn take_end_news(&mut self) -> bool {
+        std::mem::take(&mut self.is_end_news)
+    }
+
+    // ---------------------------------------------------------------- heads
+
+    /// Sends the final head. With `body`, which is the whole body, also sends the body if the client takes it now.
+    /// Returns the part of the body that the client does not take yet. `ends` says that no body follows.
+    pub(crate) fn send_head(
+        &mut self,
+        head: Response<()>,
+        ends: bool,
+        body: Option<&Bytes>,
+    ) -> Result<Option<Bytes>, HeadFailure> {
+        let Sending::Head(respond) = &mut self.send else {
+            return Err(HeadFailure::Sent);
+        };
+        let mut stream = respond
+            .send_response(head, ends)
+            .map_err(|_| HeadFailure::Closed)?;
+        if ends {
+            self.send = Sending::Ended;
+            return Ok(None);
+        }
+        let Some(body) = body else {
+            self.send = Sending::Data(stream);
+            return Ok(None);
+        };
+        // Nearly every body fits into the window, and then needs no queue.
+        stream.reserve_capacity(body.len());
+        if stream.capacity() >= body.len() {
+            let sent = stream.send_data(body.clone(), true);
+            self.send = Sending::Ended;
+            return match sent {
+                Ok(()) => Ok(None),
+                Err(_) => Err(HeadFailure::Closed),
+            };
+        }
+        self.send = Sending::Data(stream);
+        Ok(Some(body.clone()))
+    }
+
+    /// Sends an interim head (1xx). Has no effect after the final head.
+    pub(crate) fn send_interim(&mut self, status: StatusCode, fields: HeaderMap) {
+        if let Sending::Head(respond) = &mut self.send {
+            let mut head = Response::new(());
+            *head.status_mut() = status;
+            *head.headers_mut() = fields;
+            // The client may have cancelled the stream. The final head meets the same error.
+            let _ = respond.send_informational(head);
+        }
+    }
+
+    // ---------------------------------------------------------------- data
+
+    /// Reads into `target` and returns the number of bytes; 0 means the end of a WebSocket.
+    ///
+    /// A client of plain HTTP that has ended its direction waits for its answer. Then the read waits as well, until the
+    /// client cancels the stream.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        target: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if !self.unread.is_empty() {
+                let count = self.unread.len().min(target.len());
+                if let (Some(to), Some(from)) = (target.get_mut(..count), self.unread.get(..count))
+                {
+                    to.copy_from_slice(from);
+                }
+                self.unread.advance(count);
+                // The window of the stream opens only as far as its data is read. It cannot exceed what was received.
+                let _ = self.receive.flow_control().release_capacity(count);
+                return Poll::Ready(Ok(count));
+            }
+            if self.has_read_all {
+                return match self.is_tunnel {
+                    true => Poll::Ready(Ok(0)),
+                    false => self.poll_cancelled(cx),
+                };
+            }
+            match ready!(self.receive.poll_data(cx)) {
+                Some(Ok(data)) => self.unread = data,
+                Some(Err(error)) => return Poll::Ready(Err(self.failed(error))),
+                None => {
+                    self.has_read_all = true;
+                    self.is_end_news = true;
+                }
+            }
+        }
+    }
+
+    /// Waits until the client cancels the stream.
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let cancelled = match &mut self.send {
+            Sending::Head(respond) => ready!(respond.poll_reset(cx)),
+            Sending::Data(stream) => ready!(stream.poll_reset(cx)),
+            Sending::Ended => return Poll::Pending,
+        };
+        let error = match cancelled {
+            Ok(reason) => reason.into(),
+            Err(error) => error,
+        };
+        Poll::Ready(Err(self.failed(error)))
+    }
+
+    /// Writes data as far as the windows of the stream and of the connection allow.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let Sending::Data(stream) = &mut self.send else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let wanted = slices.iter().map(|slice| slice.len()).sum::<usize>();
+        let wanted = wanted.min(MAX_WRITE);
+        if wanted == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        stream.reserve_capacity(wanted);
+        while stream.capacity() == 0 {
+            match ready!(stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(self.failed(error))),
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            }
+        }
+        let count = stream.capacity().min(wanted);
+        let mut data = BytesMut::with_capacity(count);
+        for slice in slices {
+            let room = count - data.len();
+            data.extend_from_slice(slice.get(..room).unwrap_or(slice));
+        }
+        match stream.send_data(data.freeze(), false) {
+            Ok(()) => Poll::Ready(Ok(count)),
+            Err(error) => Poll::Ready(Err(self.failed(error))),
+        }
+    }
+
+    /// Ends the server's direction after all data.
+    pub(super) fn end(&mut self) {
+        if let Sending::Data(stream) = &mut self.send {
+            // If the client has cancelled the stream, it expects no end.
+            let _ = stream.send_data(Bytes::new(), true);
+            self.send = Sending::Ended;
+        }
+    }
+
+    fn failed(&mut self, error: h2::Error) -> io::Error {
+        if error.is_remote() && error.is_reset() && !matches!(self.send, Sending::Ended) {
+            self.counts.cancelled.fetch_add(1, Ordering::Relaxed);
+            self.send = Sending::Ended;
+        }
+        io::Error::new(io::ErrorKind::ConnectionReset, error)
+    }
+}
+
+impl Link {
+    /// Takes the socket, and the bytes that were read from it, for a task that speaks HTTP/2. That task also takes the place
+    /// of this connection in the limits of connections. Returns `None` if the socket is closed.
+    pub(crate) fn hand_over(&self) -> Option<(Box<dyn Duplex>, Bytes)> {
+        let mut input = self.lock_input();
+        let mut out = self.lane.lock_out();
+        let reader = std::mem::replace(&mut input.reader, Reader::Closed);
+        let socket = transport::join(reader, out.take_writer())?;
+        self.lane.pass_admission();
+        let unread = Bytes::copy_from_slice(input.buffer.unread());
+        input.buffer = ReadBuffer::default();
+        Some((socket, unread))
+    }
+
+    /// Answers a WebSocket handshake (RFC 8441 §5) whose 101 is `head`. Returns false if the connection is not a stream of
+    /// HTTP/2.
+    pub(crate) fn send_handshake_http2(&self, head: &[u8]) -> bool {
+        let mut input = self.lock_input();
+        let Some(stream) = input.reader.http2() else {
+            return false;
+        };
+        stream.set_tunnel();
+        if let Some(mut head) = TextHead::parse(Bytes::copy_from_slice(head)) {
+            head.status = StatusCode::OK;
+            // A stream that the client has cancelled is found by the next read.
+            let _ = stream.send_head(head.into_response(), false, None);
+        }
+        true
+    }
+}
+
+impl Drop for Http2Stream {
+    /// Resets a stream whose answer is incomplete.
+    fn drop(&mut self) {
+        match &mut self.send {
+            Sending::Head(respond) => respond.send_reset(Reason::INTERNAL_ERROR),
+            Sending::Data(stream) => stream.send_reset(Reason::INTERNAL_ERROR),
+            Sending::Ended => {}
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! HTTP/2 connections (RFC 9113).
+//!
+//! One task drives a connection and all of its streams. Each poll has the same steps:
+//!
+//! 1. The task accepts the streams whose requests have arrived.
+//! 2. It polls the streams that have been woken. Each stream is a [`ConnectionTask`] with a link of its own.
+//! 3. It repeats both steps while the streams have sent something.
+//! 4. It writes everything in one system call.
+//!
+//! A task per stream would be woken for each request, and each answer would be a write of its own.
+
+mod frames;
+mod io;
+mod quiet;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_core::Stream as _;
+use futures_util::stream::FuturesUnordered;
+use h2::{
+    Reason, RecvStream,
+    server::{Connection, Handshake, SendResponse},
+};
+
+use self::{
+    io::{Io, SharedIo},
+    quiet::Quiet,
+};
+use super::connections::Connections;
+use crate::{
+    config::ServerConfig,
+    conn::{
+        driver::signals,
+        http2::{Http2Stream, StreamCounts},
+        link::Link,
+        task::{ConnectionGuard, ConnectionTask},
+        transport::{self, Duplex, Reader, Writer},
+    },
+    env::{
+        peer::{Peer, Via},
+        timers::Tick,
+    },
+    pipeline::{app::App, serve::serve},
+};
+
+/// Maximum number of rounds of one poll. After it, the task lets other tasks run.
+const MAX_ROUNDS: usize = 16;
+
+/// Maximum time for the last bytes of a connection that has ended.
+const LAST_WRITE: Duration = Duration::from_secs(2);
+
+/// Makes the server speak HTTP/2 with clients that begin with its preface.
+pub(crate) fn enable(connections: &Arc<Connections>, app: &Arc<App>) {
+    if !connections.env.config.http2 {
+        return;
+    }
+    let (to, of): (Weak<Connections>, Weak<App>) =
+        (Arc::downgrade(connections), Arc::downgrade(app));
+    let _ = app.http2.set(Box::new(move |link: &Link| {
+        let (Some(connections), Some(app)) = (to.upgrade(), of.upgrade()) else {
+            return false;
+        };
+        let Some((socket, unread)) = link.hand_over() else {
+            return false;
+        };
+        let from = (link.peer(), link.facts.via());
+        let env = connections.env.clone();
+        env.spawn(task(&connections, &app, (socket, unread), from));
+        true
+    }));
+}
+
+/// Creates the task of a connection whose client speaks HTTP/2. `socket` comes with the bytes that were read from it.
+pub(crate) fn task(
+    connections: &Arc<Connections>,
+    app: &Arc<App>,
+    (socket, unread): (Box<dyn Duplex>, Bytes),
+    from: (Peer, Via),
+) -> impl Future<Output = ()> + Send + 'static {
+    let link = connections.live.insert(|key| {
+        let closed = (Reader::Closed, Writer::Closed);
+        Link::new(key, from, closed, connections.env.clone())
+    });
+    let guard = ConnectionGuard::resume(link.clone());
+    let config = &connections.env.config;
+    let io = Arc::new(Mutex::new(Io::new(socket, unread, link.now())));
+    let handshake = builder(config).handshake(SharedIo(io.clone()));
+    link.arm(link.now().after(config.header_timeout));
+    let counts = Arc::<StreamCounts>::default();
+    let (connections, app) = (connections.clone(), app.clone());
+    let (stream_from, stream_counts) = (from, counts.clone());
+    let serve_stream = move |request, respond| {
+        let stream = Http2Stream::new(request, respond, stream_counts.clone());
+        let halves = transport::http2(stream);
+        let env = &connections.env;
+        let link = connections
+            .live
+            .insert(|key| Link::new(key, stream_from, halves, env.clone()));
+        ConnectionTask::new(link.clone(), None, serve(link, app.clone()))
+    };
+    Http2Task {
+        begun: link.now(),
+        idle_since: link.now(),
+        link,
+        _guard: guard,
+        io,
+        quiet: Arc::default(),
+        state: State::Handshake(Box::new(handshake)),
+        streams: FuturesUnordered::new(),
+        serve_stream,
+        counts,
+        is_calmed: false,
+    }
+}
+
+/// Returns the settings of a connection. Each limit is finite.
+fn builder(config: &ServerConfig) -> h2::server::Builder {
+    let mut builder = h2::server::Builder::new();
+    let header_list = u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX);
+    builder
+        .max_concurrent_streams(config.http2_streams)
+        .max_header_list_size(header_list)
+        .initial_window_size(config.http2_stream_window)
+        .initial_connection_window_size(config.http2_window)
+        .max_send_buffer_size(config.outbox_bytes.min(MAX_SEND_BUFFER))
+        .max_pending_accept_reset_streams(20)
+        .max_concurrent_reset_streams(20)
+        .enable_connect_protocol();
+    builder
+}
+
+/// Maximum number of bytes of a stream that have left its outbox and wait for the connection.
+const MAX_SEND_BUFFER: usize = 256 * 1024;
+
+type Socket = SharedIo;
+
+/// The state of the protocol.
+enum State {
+    Handshake(Box<Handshake<Socket, Bytes>>),
+    Open(Box<Connection<Socket, Bytes>>),
+    /// The connection has ended. Its handlers may still run.
+    Closed,
+}
+
+/// The task of a connection. `F` is the task of a stream.
+struct Http2Task<F, S> {
+    /// The link of the connection itself: its timer, and the signals of the server.
+    link: Arc<Link>,
+    _guard: ConnectionGuard,
+    io: Arc<Mutex<Io>>,
+    quiet: Arc<Quiet>,
+    state: State,
+    streams: FuturesUnordered<F>,
+    serve_stream: S,
+    counts: Arc<StreamCounts>,
+    begun: Tick,
+    /// The tick since which the connection has no stream.
+    idle_since: Tick,
+    /// True after the connection was ended because of a flood.
+    is_calmed: bool,
+}
+
+// No field is pinned: the streams are in allocations of their own.
+impl<F, S> Unpin for Http2Task<F, S> {}
+
+impl<F, S> Future for Http2Task<F, S>
+where
+    F: Future<Output = ()>,
+    S: FnMut(http::Request<RecvStream>, SendResponse<Bytes>) -> F,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let signals = this.link.driver.begin_poll(cx);
+        let waker = this.quiet.begin(cx.waker());
+        this.handle_signals(signals);
+        let mut quiet_cx = Context::from_waker(&waker);
+        for _ in 0..MAX_ROUNDS {
+            this.quiet.take_woken();
+            this.poll_protocol(&mut quiet_cx);
+            while let Poll::Ready(Some(())) = Pin::new(&mut this.streams).poll_next(&mut quiet_cx) {
+            }
+            if this.is_flooded() {
+                this.poll_protocol(&mut quiet_cx);
+            }
+            if !this.quiet.is_woken() {
+                break;
+            }
+        }
+        let has_ended = matches!(this.state, State::Closed);
+        let written = this.lock_io().poll_write_out(cx, this.link.now());
+        if this.quiet.end() {
+            cx.waker().wake_by_ref();
+        }
+        match written {
+            Poll::Ready(Err(_)) => this.close(),
+            Poll::Ready(Ok(())) if has_ended => {
+                let _ = this.lock_io().poll_shutdown(cx);
+                this.close();
+            }
+            Poll::Ready(Ok(())) => {}
+            Poll::Pending => {
+                let limit = this.link.env.config.write_timeout;
+                this.link.arm(this.link.now().after(limit));
+            }
+        }
+        this.watch_idle();
+        if this.lock_io().is_closed() && this.streams.is_empty() {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl<F, S> Http2Task<F, S>
+where
+    F: Future<Output = ()>,
+    S: FnMut(http::Request<RecvStream>, SendResponse<Bytes>) -> F,
+{
+    fn lock_io(&self) -> MutexGuard<'_, Io> {
+        self.io.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle_signals(&mut self, signals: u8) {
+        if signals & signals::ABORT != 0 {
+            self.close();
+        }
+        if signals & signals::SHUTDOWN != 0 {
+            match &mut self.state {
+                // The client learns which of its requests are answered, and sends the others elsewhere (RFC 9113 §6.8).
+                State::Open(connection) => connection.graceful_shutdown(),
+                State::Handshake(_) => self.close(),
+                State::Closed => {}
+            }
+        }
+        if signals & signals::TIMER != 0 {
+            self.on_timer();
+        }
+    }
+
+    /// Checks every time limit of the connection. The limits of a stream are those of its own link.
+    fn on_timer(&mut self) {
+        let now = self.link.now();
+        let config = &self.link.env.config;
+        let (stalled, closing) = {
+            let io = self.lock_io();
+            (io.stalled_since(), matches!(self.state, State::Closed))
+        };
+        if let Some(since) = stalled {
+            let limit = match closing {
+                true => LAST_WRITE,
+                false => config.write_timeout,
+            };
+            let by = since.after(limit);
+            if by <= now {
+                tracing::debug!(peer = %self.link.peer(), "write stall: connection closed");
+                self.link.env.metrics.client_dropped("stalled");
+                return self.close();
+            }
+            self.link.arm(by);
+        }
+        match &mut self.state {
+            State::Handshake(_) => {
+                let by = self.begun.after(config.header_timeout);
+                match by <= now {
+                    true => self.close(),
+                    false => self.link.arm(by),
+                }
+            }
+            State::Open(connection) if self.streams.is_empty() => {
+                let by = self.idle_since.after(config.keep_alive_timeout);
+                match by <= now {
+                    true => connection.graceful_shutdown(),
+                    false => self.link.arm(by),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Moves frames between the socket and the streams, and begins the streams whose requests have arrived.
+    fn poll_protocol(&mut self, cx: &mut Context<'_>) {
+        if let State::Handshake(handshake) = &mut self.state {
+            match Pin::new(&mut **handshake).poll(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(connection)) => self.state = State::Open(Box::new(connection)),
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(peer = %self.link.peer(), %error, "HTTP/2 handshake failed");
+                    self.state = State::Closed;
+                    return;
+                }
+            }
+        }
+        while let State::Open(connection) = &mut self.state {
+            match connection.poll_accept(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.streams.push((self.serve_stream)(request, respond));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(peer = %self.link.peer(), %error, "HTTP/2 connection failed");
+                    self.state = State::Closed;
+                }
+                Poll::Ready(None) => self.state = State::Closed,
+            }
+        }
+    }
+
+    /// Ends a connection whose client sends frames that cost much and ask for nothing. Returns true if the end begins now.
+    fn is_flooded(&mut self) -> bool {
+        let is_flooded = !self.is_calmed && self.lock_io().frames.is_flooded();
+        let State::Open(connection) = &mut self.state else {
+            return false;
+        };
+        if is_flooded {
+            self.is_calmed = true;
+            let cancelled = self.counts.cancelled.load(Ordering::Relaxed);
+            tracing::debug!(peer = %self.link.peer(), cancelled, "HTTP/2 flood: connection closed");
+            self.link.env.metrics.client_dropped("http2_flood");
+            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        }
+        is_flooded
+    }
+
+    /// Starts the timer of an idle connection.
+    fn watch_idle(&mut self) {
+        if !self.streams.is_empty() {
+            self.idle_since = Tick(u32::MAX);
+        } else if self.idle_since == Tick(u32::MAX) {
+            self.idle_since = self.link.now();
+            let limit = self.link.env.config.keep_alive_timeout;
+            self.link.arm(self.idle_since.after(limit));
+            self.lock_io().settle();
+        }
+    }
+
+    /// Closes the socket. The streams learn it from the protocol.
+    fn close(&mut self) {
+        self.state = State::Closed;
+        self.lock_io().close();
+    }
+}
