@@ -59,6 +59,7 @@ pub(crate) use self::{
     headers::{is_token, list_items},
     mask::mask_url,
     path::decode_param,
+    response::kind_of,
     response::{
         Described, Failure, describe, explain,
         head::{Added, Framing, Head, write_switching},

@@ -26,6 +26,7 @@ mod further_requests;
 mod handlers;
 mod handshake;
 mod heartbeat;
+mod hints;
 mod hooks;
 mod hosts;
 mod http;

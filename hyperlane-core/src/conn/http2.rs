@@ -165,6 +165,30 @@ impl Http2Stream {
         }
     }
 
+    /// Sends a response to a request that the client has not sent. Returns false if the client does not allow it, or after the
+    /// final head.
+    pub(crate) fn push(
+        &mut self,
+        request: http::Request<()>,
+        head: Response<()>,
+        body: &Bytes,
+    ) -> bool {
+        let Sending::Head(respond) = &mut self.send else {
+            return false;
+        };
+        let Ok(mut pushed) = respond.push_request(request) else {
+            return false;
+        };
+        let sent = pushed.send_response(head, body.is_empty());
+        if let Ok(mut stream) = sent
+            && !body.is_empty()
+        {
+            // The body is in memory already, and the crate `h2` holds a reference.
+            let _ = stream.send_data(body.clone(), true);
+        }
+        true
+    }
+
     // ---------------------------------------------------------------- data
 
     /// Reads into `target` and returns the number of bytes; 0 means the end of a WebSocket.

@@ -169,6 +169,12 @@ impl Context {
             && !response.is_body_streamed()
     }
 
+    /// Returns whether the response may name resources that the client will need.
+    pub(crate) fn has_link(&self) -> bool {
+        let headers = self.get_response().get_headers();
+        !headers.is_empty() && headers.contains("link")
+    }
+
     /// Returns the description of a panic in a hook of this request, for `task_panic` hooks.
     pub fn try_get_task_panic_data(&self) -> Option<PanicData> {
         self.extras.as_ref()?.panic.as_deref().cloned()

@@ -356,6 +356,17 @@ impl Wire {
         }
     }
 
+    /// Sends an interim head, after which the client waits on.
+    pub(super) fn write_interim(&self, head: &[u8]) -> Result<(), ResponseError> {
+        #[cfg(feature = "http2")]
+        if self.is_http2 {
+            self.connection.write_text_http2(head, self.facts.is_head);
+            return Ok(());
+        }
+        let lane = self.connection.lane();
+        Ok(lane.send(Payload::Copied(head), Order::Own, Limit::None)?)
+    }
+
     /// Sends bytes of an answer that the program has written as text of HTTP/1.1.
     pub(super) fn write_text(&self, bytes: &[u8]) {
         #[cfg(feature = "http2")]

@@ -16,7 +16,7 @@ use crate::{
         link::Link,
     },
     error::{RequestError, ResponseError},
-    http::{Framing, Head, Headers, HttpVersion, Method, Request},
+    http::{Framing, Head, Headers, HttpVersion, Method, Request, Response},
     proto::http::{
         decimal,
         head::{BodyFraming, HeadError, Target, is_host},
@@ -90,13 +90,41 @@ impl Wire {
             Err(HeadFailure::Closed) => Err(ResponseError::ConnectionClosed),
         }
     }
+
+    /// Pushes a response, as the answer to a GET of `path` (RFC 9113 §8.4). Returns false if the client does not allow it.
+    pub(super) fn push_http2(
+        &self,
+        request: &Request,
+        path: &str,
+        response: &Response,
+        body: &Bytes,
+    ) -> bool {
+        let link = self.connection();
+        let uri = http::Uri::builder()
+            .scheme("https")
+            .authority(request.get_host())
+            .path_and_query(path);
+        let Ok(uri) = uri.build() else {
+            return false;
+        };
+        let mut promised = http::Request::new(());
+        *promised.uri_mut() = uri;
+        let mut text = Vec::with_capacity(256);
+        let framing = Framing::Length(body.len() as u64);
+        self.write_head(&mut text, Head::new(response), framing, None);
+        let Some(head) = TextHead::parse(text.into()) else {
+            return false;
+        };
+        let mut input = link.lock_input();
+        let stream = input.reader.http2();
+        stream.is_some_and(|stream| stream.push(promised, head.into_response(), body))
+    }
 }
 
 /// Replaces `request` by a request of HTTP/2. The inner error refuses the request.
 ///
 /// # Errors
 /// A [`HeadError`] if the fields are no valid request.
-#[expect(clippy::type_complexity, reason = "the two kinds of errors of a head")]
 fn fill(
     link: &Link,
     request: &mut Request,

@@ -3,6 +3,7 @@
 mod described;
 mod failure;
 pub(crate) mod head;
+mod hints;
 mod with;
 
 use std::sync::{Arc, OnceLock};
@@ -24,6 +25,8 @@ use crate::{
 pub(crate) use described::{Described, describe, explain};
 pub(crate) use failure::Failure;
 use head::{Added, Framing, Head};
+use hints::Pushes;
+pub(crate) use hints::kind_of;
 
 /// A response: status, header fields and body. Default: 200, HTTP/1.1, empty.
 ///
@@ -60,6 +63,8 @@ pub struct Response {
     /// The error that caused the response. The server reads this error when the hook (the program's function that
     /// handles the request) has ended.
     failure: Option<Box<Failure>>,
+    /// Other responses that the client gets before this one.
+    pushes: Option<Box<Pushes>>,
     /// Whether the body is the server's text about a status.
     described: Described,
 }
@@ -372,6 +377,9 @@ impl Response {
         if self.failure.is_some() {
             self.failure = None;
         }
+        if self.pushes.is_some() {
+            self.pushes = None;
+        }
         self
     }
 
@@ -494,6 +502,7 @@ impl Default for Response {
             form: OnceLock::new(),
             session: None,
             failure: None,
+            pushes: None,
             described: Described::No,
         }
     }

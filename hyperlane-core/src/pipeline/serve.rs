@@ -188,6 +188,9 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                             }
                         }
                         step = Step::InRoute;
+                        if ctx.has_link() {
+                            stream.hint_preloads(&ctx);
+                        }
                         ctx.save_response();
                         ctx.stage = Stage::Route;
                         route.unwrap_or(&app.no_route)
@@ -394,7 +397,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     ctx.refuse_interim();
                     render_error(&mut ctx, &app, false);
                     // An error means that the client has disconnected.
-                    let _ = if ctx.get_response().is_body_streamed() {
+                    let _ = if ctx.get_response().is_sent_apart() {
                         send_streamed(&mut stream, &mut ctx).await
                     } else {
                         stream.exchange.send_response(ctx.head())

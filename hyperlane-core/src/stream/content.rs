@@ -80,7 +80,7 @@ fn cut_off(ctx: &mut Context, cause: impl Into<String>) -> ResponseError {
 }
 
 /// Runs blocking work on the thread pool of tokio.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     match tokio::task::spawn_blocking(work).await {
@@ -151,7 +151,7 @@ impl Stream {
             self.exchange.send_raw(&bytes)?;
         } else {
             ctx.refuse_interim();
-            if ctx.get_response().is_body_streamed() {
+            if ctx.get_response().is_sent_apart() {
                 return Box::pin(self.send_streamed(ctx)).await;
             }
             self.exchange.send_response(ctx.head())?;
@@ -165,6 +165,7 @@ impl Stream {
     /// [`ResponseError`] if the client has disconnected, or if the body failed after the head was sent. The response is
     /// then incomplete, so the server can only cut the connection.
     pub(crate) async fn send_streamed(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
+        self.push_responses(ctx).await;
         let content = ctx.get_mut_response().take_body().0;
         self.send_content(ctx, content).await
     }
