@@ -7,7 +7,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod body;
-mod hints;
+pub(crate) mod hints;
 mod http1;
 #[cfg(feature = "http2")]
 mod http2;

@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod chain;
+mod hand_over;
 mod proxy_header;
 pub(crate) mod refusal;
 pub(crate) mod render;

@@ -5,7 +5,7 @@
 mod content;
 mod events;
 mod further;
-mod hints;
+pub(crate) mod hints;
 mod upgrade;
 
 use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc};

@@ -24,7 +24,10 @@ handler!(Page, |_stream, ctx| {
 
 handler!(TooLate, |stream, ctx| {
     ctx.get_mut_response().set_body("page");
-    stream.try_send(ctx.get_mut_response().build()).await.unwrap();
+    stream
+        .try_send(ctx.get_mut_response().build())
+        .await
+        .unwrap();
     let late = stream.early_hints(["</a.css>; rel=preload"]).await;
     assert!(late.is_err(), "{late:?}");
 });

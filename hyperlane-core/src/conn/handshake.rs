@@ -101,7 +101,7 @@ impl Link {
             self.lane.set_awaited(Awaited::Nothing);
             // An error is ignored here. The handler's next read or send reports it.
             #[cfg(feature = "http2")]
-            let is_sent = self.send_handshake_http2(&head);
+            let is_sent = super::http2::send_handshake(self, &head);
             #[cfg(not(feature = "http2"))]
             let is_sent = false;
             if !is_sent {

@@ -20,6 +20,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::{HeaderMap, Response, StatusCode};
 
+pub(crate) use self::text::write_text;
 use self::{head::TextHead, text::RawAnswer};
 use super::{
     buffer::ReadBuffer,
@@ -295,35 +296,33 @@ impl Http2Stream {
     }
 }
 
-impl Link {
-    /// Takes the socket, and the bytes that were read from it, for a task that speaks HTTP/2. That task also takes the place
-    /// of this connection in the limits of connections. Returns `None` if the socket is closed.
-    pub(crate) fn hand_over(&self) -> Option<(Box<dyn Duplex>, Bytes)> {
-        let mut input = self.lock_input();
-        let mut out = self.lane.lock_out();
-        let reader = std::mem::replace(&mut input.reader, Reader::Closed);
-        let socket = transport::join(reader, out.take_writer())?;
-        self.lane.pass_admission();
-        let unread = Bytes::copy_from_slice(input.buffer.unread());
-        input.buffer = ReadBuffer::default();
-        Some((socket, unread))
-    }
+/// Takes the socket, and the bytes that were read from it, for a task that speaks HTTP/2. That task also takes the place
+/// of this connection in the limits of connections. Returns `None` if the socket is closed.
+pub(crate) fn hand_over(link: &Link) -> Option<(Box<dyn Duplex>, Bytes)> {
+    let mut input = link.lock_input();
+    let mut out = link.lane.lock_out();
+    let reader = std::mem::replace(&mut input.reader, Reader::Closed);
+    let socket = transport::join(reader, out.take_writer())?;
+    link.lane.pass_admission();
+    let unread = Bytes::copy_from_slice(input.buffer.unread());
+    input.buffer = ReadBuffer::default();
+    Some((socket, unread))
+}
 
-    /// Answers a WebSocket handshake (RFC 8441 §5) whose 101 is `head`. Returns false if the connection is not a stream of
-    /// HTTP/2.
-    pub(crate) fn send_handshake_http2(&self, head: &[u8]) -> bool {
-        let mut input = self.lock_input();
-        let Some(stream) = input.reader.http2() else {
-            return false;
-        };
-        stream.set_tunnel();
-        if let Some(mut head) = TextHead::parse(Bytes::copy_from_slice(head)) {
-            head.status = StatusCode::OK;
-            // A stream that the client has cancelled is found by the next read.
-            let _ = stream.send_head(head.into_response(), false, None);
-        }
-        true
+/// Answers a WebSocket handshake (RFC 8441 §5) whose 101 is `head`. Returns false if the connection is not a stream of
+/// HTTP/2.
+pub(crate) fn send_handshake(link: &Link, head: &[u8]) -> bool {
+    let mut input = link.lock_input();
+    let Some(stream) = input.reader.http2() else {
+        return false;
+    };
+    stream.set_tunnel();
+    if let Some(mut head) = TextHead::parse(Bytes::copy_from_slice(head)) {
+        head.status = StatusCode::OK;
+        // A stream that the client has cancelled is found by the next read.
+        let _ = stream.send_head(head.into_response(), false, None);
     }
+    true
 }
 
 impl Drop for Http2Stream {

@@ -183,7 +183,7 @@ impl Out {
 
     /// Counts bytes that were sent beside the queue.
     #[cfg(feature = "http2")]
-    pub(super) fn count_sent(&mut self, count: usize) {
+    pub(crate) fn count_sent(&mut self, count: usize) {
         self.sent += count as u64;
     }
 

@@ -394,12 +394,6 @@ impl LaneRef<'_> {
         None
     }
 
-    /// Counts bytes that were sent beside the queue.
-    #[cfg(feature = "http2")]
-    pub(crate) fn count_sent(self, count: usize) {
-        self.lane.lock_out().count_sent(count);
-    }
-
     /// Returns the number of bytes that the socket has accepted, plus the bytes in the outbox and in the cork. If the
     /// connection is lost, counts only the bytes that the socket has accepted.
     pub(crate) fn bytes_sent(self) -> u64 {

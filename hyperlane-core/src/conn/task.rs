@@ -120,16 +120,7 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
                 // Another task has the socket now.
                 return Poll::Ready(());
             }
-            connection
-                .lane
-                .is_handler_done
-                .store(true, Ordering::Relaxed);
-            connection.lane().flush();
-            if connection.lane.has_backlog() {
-                // A failure drops what is in the queue. What the socket takes has been sent before.
-                let _ = connection.poll_flush(cx);
-            }
-            connection.finish(ending);
+            end_handler(connection, ending, cx);
         }
         if signals & signals::SHUTDOWN != 0 {
             connection.end_events_on_shutdown();
@@ -185,6 +176,18 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
         connection.arm(abandon_at);
         Poll::Pending
     }
+}
+
+/// Begins to close the connection after the end of the handler's side.
+fn end_handler(connection: &Link, ending: Ending, cx: &mut Context<'_>) {
+    let is_done = &connection.lane.is_handler_done;
+    is_done.store(true, Ordering::Relaxed);
+    connection.lane().flush();
+    if connection.lane.has_backlog() {
+        // A failure drops what is in the queue. What the socket takes has been sent before.
+        let _ = connection.poll_flush(cx);
+    }
+    connection.finish(ending);
 }
 
 fn handle_signals(connection: &Link, signals: u8) {

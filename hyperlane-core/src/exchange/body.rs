@@ -3,6 +3,7 @@
 
 #[cfg(feature = "tower")]
 mod frames;
+mod parts;
 
 use std::{
     fmt,
@@ -14,6 +15,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
+use self::parts::{MAX_DRAIN, ends_within_limit, send_continue};
 use super::Exchange;
 use crate::{
     conn::{
@@ -22,16 +24,11 @@ use crate::{
         driver::signals,
         input::{Fill, Input, Wait},
         link::Link,
-        send::{Limit, Order, Payload},
     },
     error::RequestError,
     http::Request,
-    proto::http::{chunked::ChunkedDecoder, head::BodyFraming, write::CONTINUE},
+    proto::http::{chunked::ChunkedDecoder, head::BodyFraming},
 };
-
-/// Maximum number of unread bytes of a body with which an answer still keeps the connection. The server reads and drops
-/// these bytes later. To drop more bytes would cost more than a new connection.
-const MAX_DRAIN: u64 = 64 * 1024;
 
 /// The way in which a route reads the body of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -200,33 +197,6 @@ impl State {
             Rest::UntilEnd => true,
         }
     }
-}
-
-/// Returns whether a chunked body ends within `unread` after at most [`MAX_DRAIN`] bytes of data.
-fn ends_within_limit(mut decoder: ChunkedDecoder, mut unread: &[u8]) -> bool {
-    let mut length = 0;
-    while let Ok(step) = decoder.decode(unread) {
-        length += step.data.len() as u64;
-        unread = unread.get(step.consumed..).unwrap_or_default();
-        if step.done || unread.is_empty() {
-            return step.done && length <= MAX_DRAIN;
-        }
-    }
-    false
-}
-
-/// Tells the client to send the body (RFC 9110 §15.2.1). An error is ignored here: the next read or send reports it.
-fn send_continue(connection: &Link) {
-    #[cfg(feature = "http2")]
-    if connection.lane.is_stream {
-        if let Some(stream) = connection.lock_input().reader.http2() {
-            stream.send_interim(http::StatusCode::CONTINUE, http::HeaderMap::new());
-        }
-        return;
-    }
-    let _ = connection
-        .lane()
-        .send(Payload::Copied(CONTINUE), Order::Own, Limit::None);
 }
 
 impl Incoming {

@@ -16,6 +16,8 @@
 //!
 //! The state of the answer belongs to the exchange and is the same for all versions of HTTP.
 
+mod read;
+
 use std::{
     cell::RefCell,
     sync::Arc,
@@ -24,22 +26,24 @@ use std::{
 
 use bytes::Bytes;
 
+use self::read::take_head;
 use super::body::BodyHead;
+#[cfg(feature = "http2")]
+use crate::conn::http2;
 use crate::{
     conn::{
         handshake::Handshake,
-        input::{Fill, Input, Mode, Wait},
+        input::{Fill, Input, Wait},
         lane::Awaited,
         link::Link,
         send::{Limit, Order, Payload},
     },
     env::{ids::next_id, peer::Via},
     error::{RequestError, ResponseError},
-    http::{Added, Framing, Head, Headers, HttpVersion, Method, Request},
+    http::{Added, Framing, Head, Headers, Request},
     proto::http::{
         chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
-        head::{self, HeadError, HeadLimits, HeadScanner, HeadStorage},
-        write::LINE_END,
+        head::HeadStorage,
     },
     wire::WireFormat,
 };
@@ -360,7 +364,7 @@ impl Wire {
     pub(super) fn write_interim(&self, head: &[u8]) -> Result<(), ResponseError> {
         #[cfg(feature = "http2")]
         if self.is_http2 {
-            self.connection.write_text_http2(head, self.facts.is_head);
+            http2::write_text(&self.connection, head, self.facts.is_head);
             return Ok(());
         }
         let lane = self.connection.lane();
@@ -372,7 +376,7 @@ impl Wire {
         #[cfg(feature = "http2")]
         if self.is_http2 {
             self.connection.lane.set_awaited(Awaited::Nothing);
-            return self.connection.write_text_http2(bytes, self.facts.is_head);
+            return http2::write_text(&self.connection, bytes, self.facts.is_head);
         }
         self.write(bytes);
     }
@@ -397,7 +401,7 @@ impl Wire {
     pub(super) fn switch_to_websocket(&self, handshake: Box<Handshake>, added: &Headers) {
         let head = handshake.head(&self.connection, added);
         #[cfg(feature = "http2")]
-        let is_sent = self.is_http2 && self.connection.send_handshake_http2(&head);
+        let is_sent = self.is_http2 && http2::send_handshake(&self.connection, &head);
         #[cfg(not(feature = "http2"))]
         let is_sent = false;
         match is_sent {
@@ -482,157 +486,4 @@ impl Wire {
 /// Returns whether bytes of the next request have arrived. An empty line, or its first byte, does not count.
 fn has_begun(input: &Input) -> bool {
     !matches!(input.buffer.unread(), [] | [b'\r'])
-}
-
-/// Returns whether the server answers to a host for every peer. `number` is 0 for a host that is not known.
-#[inline]
-fn is_host_allowed(
-    link: &Link,
-    host: &str,
-    number: u64,
-    allowed: &mut Option<AllowedHost>,
-) -> bool {
-    let known = (link.env.id(), link.facts.via(), number);
-    if number != 0 && *allowed == Some(known) {
-        return true;
-    }
-    let is_allowed = link.env.allows_host(link.facts.via(), host);
-    if is_allowed && number != 0 {
-        *allowed = Some(known);
-    }
-    is_allowed
-}
-
-/// A request whose head was removed from the buffer.
-struct Taken {
-    facts: Facts,
-    /// What the head says about the body. An error refuses the request.
-    body: Result<BodyHead, Box<RequestError>>,
-}
-
-/// Removes a complete head from the buffer and replaces `request`. Returns `None` if the head is incomplete. The outer
-/// error means that the bytes are no request. The inner error refuses a request that was read.
-fn take_head(
-    link: &Link,
-    input: &mut Input,
-    request: &mut Request,
-    parser: &mut Parser,
-) -> Result<Option<Taken>, Box<RequestError>> {
-    let Parser { storage, allowed } = parser;
-    let limits = &link.env.head_limits;
-    // Skips empty lines, which old clients send after a body (RFC 9112 §2.2). A head never begins with an empty
-    // line.
-    while input.buffer.unread().starts_with(LINE_END.as_bytes()) {
-        input.buffer.consume(LINE_END.len());
-    }
-    let has_none = input.buffer.unread().is_empty();
-    if has_none {
-        return Ok(None);
-    }
-    let (unread, before) = input.buffer.unread_from_word();
-    let mut unused = None;
-    let scanner = match &mut input.mode {
-        Mode::Http(scanner) => scanner,
-        _ => &mut unused,
-    };
-    // Nearly every head arrives whole, and one pass reads it. The scanner keeps its place in a head that arrives in
-    // pieces.
-    let is_whole = scanner.is_none();
-    if let Some(pending) = scanner {
-        let scanned = pending.scan(unread.get(before..).unwrap_or_default(), limits);
-        if scanned == Ok(None) {
-            return Ok(None);
-        }
-        *scanner = None;
-        scanned.map_err(refused)?;
-    }
-    let read = |head| fill(link, request, head, allowed);
-    let parsed = head::parse_at(unread, before, limits, storage, read).map_err(refused)?;
-    let Some((taken, length, is_handshake)) = parsed else {
-        let bytes = unread.get(before..).unwrap_or_default();
-        return match is_whole {
-            true => scan_first(scanner, bytes, limits),
-            false => Err(refused(head::refuse(bytes, limits))),
-        };
-    };
-    input.buffer.consume(length);
-    link.lane.set_awaited(match is_handshake {
-        true => Awaited::Handshake,
-        false => Awaited::Answer,
-    });
-    link.driver.charge(512 + length);
-    Ok(Some(taken))
-}
-
-/// Replaces `request` by a parsed head. Also returns the length of the head, and whether it is a WebSocket handshake.
-#[inline(always)]
-fn fill(
-    link: &Link,
-    request: &mut Request,
-    head: head::Head<'_, '_>,
-    allowed: &mut Option<AllowedHost>,
-) -> (Taken, usize, bool) {
-    let length = head.length;
-    let method = match head.is_get {
-        true => Method::Get,
-        false => Method::from(head.method),
-    };
-    let facts = Facts {
-        is_head: method.is_head(),
-        is_1_0: head.version == head::Version::Http10,
-        // Bytes after a CONNECT are for the other end of the tunnel, even if the client sends them before the
-        // tunnel exists (RFC 9110 §9.3.6). The server must not read these bytes as a request.
-        keeps_alive: head.keep_alive && !method.is_connect(),
-        is_host_allowed: is_host_allowed(link, head.host, head.host_number, allowed),
-    };
-    let version = match facts.is_1_0 {
-        true => HttpVersion::Http1_0,
-        false => HttpVersion::Http1_1,
-    };
-    let assigned = request.assign_head(method, &head.target, head.may_have_escapes, version);
-    if assigned.is_ok() {
-        let headers = request.get_mut_headers();
-        headers.append_head(head.fields);
-        // Replaces a repeated `Content-Length` by a single field. Hooks then see one length, and so do servers to which
-        // hooks forward the fields (RFC 9110 §8.6).
-        if let (true, head::BodyFraming::Length(length)) = (head.length_repeated, head.framing) {
-            headers.remove("content-length");
-            headers.append_parsed("content-length", length.to_string().as_bytes());
-        }
-    }
-    let body = BodyHead {
-        framing: head.framing,
-        expects_continue: head.expect_continue,
-    };
-    let is_handshake = head.upgrade && request.get_headers().has_token("upgrade", "websocket");
-    let taken = Taken {
-        facts,
-        body: match assigned {
-            Ok(_) => Ok(body),
-            Err(_) => Err(Box::new(RequestError::InvalidPath)),
-        },
-    };
-    (taken, length, is_handshake)
-}
-
-/// Scans a head that is incomplete or invalid for the first time.
-#[cold]
-fn scan_first(
-    scanner: &mut Option<Box<HeadScanner>>,
-    bytes: &[u8],
-    limits: &HeadLimits,
-) -> Result<Option<Taken>, Box<RequestError>> {
-    let mut pending = Box::<HeadScanner>::default();
-    match pending.scan(bytes, limits).map_err(refused)? {
-        Some(_) => Err(refused(head::refuse(bytes, limits))),
-        None => {
-            *scanner = Some(pending);
-            Ok(None)
-        }
-    }
-}
-
-#[cold]
-fn refused(error: HeadError) -> Box<RequestError> {
-    Box::new(error.into())
 }

@@ -82,7 +82,7 @@ impl Wire {
                 link.lane.set_awaited(Awaited::Nothing);
                 match left {
                     Some(left) => link.lane().compose(|cork| cork.push(&left))?,
-                    None => link.lane().count_sent(body.map_or(0, Bytes::len)),
+                    None => link.lane.lock_out().count_sent(body.map_or(0, Bytes::len)),
                 }
                 Ok(())
             }

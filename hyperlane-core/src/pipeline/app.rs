@@ -8,10 +8,9 @@ use super::chain::{
 };
 use crate::{
     Context, Method, Status, Stream,
-    conn::end::Ending,
     context::{Program, cors::RouteCors, params::RouteParams, states::States},
     env::Env,
-    error::{Place, RequestError, ServerError},
+    error::{Place, ServerError},
     exchange::body::{BodyMode, BodyPlan},
     hook::{
         Guard, GuardKind, HookFn, HookFuture, Registration, Run, needs_nothing,
@@ -20,7 +19,6 @@ use crate::{
     },
     http::Csrf,
     observe::RouteLabel,
-    proto::http::head::HeadError,
     route::{Route, RouteTable},
     session::Sessions,
 };
@@ -297,12 +295,8 @@ pub(crate) struct App {
     pub(crate) no_route: Hook,
     /// Hands a connection over to a task that speaks HTTP/2; see [`hand_over`](Self::hand_over).
     #[cfg(feature = "http2")]
-    pub(crate) http2: std::sync::OnceLock<HandOver>,
+    pub(crate) http2: std::sync::OnceLock<super::hand_over::HandOver>,
 }
-
-/// Hands the socket of a connection over to a task that speaks HTTP/2. Returns false if the socket is closed.
-#[cfg(feature = "http2")]
-pub(crate) type HandOver = Box<dyn Fn(&crate::conn::link::Link) -> bool + Send + Sync>;
 
 /// The result of routing a request.
 pub(crate) enum Routed<'a> {
@@ -316,31 +310,6 @@ pub(crate) enum Routed<'a> {
 }
 
 impl App {
-    /// Returns whether an error means that a client begins to speak HTTP/2, and the server speaks it too.
-    pub(crate) fn is_http2(&self, stream: &Stream, error: &RequestError) -> bool {
-        #[cfg(feature = "http2")]
-        return *error == RequestError::Head(HeadError::Http2Preface)
-            && stream.exchange.wire.is_first()
-            && self.http2.get().is_some();
-        #[cfg(not(feature = "http2"))]
-        {
-            let _ = (stream, error);
-            false
-        }
-    }
-
-    /// Hands a connection over to a task that speaks HTTP/2, and returns the end of the connection's own task.
-    pub(crate) fn hand_over(&self, stream: &Stream) -> Ending {
-        #[cfg(feature = "http2")]
-        if let Some(hand_over) = self.http2.get()
-            && hand_over(stream.connection())
-        {
-            return Ending::HandedOver;
-        }
-        let _ = stream;
-        Ending::Abort
-    }
-
     /// Sorts and checks the hooks.
     pub(crate) fn build(
         planned: Vec<Planned>,

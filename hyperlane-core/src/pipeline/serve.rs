@@ -25,6 +25,7 @@ use crate::{
     observe::{self, RouteLabel, Within},
     panic::drop_payload,
     proto::{http::head::HeadError, ws::CloseCode},
+    stream::hints::hint_preloads,
 };
 
 /// The next step of the pipeline. A flat loop in [`serve`] runs all steps, with a single await for all hooks. So the
@@ -189,7 +190,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                         }
                         step = Step::InRoute;
                         if ctx.has_link() {
-                            stream.hint_preloads(&ctx);
+                            hint_preloads(&stream, &ctx);
                         }
                         ctx.save_response();
                         ctx.stage = Stage::Route;

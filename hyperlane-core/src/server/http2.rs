@@ -38,7 +38,7 @@ use crate::{
     config::ServerConfig,
     conn::{
         driver::signals,
-        http2::{Http2Stream, StreamCounts},
+        http2::{Http2Stream, StreamCounts, hand_over},
         link::Link,
         task::{ConnectionGuard, ConnectionTask},
         transport::{self, Duplex, Reader, Writer},
@@ -67,7 +67,7 @@ pub(crate) fn enable(connections: &Arc<Connections>, app: &Arc<App>) {
         let (Some(connections), Some(app)) = (to.upgrade(), of.upgrade()) else {
             return false;
         };
-        let Some((socket, unread)) = link.hand_over() else {
+        let Some((socket, unread)) = hand_over(link) else {
             return false;
         };
         let from = (link.peer(), link.facts.via());

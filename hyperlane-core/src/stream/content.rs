@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::Stream;
+use super::{Stream, hints::push_responses};
 use crate::{
     Context, Upgrade,
     conn::send::{Limit, Order, Payload},
@@ -165,7 +165,7 @@ impl Stream {
     /// [`ResponseError`] if the client has disconnected, or if the body failed after the head was sent. The response is
     /// then incomplete, so the server can only cut the connection.
     pub(crate) async fn send_streamed(&mut self, ctx: &mut Context) -> Result<(), ResponseError> {
-        self.push_responses(ctx).await;
+        push_responses(self, ctx).await;
         let content = ctx.get_mut_response().take_body().0;
         self.send_content(ctx, content).await
     }

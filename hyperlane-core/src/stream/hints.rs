@@ -8,6 +8,7 @@ use super::{Stream, content::blocking};
 use crate::{
     Context,
     error::ResponseError,
+    exchange::hints::{push, send_hints},
     http::{Content, FileBody, Response, kind_of},
 };
 
@@ -41,46 +42,44 @@ impl Stream {
         for link in links {
             hints.add_header("link", link);
         }
-        self.exchange.send_hints(hints.get_headers())
+        send_hints(&self.exchange, hints.get_headers())
     }
+}
 
-    /// Sends a 103 with the preloads that middleware has added to the response. Does nothing if there are none.
-    pub(crate) fn hint_preloads(&mut self, ctx: &Context) {
-        let mut hints = Response::new();
-        let links = ctx.get_response().get_headers();
-        for link in links
-            .get_all("link")
-            .filter(|link| link.contains("rel=preload"))
+/// Sends a 103 with the preloads that middleware has added to the response. Does nothing if there are none.
+pub(crate) fn hint_preloads(stream: &Stream, ctx: &Context) {
+    let mut hints = Response::new();
+    let links = ctx.get_response().get_headers();
+    for link in links
+        .get_all("link")
+        .filter(|link| link.contains("rel=preload"))
+    {
+        hints.add_header("link", link);
+    }
+    if hints.has_header("link") {
+        // The answer meets the same error.
+        let _ = send_hints(&stream.exchange, hints.get_headers());
+    }
+}
+
+/// Pushes the responses that the response of the context names. For a client that takes no pushed responses, names
+/// their paths in a 103 and in the response.
+pub(super) async fn push_responses(stream: &mut Stream, ctx: &mut Context) {
+    let Some(pushes) = ctx.get_mut_response().take_pushes() else {
+        return;
+    };
+    let mut hints = Response::new();
+    for (path, mut response) in pushes.into_each() {
+        if let Some(body) = whole_body(&mut response).await
+            && push(&stream.exchange, ctx.get_request(), &path, &response, &body)
         {
-            hints.add_header("link", link);
+            continue;
         }
-        if hints.has_header("link") {
-            // The answer meets the same error.
-            let _ = self.exchange.send_hints(hints.get_headers());
-        }
+        hints.preload(&path, kind_of(&path));
+        ctx.get_mut_response().preload(&path, kind_of(&path));
     }
-
-    /// Pushes the responses that the response of the context names. For a client that takes no pushed responses, names
-    /// their paths in a 103 and in the response.
-    pub(super) async fn push_responses(&mut self, ctx: &mut Context) {
-        let Some(pushes) = ctx.get_mut_response().take_pushes() else {
-            return;
-        };
-        let mut hints = Response::new();
-        for (path, mut response) in pushes.into_each() {
-            if let Some(body) = whole_body(&mut response).await
-                && self
-                    .exchange
-                    .push(ctx.get_request(), &path, &response, &body)
-            {
-                continue;
-            }
-            hints.preload(&path, kind_of(&path));
-            ctx.get_mut_response().preload(&path, kind_of(&path));
-        }
-        if hints.has_header("link") {
-            let _ = self.exchange.send_hints(hints.get_headers());
-        }
+    if hints.has_header("link") {
+        let _ = send_hints(&stream.exchange, hints.get_headers());
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Stream;
 use crate::{
     Context, Upgrade, WebSocket,
-    conn::{extensions::Extensions, handshake::Handshake},
+    conn::{extensions::Extensions, handshake::Handshake, link::Link},
     error::RequestError,
     exchange::switch::Upgradable,
     http::Headers,
@@ -112,7 +112,7 @@ impl Stream {
         if let Upgradable::Request = self.exchange.upgradable()? {
             let mut upgrade = Upgrade::new();
             let mut accepted = self.check_handshake(ctx, &upgrade)?;
-            self.choose_subprotocol(ctx, &mut upgrade, &mut accepted)?;
+            choose_subprotocol(self.connection(), ctx, &mut upgrade, &mut accepted)?;
             let response = ctx.head().response;
             accepted.headers = response.get_headers().clone();
             accepted.session = response.session().cloned();
@@ -153,22 +153,6 @@ impl Stream {
         }))
     }
 
-    fn choose_subprotocol(
-        &self,
-        ctx: &Context,
-        upgrade: &mut Upgrade,
-        handshake: &mut Handshake,
-    ) -> Result<(), RequestError> {
-        let offered = ctx.get_request().get_headers();
-        let wanted = ctx.get_response().get_headers();
-        handshake.subprotocol = upgrade.choose(
-            offered.get_all("sec-websocket-protocol"),
-            wanted.get("sec-websocket-protocol"),
-            &self.connection().env.config,
-        )?;
-        Ok(())
-    }
-
     /// Sends the 101 of an accepted handshake, with the fields and options of the program. If the function returns an
     /// error, nothing was sent.
     pub(super) fn send_handshake(
@@ -179,7 +163,8 @@ impl Stream {
         let handshake = self.connection().lock_input().take_handshake();
         match handshake {
             Some(mut handshake) => {
-                let chosen = self.choose_subprotocol(ctx, &mut upgrade, &mut handshake);
+                let chosen =
+                    choose_subprotocol(self.connection(), ctx, &mut upgrade, &mut handshake);
                 // The page's origin was checked when the handshake was accepted. This call only reports an invalid text
                 // among the origins that `upgrade` allows.
                 let checked = chosen.and_then(|()| upgrade.origins().map(|_| ()));
@@ -224,4 +209,20 @@ impl Stream {
             ctx.get_mut_response().fail(*failure);
         }
     }
+}
+
+fn choose_subprotocol(
+    connection: &Link,
+    ctx: &Context,
+    upgrade: &mut Upgrade,
+    handshake: &mut Handshake,
+) -> Result<(), RequestError> {
+    let offered = ctx.get_request().get_headers();
+    let wanted = ctx.get_response().get_headers();
+    handshake.subprotocol = upgrade.choose(
+        offered.get_all("sec-websocket-protocol"),
+        wanted.get("sec-websocket-protocol"),
+        &connection.env.config,
+    )?;
+    Ok(())
 }

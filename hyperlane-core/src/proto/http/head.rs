@@ -17,6 +17,8 @@ mod tests;
 use std::fmt;
 
 pub use error::HeadError;
+#[cfg(feature = "http2")]
+pub(crate) use scan::HTTP2_PREFACE_LENGTH;
 pub use scan::HeadScanner;
 pub use storage::HeadStorage;
 pub use target::Target;

@@ -5,7 +5,13 @@
 //! request. Unlike the request parser, [`ResponseTracker`] is lenient. If the tracker cannot parse the bytes, the
 //! server sends them unchanged and closes the connection afterwards.
 
+#[cfg(feature = "http2")]
+mod buffer;
+
 use std::sync::atomic::{AtomicBool, Ordering};
+
+#[cfg(feature = "http2")]
+pub(crate) use self::buffer::TextHeadBuffer;
 
 use super::{chunked::ChunkedDecoder, decimal, has_token, is_token_byte, list};
 

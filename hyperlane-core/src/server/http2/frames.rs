@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::env::timers::{TICK, Tick};
+use crate::{
+    env::timers::{TICK, Tick},
+    proto::http::head::HTTP2_PREFACE_LENGTH,
+};
 
 /// Length of the head of a frame (RFC 9113 §4.1).
 const HEAD: usize = 9;
@@ -44,7 +47,7 @@ impl Frames {
             head: [0; HEAD + 4],
             known: 0,
             payload: 0,
-            preface: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len(),
+            preface: HTTP2_PREFACE_LENGTH,
             points: POINTS,
             refilled: now,
         }

@@ -7,6 +7,10 @@ use super::{HeadError, HeadLimits, diagnose_request_line};
 /// The first byte of every TLS handshake record (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// Length of the HTTP/2 connection preface, in bytes (RFC 9113 §3.4).
+#[cfg(feature = "http2")]
+pub(crate) const HTTP2_PREFACE_LENGTH: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
+
 /// The first line of the HTTP/2 connection preface (RFC 9113 §3.4).
 const HTTP2_PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0";
 

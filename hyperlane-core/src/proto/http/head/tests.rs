@@ -39,6 +39,7 @@ fn summary(head: &Head<'_, '_>) -> String {
         BodyFraming::None => {}
         BodyFraming::Length(length) => words.push(format!("length={length}")),
         BodyFraming::Chunked => words.push("chunked".to_owned()),
+        BodyFraming::UntilEnd => words.push("until the end".to_owned()),
     }
     words.extend((!head.keep_alive).then(|| "close".to_owned()));
     words.extend(head.upgrade.then(|| "upgrade".to_owned()));
