@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     collections::HashSet,
-    mem,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -175,20 +175,77 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     literal.or_else(owned).unwrap_or("no text")
 }
 
+/// A message that is not published yet. It is a post without a number, so that the steps of a publish pass on a pointer
+/// instead of moving the message.
+#[derive(Clone)]
+pub(crate) struct Unpublished(Arc<Post>);
+
+impl Unpublished {
+    pub(crate) fn new(draft: Draft) -> Self {
+        Self(Arc::new(Post::new(0, draft)))
+    }
+
+    /// Returns a message for this audience.
+    pub(crate) fn for_audience(message: Message, audience: Audience) -> Self {
+        let mut draft = Draft::new(message);
+        draft.audience = audience;
+        Self::new(draft)
+    }
+
+    pub(crate) fn draft(&self) -> &Draft {
+        &self.0.draft
+    }
+
+    pub(crate) fn draft_mut(&mut self) -> &mut Draft {
+        &mut Arc::make_mut(&mut self.0).draft
+    }
+
+    /// Gives the message its number.
+    pub(crate) fn publish(self, number: u64) -> Arc<Post> {
+        let mut post = self.0;
+        let own = Arc::make_mut(&mut post);
+        own.number = number;
+        own.kept = Kept::new(own.queue_bytes());
+        post
+    }
+}
+
+impl fmt::Debug for Unpublished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.draft().fmt(f)
+    }
+}
+
 /// A published message with its number and its encodings.
 pub(crate) struct Post {
     /// The number of the message in its room. For a volatile message, the number of the kept message before it.
     pub(crate) number: u64,
     pub(crate) draft: Draft,
-    frame: OnceLock<Option<Bytes>>,
-    event: OnceLock<Option<Bytes>>,
-    chunk: OnceLock<Option<Bytes>>,
-    /// The event with the offset as its id: without chunked encoding, and as a chunk.
-    with_id: OnceLock<Box<[OnceLock<Option<Bytes>>; 2]>>,
+    frame: Encoding,
+    /// Boxed like the next field, because most rooms have no members that need it.
+    events: OnceLock<Box<Events>>,
     /// Compressed WebSocket frames, one per window size. Index 0 is for a window of 8 bits, index 7 for 15 bits.
-    deflated: OnceLock<Box<[OnceLock<Option<Bytes>>; 8]>>,
+    deflated: OnceLock<Box<[Encoding; 8]>>,
     pub(crate) kept: Kept,
     is_removed: AtomicBool,
+}
+
+/// The message in one form. `None` if the form cannot carry the message.
+type Encoding = OnceLock<Option<Bytes>>;
+
+/// The message as an event of a stream without chunked encoding, and as a chunk.
+#[derive(Default)]
+struct Events {
+    plain: [Encoding; 2],
+    /// The event with the offset as its id.
+    with_id: [Encoding; 2],
+}
+
+impl Clone for Post {
+    /// Returns a copy without encodings.
+    fn clone(&self) -> Self {
+        Self::new(self.number, self.draft.clone())
+    }
 }
 
 impl Post {
@@ -201,9 +258,7 @@ impl Post {
             kept: Kept::new(draft.weight() + Self::OVERHEAD),
             draft,
             frame: OnceLock::new(),
-            event: OnceLock::new(),
-            chunk: OnceLock::new(),
-            with_id: OnceLock::new(),
+            events: OnceLock::new(),
             deflated: OnceLock::new(),
             is_removed: AtomicBool::new(false),
         }
@@ -238,11 +293,17 @@ impl Post {
         let format = outbox.format();
         let slot = match format {
             WireFormat::WebSocket => &self.frame,
-            WireFormat::EventStream => &self.event,
-            WireFormat::EventStreamChunked => &self.chunk,
+            WireFormat::EventStream => {
+                let [plain, _] = &self.events(ledger).plain;
+                plain
+            },
+            WireFormat::EventStreamChunked => {
+                let [_, chunk] = &self.events(ledger).plain;
+                chunk
+            },
             WireFormat::WebSocketDeflate { window_bits } => self
                 .deflated
-                .get_or_init(Box::default)
+                .get_or_init(|| self.boxed(ledger))
                 .get(usize::from(window_bits.saturating_sub(8)))?,
             _ => return None,
         };
@@ -266,6 +327,16 @@ impl Post {
         slot.get_or_init(encode).as_ref()
     }
 
+    fn events(&self, ledger: &Ledger) -> &Events {
+        self.events.get_or_init(|| self.boxed(ledger))
+    }
+
+    /// Returns room for encodings. It counts as memory of the post.
+    fn boxed<T: Default>(&self, ledger: &Ledger) -> Box<T> {
+        self.kept.grow(size_of::<T>(), ledger);
+        Box::default()
+    }
+
     /// Returns the message as an event with its offset as the id, like [`encoded`](Self::encoded). A volatile message
     /// has no place in the room, and so no id.
     pub(crate) fn encoded_with_id(
@@ -278,8 +349,11 @@ impl Post {
             return self.encoded(outbox, ledger);
         }
         let format = outbox.format();
-        let slots = self.with_id.get_or_init(Box::default);
-        let slot = slots.get(usize::from(format == WireFormat::EventStreamChunked))?;
+        let [plain, chunk] = &self.events(ledger).with_id;
+        let slot = match format {
+            WireFormat::EventStreamChunked => chunk,
+            _ => plain,
+        };
         let encode = || {
             let number = self.number;
             let bytes = self.encode_event(format, Some(&Offset { epoch, number }.to_string()))?;

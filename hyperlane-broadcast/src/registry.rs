@@ -33,7 +33,7 @@ use crate::{
     member::{Join, Joined, Member, MemberId, Start},
     metrics::Metrics,
     outlet::Outlet,
-    post::{Audience, Draft},
+    post::{Audience, Draft, Unpublished},
 };
 
 mod clock;
@@ -105,6 +105,7 @@ impl Table {
 
     fn remove(&mut self, name: &str) -> Option<Arc<RoomCore>> {
         let removed = self.rooms.remove(name)?;
+        removed.is_listed.store(false, Ordering::Relaxed);
         self.set_used(&removed);
         if self.rooms.capacity() > 64 && self.rooms.len() < self.rooms.capacity() / 8 {
             self.rooms.shrink_to_fit();
@@ -235,6 +236,7 @@ impl RoomRegistry {
             room_metrics,
         );
         metrics.room_created();
+        core.is_listed.store(true, Ordering::Relaxed);
         table.rooms.insert(name, core.clone());
         drop(table);
         self.drop_rooms(removed);
@@ -271,38 +273,40 @@ impl RoomRegistry {
     /// and no history.
     pub(crate) fn release(&self, core: Arc<RoomCore>) {
         let mut table = self.lock_table();
-        // The reference is dropped under the lock of the table. Without the lock, two threads that drop the last two
-        // references could each see the reference of the other thread. The room would then stay. The table still has a
-        // reference, unless the room was removed before.
-        let known = table.rooms.get(&core.name).cloned();
-        let Some(known) = known.filter(|known| Arc::ptr_eq(known, &core)) else {
+        if !core.is_listed.load(Ordering::Relaxed) {
             drop(table);
             return drop(core);
-        };
-        drop(core);
+        }
         let mut removed = None;
-        if Arc::strong_count(&known) == 2 {
-            if known.is_vacant() {
-                removed = table.remove(&known.name);
-            } else if known.is_idle() {
-                table.set_idle(&known);
+        // The table has the other reference.
+        if Arc::strong_count(&core) == 2 {
+            if core.is_vacant() {
+                removed = table.remove(&core.name);
+            } else if core.is_idle() {
+                table.set_idle(&core);
             }
         }
-        // This reference too is dropped under the lock: another thread would count it.
-        drop(known);
+        // The reference is dropped under the lock of the table. Without the lock, two threads that drop the last two
+        // references could each see the reference of the other thread. The room would then stay. The table or `removed`
+        // still has a reference.
+        drop(core);
         drop(table);
         self.drop_rooms(removed);
     }
 
     /// Publishes a message in a room. Does not wait.
-    pub(crate) fn publish(self: &Arc<Self>, core: &Arc<RoomCore>, draft: Draft) -> Publishing {
+    pub(crate) fn publish(
+        self: &Arc<Self>,
+        core: &Arc<RoomCore>,
+        post: Unpublished,
+    ) -> Publishing {
         // During a connection's poll, this call sends the bytes that the connection's handler has written so far.
         // The client receives these bytes before the published message.
         flush_current();
         self.start_keeper();
         let publishing = self
             .broker
-            .publish(&BrokerRoom { core }, Publication { draft });
+            .publish(&BrokerRoom { core }, Publication { post });
         self.bound_memory();
         publishing
     }
@@ -312,17 +316,36 @@ impl RoomRegistry {
         Instant::now() + self.config.publish_timeout
     }
 
-    /// Publishes a message. Waits while the room's queue is full, at most until `until`.
+    /// Publishes a message. Waits while the room's queue is full, at most until `until`, or for the whole time that a
+    /// publish may wait.
     pub(crate) async fn publish_or_wait(
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
-        draft: Draft,
+        post: Unpublished,
+        until: Option<Instant>,
+    ) -> Result<Published, PublishError> {
+        let refused = match self.publish(core, post) {
+            Publishing::Done(Ok(published)) => return Ok(published),
+            Publishing::Done(Err(refused)) => refused,
+            Publishing::Later(publishing) => match publishing.await {
+                Ok(published) => return Ok(published),
+                Err(refused) => refused,
+            },
+        };
+        if refused.error != PublishError::Full {
+            return Err(refused.error);
+        }
+        let until = until.unwrap_or_else(|| self.publish_deadline());
+        // Boxed, because the futures of the callers are moved as a whole, and rarely wait.
+        Box::pin(self.publish_when_possible(core, refused, until)).await
+    }
+
+    async fn publish_when_possible(
+        self: &Arc<Self>,
+        core: &Arc<RoomCore>,
+        mut refused: Box<Refused>,
         until: Instant,
     ) -> Result<Published, PublishError> {
-        let mut refused = match self.publish_once(core, draft).await {
-            Ok(published) => return Ok(published),
-            Err(refused) => refused,
-        };
         while refused.error == PublishError::Full {
             if Instant::now() >= until {
                 let after = self.config.publish_timeout;
@@ -332,7 +355,7 @@ impl RoomRegistry {
             let mut has_room = pin!(core.has_room.notified());
             // The notification counts from here on. The queue may have got room since the last try.
             let is_notified = has_room.as_mut().enable();
-            refused = match self.publish_once(core, refused.publication.draft).await {
+            refused = match self.publish_once(core, refused.publication.post).await {
                 Ok(published) => return Ok(published),
                 Err(refused) => refused,
             };
@@ -349,9 +372,9 @@ impl RoomRegistry {
     async fn publish_once(
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
-        draft: Draft,
+        post: Unpublished,
     ) -> Result<Published, Box<Refused>> {
-        match self.publish(core, draft) {
+        match self.publish(core, post) {
             Publishing::Done(result) => result,
             Publishing::Later(publishing) => publishing.await,
         }
@@ -361,15 +384,15 @@ impl RoomRegistry {
     /// it, the other members would believe that this one is still there.
     fn publish_farewell(self: &Arc<Self>, core: &Arc<RoomCore>, id: u64, mut draft: Draft) {
         draft.audience = Audience::Except(MemberId::local(id));
-        match self.publish(core, draft) {
+        match self.publish(core, Unpublished::new(draft)) {
             Publishing::Done(Ok(_)) => {}
             Publishing::Done(Err(refused)) if refused.error == PublishError::Full => {
                 let (registry, core) = (self.clone(), core.clone());
                 let waiting = core.await_farewell();
                 self.spawn(async move {
                     let _waiting = waiting;
-                    let (draft, until) = (refused.publication.draft, registry.publish_deadline());
-                    let published = registry.publish_or_wait(&core, draft, until).await;
+                    let message = refused.publication.post;
+                    let published = registry.publish_or_wait(&core, message, None).await;
                     registry.release(core);
                     published
                 });

@@ -28,7 +28,7 @@ use crate::{
     member::{Member, MemberId, Start},
     metrics::RoomMetrics,
     offset::Offset,
-    post::{Audience, Draft, Post, Recipients},
+    post::{Audience, Draft, Post, Recipients, Unpublished},
 };
 
 /// The part of a room's state that the room's lock protects.
@@ -66,6 +66,8 @@ pub(crate) struct RoomCore {
     log_first: AtomicU64,
     /// A slow member before this number has lost its place, because too much waited for slow members.
     given_up_before: AtomicU64,
+    /// True while the room is in the table of rooms. It changes under the lock of the table.
+    pub(crate) is_listed: AtomicBool,
     /// True if the registry lists this room among those in which something waits for slow members.
     pub(crate) is_listed_waiting: AtomicBool,
     /// Publishers and joins that wait for room in the queue.
@@ -143,6 +145,7 @@ impl RoomCore {
             cleared_before: AtomicU64::new(0),
             log_first: AtomicU64::new(1),
             given_up_before: AtomicU64::new(0),
+            is_listed: AtomicBool::new(false),
             is_listed_waiting: AtomicBool::new(false),
             waiters: AtomicUsize::new(0),
             has_room: Notify::new(),
@@ -182,18 +185,23 @@ impl RoomCore {
     /// calls therefore queue their messages in every shard in the same order: the order of the numbers.
     ///
     /// # Errors
-    /// [`PublishError::Full`] with the draft if the queue of a shard is full; other errors if the room cannot take the
+    /// [`PublishError::Full`] with the message if the queue of a shard is full; other errors if the room cannot take the
     /// message at all.
-    pub(crate) fn publish(&self, mut draft: Draft) -> Result<Receipt, Box<(PublishError, Draft)>> {
+    pub(crate) fn publish(
+        &self,
+        mut message: Unpublished,
+    ) -> Result<Receipt, (PublishError, Unpublished)> {
         let limit = self.limits.message_bytes();
+        let draft = message.draft();
         let length = draft.len() + draft.key.as_ref().map_or(0, |key| key.len());
         if length > limit {
-            return Err(Box::new((PublishError::TooLong { length, limit }, draft)));
+            return Err((PublishError::TooLong { length, limit }, message));
         }
         if matches!(draft.message, Message::Close(_)) {
-            return Err(Box::new((PublishError::Close, draft)));
+            return Err((PublishError::Close, message));
         }
         let bytes = draft.weight() + Post::OVERHEAD;
+        let is_volatile = draft.is_volatile;
         let now = Instant::now();
         let mut dropped = Vec::new();
         let mut state = self.lock();
@@ -206,13 +214,13 @@ impl RoomCore {
         let is_full =
             |shard: &&Arc<Shard>| seated(&state, shard) && !shard.has_room(bytes, &self.limits);
         if self.shards.iter().any(|shard| is_full(&shard)) {
-            return Err(Box::new((PublishError::Full, draft)));
+            return Err((PublishError::Full, message));
         }
-        let is_volatile = draft.is_volatile;
         let number = state.log.last() + u64::from(!is_volatile);
-        state.resolve(&mut draft, self.offset(number));
+        let draft = message.draft_mut();
+        state.resolve(draft, self.offset(number));
         let members = state.count(&draft.audience);
-        let post = Arc::new(Post::new(number, draft));
+        let post = message.publish(number);
         if !is_volatile {
             state.log.push(post.clone(), now, &self.ledger);
             self.trim_state(&mut state, now, Some(&post), &mut dropped);
@@ -245,7 +253,7 @@ impl RoomCore {
                 if !is_volatile {
                     self.remove(self.offset(number));
                 }
-                Err(Box::new((PublishError::NoHub, post.draft.clone())))
+                Err((PublishError::NoHub, Unpublished::new(post.draft.clone())))
             }
         }
     }
