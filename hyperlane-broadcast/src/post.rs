@@ -216,6 +216,31 @@ impl fmt::Debug for Unpublished {
     }
 }
 
+/// Messages that a room has dropped under its lock. The caller drops them without the lock, because the program may have
+/// given a payload a destructor. Most publishes drop one message, which takes no allocation.
+#[derive(Default)]
+pub(crate) struct Dropped {
+    first: Option<Arc<Post>>,
+    rest: Vec<Arc<Post>>,
+}
+
+impl Dropped {
+    pub(crate) fn push(&mut self, post: Arc<Post>) {
+        match self.first {
+            None => self.first = Some(post),
+            Some(_) => self.rest.push(post),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Post>> {
+        self.first.iter().chain(&self.rest)
+    }
+}
+
 /// A published message with its number and its encodings.
 pub(crate) struct Post {
     /// The number of the message in its room. For a volatile message, the number of the kept message before it.
@@ -296,11 +321,11 @@ impl Post {
             WireFormat::EventStream => {
                 let [plain, _] = &self.events(ledger).plain;
                 plain
-            },
+            }
             WireFormat::EventStreamChunked => {
                 let [_, chunk] = &self.events(ledger).plain;
                 chunk
-            },
+            }
             WireFormat::WebSocketDeflate { window_bits } => self
                 .deflated
                 .get_or_init(|| self.boxed(ledger))

@@ -82,7 +82,8 @@ macro_rules! publish_methods {
         /// # Cancel safety
         /// Cancel safe. A dropped future has published the message once or not at all in each room.
         pub async fn broadcast(&self, message: impl Into<Message>) -> Result<$published, $error> {
-            self.publish(self.options.message(message.into(), None)).await
+            self.publish(self.options.message(message.into(), None))
+                .await
         }
 
         /// Sends a message. Does not wait.
@@ -390,7 +391,9 @@ impl ManyPublisher {
         for room in self.rooms() {
             if let Some(message) = self.message_for(&room, message.draft(), &recipients) {
                 let registry = &self.registry;
-                let published = registry.publish_or_wait(&room.core, message, Some(until)).await;
+                let published = registry
+                    .publish_or_wait(&room.core, message, Some(until))
+                    .await;
                 result.add(&room, published);
             }
         }

@@ -295,11 +295,7 @@ impl RoomRegistry {
     }
 
     /// Publishes a message in a room. Does not wait.
-    pub(crate) fn publish(
-        self: &Arc<Self>,
-        core: &Arc<RoomCore>,
-        post: Unpublished,
-    ) -> Publishing {
+    pub(crate) fn publish(self: &Arc<Self>, core: &Arc<RoomCore>, post: Unpublished) -> Publishing {
         // During a connection's poll, this call sends the bytes that the connection's handler has written so far.
         // The client receives these bytes before the published message.
         flush_current();

@@ -28,7 +28,7 @@ use crate::{
     member::{Member, MemberId, Start},
     metrics::RoomMetrics,
     offset::Offset,
-    post::{Audience, Draft, Post, Recipients, Unpublished},
+    post::{Audience, Draft, Dropped, Post, Recipients, Unpublished},
 };
 
 /// The part of a room's state that the room's lock protects.
@@ -203,17 +203,19 @@ impl RoomCore {
         let bytes = draft.weight() + Post::OVERHEAD;
         let is_volatile = draft.is_volatile;
         let now = Instant::now();
-        let mut dropped = Vec::new();
+        let mut dropped = Dropped::default();
         let mut state = self.lock();
-        let seated = |state: &RoomState, shard: &Shard| {
-            state
-                .seats_per_shard
-                .get(shard.index())
-                .is_some_and(|seats| *seats > 0)
+        let seats = state.seats_per_shard.iter().enumerate();
+        // A bit for each shard that has members.
+        let seated = seats.fold(0u32, |mask, (index, seats)| {
+            mask | u32::from(*seats > 0) << index
+        });
+        let seated = || {
+            self.shards
+                .iter()
+                .filter(move |shard| seated & 1 << shard.index() != 0)
         };
-        let is_full =
-            |shard: &&Arc<Shard>| seated(&state, shard) && !shard.has_room(bytes, &self.limits);
-        if self.shards.iter().any(|shard| is_full(&shard)) {
+        if seated().any(|shard| !shard.has_room(bytes, &self.limits)) {
             return Err((PublishError::Full, message));
         }
         let number = state.log.last() + u64::from(!is_volatile);
@@ -225,24 +227,14 @@ impl RoomCore {
             state.log.push(post.clone(), now, &self.ledger);
             self.trim_state(&mut state, now, Some(&post), &mut dropped);
         }
-        for shard in &self.shards {
-            if seated(&state, shard) {
-                shard.enqueue(Command::Post(post.clone()));
-            }
+        for shard in seated() {
+            shard.enqueue(Command::Post(post.clone()));
         }
-        let seats_per_shard: u32 = state
-            .seats_per_shard
-            .iter()
-            .enumerate()
-            .filter(|(_, seats)| **seats > 0)
-            .fold(0, |mask, (index, _)| mask | 1 << index);
         drop(state);
         drop(dropped);
         let mut is_delivered = true;
-        for shard in &self.shards {
-            if seats_per_shard & 1 << shard.index() != 0 {
-                is_delivered &= self.wake(shard);
-            }
+        for shard in seated() {
+            is_delivered &= self.wake(shard);
         }
         match is_delivered {
             true => Ok(Receipt {
@@ -275,7 +267,7 @@ impl RoomCore {
         state: &mut RoomState,
         now: Instant,
         newest: Option<&Arc<Post>>,
-        dropped: &mut Vec<Arc<Post>>,
+        dropped: &mut Dropped,
     ) {
         let needed = self.needed(state);
         let (limits, ledger) = (&*self.limits, &self.ledger);
@@ -290,7 +282,8 @@ impl RoomCore {
         }
         let from = dropped.len();
         state.log.trim(now, limits, needed, ledger, dropped);
-        if let Some(dropped) = dropped.get(from..) {
+        if limits.slow == SlowPolicy::Conflate {
+            let dropped = dropped.iter().skip(from);
             state.conflated.settle(dropped, ledger);
         }
         self.log_first.store(state.log.first(), Ordering::Release);
@@ -311,7 +304,7 @@ impl RoomCore {
 
     /// Ends the time in the history of messages that are too old, and drops those that no member needs.
     pub(crate) fn trim(&self) {
-        let mut dropped = Vec::new();
+        let mut dropped = Dropped::default();
         let mut state = self.lock();
         state.purge_departed(self);
         self.trim_state(&mut state, Instant::now(), None, &mut dropped);
@@ -331,7 +324,7 @@ impl RoomCore {
     /// Returns the number of bytes that this has freed.
     pub(crate) fn drop_farthest(&self) -> usize {
         let waiting = self.ledger.waiting();
-        let mut dropped = Vec::new();
+        let mut dropped = Dropped::default();
         {
             let mut state = self.lock();
             let state = &mut *state;
@@ -343,7 +336,7 @@ impl RoomCore {
                 .drop_farthest(first, &self.ledger, &mut dropped);
             self.trim_state(state, Instant::now(), None, &mut dropped);
         }
-        if !dropped.is_empty() {
+        if dropped.len() > 0 {
             for shard in &self.shards {
                 self.wake(shard);
             }
@@ -389,7 +382,7 @@ impl RoomCore {
             return false;
         }
         // The message is dropped after the lock is released.
-        let mut dropped = Vec::new();
+        let mut dropped = Dropped::default();
         let removed = {
             let mut state = self.lock();
             let first = state.log.first();
@@ -399,16 +392,16 @@ impl RoomCore {
                 .remove(offset.number, first, &self.ledger, &mut dropped);
             removed
         };
-        dropped.extend(removed);
-        self.set_removed(&dropped);
-        !dropped.is_empty()
+        removed.into_iter().for_each(|post| dropped.push(post));
+        self.set_removed(dropped.iter());
+        dropped.len() > 0
     }
 
     /// Removes all messages from the log. Members that have not received them yet do not receive them. Returns the number
     /// of messages.
     pub(crate) fn clear(&self) -> usize {
         let removed = self.take_log();
-        self.set_removed(&removed);
+        self.set_removed(removed.iter());
         // A message may be in the log and be the newest of its key.
         let numbers: HashSet<_> = removed.iter().map(|post| post.number).collect();
         numbers.len()
@@ -431,8 +424,8 @@ impl RoomCore {
     }
 
     /// Keeps messages from all members that have not received them yet.
-    fn set_removed(&self, posts: &[Arc<Post>]) {
-        posts.iter().for_each(|post| post.set_removed());
+    fn set_removed<'a>(&self, posts: impl Iterator<Item = &'a Arc<Post>>) {
+        posts.for_each(|post| post.set_removed());
         self.removals.fetch_add(1, Ordering::AcqRel);
     }
 

@@ -123,6 +123,10 @@ impl Hub {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn next_shard(&self) -> Option<Arc<Shard>> {
+        self.inbox().pop_front()
+    }
+
     /// Appends a shard to the inbox and wakes the hub's task. Does nothing if the shard is in the inbox already, or if a
     /// pass runs over it: that pass also delivers the new messages.
     pub(crate) fn enqueue(self: &Arc<Self>, shard: &Arc<Shard>) {
@@ -190,7 +194,9 @@ impl Hub {
         };
         let mut budget = DELIVERIES_PER_TURN;
         loop {
-            passes.extend(self.inbox().drain(..).filter_map(Pass::new));
+            while let Some(shard) = self.next_shard() {
+                passes.extend(Pass::new(shard));
+            }
             let Some(pass) = passes.front_mut() else {
                 if self.stopped.load(Ordering::Acquire) {
                     return;

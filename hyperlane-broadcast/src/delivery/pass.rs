@@ -206,7 +206,7 @@ impl Pass {
             }
             *budget -= 1;
             let delivery = match self.releases.is_empty() {
-                true => courier.deliver(seat, &mut batch),
+                true => courier.deliver_live(seat, &mut batch),
                 false => {
                     left.extend(self.releases.remove(&seat.id()).into_iter().flatten());
                     courier.deliver_with_releases(seat, &mut batch, &mut left)

@@ -384,6 +384,19 @@ impl Batch {
         }
     }
 
+    /// Returns the encoded messages and their number, if they are ready for the WebSockets of this format, and for all of
+    /// them.
+    #[inline]
+    fn ready(&self, format: WireFormat, core: &RoomCore) -> Option<(&Bytes, u64)> {
+        let merged = self.merged.first()?;
+        let is_ready = merged.format == format
+            && format.is_websocket()
+            && !self.is_selective
+            && !merged.bytes.is_empty()
+            && self.removals == core.removals();
+        is_ready.then_some((&merged.bytes, merged.count))
+    }
+
     /// Encodes the messages in the wire format of `outbox`, as one buffer. Returns the buffer and the number of
     /// messages in it.
     fn merge(&self, outbox: &Outbox, has_ids: bool, core: &RoomCore) -> (Bytes, u64) {
@@ -441,7 +454,23 @@ impl<'a> Courier<'a> {
         }
     }
 
+    /// Delivers a batch to a live member. The loop over the members contains the usual case without a call.
+    #[inline]
+    pub(crate) fn deliver_live(&mut self, seat: &Seat, batch: &mut Batch) -> Delivery {
+        if let Seat::Connection(outbox, _) = seat
+            && let Some((bytes, count)) = batch.ready(outbox.format(), self.core)
+            && outbox
+                .__deliver(bytes, self.outbox_bytes, PastHeld::No)
+                .is_ok()
+        {
+            self.delivered += count;
+            return Delivery::Done;
+        }
+        self.deliver(seat, batch)
+    }
+
     /// Delivers a batch to a member.
+    #[inline(never)]
     pub(crate) fn deliver(&mut self, seat: &Seat, batch: &mut Batch) -> Delivery {
         let Seat::Connection(outbox, _) = seat else {
             return self.deliver_each(seat, batch, 0..batch.posts.len());

@@ -29,6 +29,9 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// Maximum number of joins and leaves that a pass takes from the queue in one call.
 const CHANGES_PER_TURN: usize = 256;
 
+/// Number of commands for which an empty queue keeps the memory. It spares rooms an allocation for each message.
+const COMMANDS_KEPT: usize = 4;
+
 /// An entry of a shard's queue.
 pub(crate) enum Command {
     Join {
@@ -442,7 +445,9 @@ impl Shard {
         let mut queue = self.lock_queue();
         match queue.commands.front() {
             None => {
-                queue.commands = VecDeque::new();
+                if queue.commands.capacity() > COMMANDS_KEPT {
+                    queue.commands = VecDeque::new();
+                }
                 self.set_done(&queue);
                 if !queue.drained.is_empty() {
                     return Work::Changes(Gone::default());
