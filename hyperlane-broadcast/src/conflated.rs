@@ -188,7 +188,7 @@ mod tests {
                 &self.ledger,
                 &mut self.dropped,
             );
-            self.conflated.settle(&[post], &self.ledger);
+            self.conflated.settle([&post].into_iter(), &self.ledger);
         }
 
         fn numbers(&self) -> Vec<u64> {
