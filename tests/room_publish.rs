@@ -130,7 +130,8 @@ impl Costs {
         }
     }
 
-    fn check(mut self, what: &str, is_full_size: bool) {
+    /// Prints the costs. Returns whether they are within the bars.
+    fn print(mut self, what: &str) -> bool {
         self.processor.sort_unstable();
         let at = |percent: usize| self.processor[(self.processor.len() - 1) * percent / 100];
         println!(
@@ -141,14 +142,7 @@ impl Costs {
             at(100),
             self.longest_wait,
         );
-        if is_full_size {
-            assert!(at(99) <= MOST, "{what}: {:?}", at(99));
-            assert!(
-                self.longest_wait <= LONGEST_WAIT,
-                "{what}: {:?}",
-                self.longest_wait
-            );
-        }
+        at(99) <= MOST && self.longest_wait <= LONGEST_WAIT
     }
 }
 
@@ -211,8 +205,11 @@ fn a_publish_costs_its_caller_little_however_many_members_there_are() {
         for reader in readers {
             reader.await.unwrap();
         }
-        asleep.check("hubs asleep", is_full_size);
-        awake.check("hubs at work", is_full_size);
+        let asleep = asleep.print("hubs asleep");
+        let awake = awake.print("hubs at work");
+        if is_full_size {
+            assert!(asleep && awake, "a publish costs too much");
+        }
         control.shutdown().await;
     });
 }
@@ -242,7 +239,7 @@ fn a_storm_of_joins_receives_history_and_messages_without_gap_or_duplicate() {
                         let published = room.broadcast(text).await.unwrap();
                         assert_eq!(published.offset.number, number);
                         if number > HISTORY as u64 {
-                            tokio::time::sleep(Duration::from_millis(10)).await;
+                            tokio::time::sleep(Duration::from_millis(1)).await;
                         }
                     }
                     room.broadcast(format!("{index}9999999")).await.unwrap();
