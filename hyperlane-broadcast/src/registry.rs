@@ -14,7 +14,7 @@ use std::{
     thread,
 };
 
-use hyperlane_core::hub::flush_current;
+use hyperlane_core::hub::{flush_current, queue_current};
 use tokio::{runtime::Handle, time::Instant};
 
 use crate::{
@@ -514,7 +514,9 @@ impl RoomRegistry {
         if !outlet.is_open() || outbox.is_some_and(|outbox| !outbox.format().is_pushable()) {
             return Err(RoomError::NotConnected);
         }
-        flush_current();
+        // What the handler has sent in this poll, such as the head of a WebSocket handshake, comes before the room's
+        // messages. It leaves after the member is seated, so that a client that has received it is a member.
+        queue_current();
         self.start_hubs(outlet.runtime());
         if join.start != Start::Next {
             // The new member does not receive messages that are too old.

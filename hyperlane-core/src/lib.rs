@@ -66,7 +66,7 @@ pub use tokio;
 pub mod hub {
     pub use crate::conn::{
         barrier::{Barrier, PastHeld, Undelivered},
-        cork::{defer, flush_current, polled_connection},
+        cork::{defer, flush_current, polled_connection, queue_current},
     };
 }
 

@@ -382,16 +382,31 @@ pub(crate) fn drain(id: u64, write: impl FnOnce(Pieces<'_>)) {
 /// A handler may answer its own client and then publish to a room, whose messages other threads deliver. Publishing
 /// calls this function first. The client thus gets the answer before the published message.
 pub fn flush_current() {
-    let connection = CORK.with_borrow(|cork| {
+    if let Some(connection) = corked_connection() {
+        connection.lane().flush();
+    }
+}
+
+/// Moves the cork of the connection that this thread polls into the connection's queue. The end of the poll writes it.
+///
+/// A handler may send the head of a response, and then join a room, whose messages other threads deliver. Joining calls
+/// this function first. The messages thus come after the head, and a client that has received the head is a member: the
+/// head leaves after the handler has joined.
+pub fn queue_current() {
+    if let Some(connection) = corked_connection() {
+        connection.lane().queue_cork();
+    }
+}
+
+/// Returns the connection that this thread polls if its cork has bytes.
+fn corked_connection() -> Option<Arc<Link>> {
+    CORK.with_borrow(|cork| {
         if cork.is_empty() {
             None
         } else {
             cork.connection.clone()
         }
-    });
-    if let Some(connection) = connection {
-        connection.lane().flush();
-    }
+    })
 }
 
 /// Returns the id of the connection that this thread polls. The connection's [`Outbox`](crate::Outbox) has the same id.

@@ -295,9 +295,10 @@ impl Link {
 
     /// Makes the connection an event stream. The task discards all later bytes from the client.
     pub(crate) fn begin_events(&self, format: WireFormat) {
-        // This writes the response head before another task can get a handle to the event stream. Otherwise an event
-        // could overtake the head.
-        self.lane().flush();
+        // The head of the response is in the queue before another task can get a handle to the event stream. Otherwise an
+        // event could overtake the head. It leaves at the end of the poll: when the client receives it, the handler has
+        // joined the rooms that it joins first.
+        self.lane().queue_cork();
         let mut input = self.lock_input();
         if matches!(input.mode, Mode::Discard) {
             return;

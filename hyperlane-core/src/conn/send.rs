@@ -349,9 +349,35 @@ impl LaneRef<'_> {
         }
     }
 
+    /// Moves the cork into the queue, which the end of the poll writes. Not called under a lock of the connection.
+    pub(crate) fn queue_cork(self) {
+        if cork::has_bytes(self.lane.id)
+            && let Some(number) = self.take_cork(|out| {
+                cork::drain(self.lane.id, |pieces| out.keep(self, pieces, 0));
+            })
+        {
+            self.ask(number);
+        }
+    }
+
     /// Writes the cork, or holds it and returns the number for [`ask`](Self::ask).
     #[inline(never)]
     fn write_cork(self) -> Option<u64> {
+        self.take_cork(|out| {
+            // Usually the socket accepts all bytes at once. They then stay where they are.
+            let left = cork::drain_in_place(|bytes| out.try_write(self, bytes));
+            match left {
+                None => {}
+                Some(0) => cork::drain(self.lane.id, |pieces| out.write_pieces(self, pieces)),
+                Some(taken) => cork::drain(self.lane.id, |pieces| out.keep(self, pieces, taken)),
+            }
+        })
+    }
+
+    /// Passes the cork on by `pass_on`. If the lane takes no bytes, drops the cork. If barriers hold the lane's bytes,
+    /// holds the cork and returns the number for [`ask`](Self::ask).
+    #[inline]
+    fn take_cork(self, pass_on: impl FnOnce(&mut Out)) -> Option<u64> {
         let mut out = self.lane.lock_out();
         if !self.lane.life.takes_own_bytes() {
             cork::drain(self.lane.id, |_| {});
@@ -364,13 +390,7 @@ impl LaneRef<'_> {
             });
             return number;
         }
-        // Usually the socket accepts all bytes at once. They then stay where they are.
-        let left = cork::drain_in_place(|bytes| out.try_write(self, bytes));
-        match left {
-            None => {}
-            Some(0) => cork::drain(self.lane.id, |pieces| out.write_pieces(self, pieces)),
-            Some(taken) => cork::drain(self.lane.id, |pieces| out.keep(self, pieces, taken)),
-        }
+        pass_on(&mut out);
         None
     }
 

@@ -104,6 +104,10 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
                 .is_handler_done
                 .store(true, Ordering::Relaxed);
             connection.lane().flush();
+            if connection.lane.has_backlog() {
+                // A failure drops what is in the queue. What the socket takes has been sent before.
+                let _ = connection.poll_flush(cx);
+            }
             connection.finish(ending);
         }
         if signals & signals::SHUTDOWN != 0 {

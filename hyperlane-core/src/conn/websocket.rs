@@ -246,8 +246,9 @@ impl Link {
                 .fragments(config.max_fragments)
                 .rsv1_allowed(extensions.allow_rsv1()),
         );
-        // The 101 is written before another task can get a handle. Otherwise a frame could overtake the 101.
-        self.lane().flush();
+        // The 101 is in the queue before another task can get a handle. Otherwise a frame could overtake the 101. It
+        // leaves at the end of the poll: when the client receives it, the handler has joined the rooms that it joins first.
+        self.lane().queue_cork();
         let mut input = self.lock_input();
         #[cfg_attr(not(feature = "deflate"), expect(unused_mut))]
         let mut websocket = WsInput::new(decoder);
