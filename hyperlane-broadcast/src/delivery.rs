@@ -17,6 +17,7 @@ pub(crate) mod positions;
 mod seat;
 pub(crate) mod shard;
 pub(crate) mod users;
+pub(crate) mod waiters;
 
 #[cfg(test)]
 pub(crate) const SEAT_BYTES: usize = size_of::<seat::Seat>();

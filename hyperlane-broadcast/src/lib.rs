@@ -76,6 +76,7 @@ mod member;
 mod metrics;
 mod offset;
 mod outlet;
+mod panics;
 mod pattern;
 mod post;
 mod publisher;

@@ -16,6 +16,8 @@ use hyperlane_core::{
 };
 use tokio::{runtime::Handle, sync::Notify};
 
+use crate::panics::guarded;
+
 /// Numbers of sinks begin here. Connections, which count from 1, never come so far.
 const SINKS_FROM: u64 = 1 << 63;
 
@@ -209,12 +211,13 @@ struct Aftermath {
 }
 
 impl Aftermath {
+    /// A waker belongs to the executor that the program has chosen for the sink. If it panics, the rest goes on.
     fn run(self) {
         for waker in self.wakers {
-            waker.wake();
+            guarded("the waker of a sink", || waker.wake());
         }
         for hook in self.hooks {
-            hook();
+            guarded("the hook of a sink that has ended", hook);
         }
     }
 }

@@ -1,10 +1,8 @@
 //! Posts: published messages, encoded once per wire format.
 
 use std::{
-    any::Any,
     collections::HashSet,
     mem,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,6 +16,7 @@ use crate::{
     ledger::{Kept, Ledger},
     member::MemberId,
     offset::Offset,
+    panics::guarded,
 };
 
 /// The members that receive a message.
@@ -161,18 +160,8 @@ impl Drop for Draft {
     /// hub or the hook of an ended connection. Two panics of messages that are dropped together would end the process.
     fn drop(&mut self) {
         let message = mem::replace(&mut self.message, Message::Close(None));
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(message))) {
-            let text = panic_text(&*panic);
-            tracing::error!("the destructor of a message's payload panicked: {text}");
-        }
+        guarded("the destructor of a message's payload", || drop(message));
     }
-}
-
-/// Returns the text of a panic.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let literal = panic.downcast_ref::<&str>().copied();
-    let owned = || panic.downcast_ref::<String>().map(String::as_str);
-    literal.or_else(owned).unwrap_or("no text")
 }
 
 /// A published message with its number and its encodings.

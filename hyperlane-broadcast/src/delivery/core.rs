@@ -5,19 +5,20 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use hyperlane_core::Message;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     hub::Hub,
     membership::{MemberRef, Membership},
     shard::{Command, Shard},
     users::Users,
+    waiters::Waiters,
 };
 use crate::{
     config::{RoomLimits, SlowPolicy},
@@ -69,8 +70,7 @@ pub(crate) struct RoomCore {
     /// True if the registry lists this room among those in which something waits for slow members.
     pub(crate) is_listed_waiting: AtomicBool,
     /// Publishers and joins that wait for room in the queue.
-    waiters: AtomicUsize,
-    pub(crate) has_room: Notify,
+    pub(super) waiters: OnceLock<Box<Waiters>>,
     /// Farewells of members that have left, which wait for room in the queue.
     farewells: Arc<AtomicUsize>,
     /// A stamp of the registry's clock: when the room became empty. 0 if it has members or handles.
@@ -91,15 +91,6 @@ pub(crate) struct Placement {
     /// The number of the first message that the member receives.
     pub(crate) from: u64,
     pub(crate) is_gap: bool,
-}
-
-/// Marks a publisher or a join as waiting for room in the queue.
-pub(crate) struct Waiting<'a>(&'a RoomCore);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiters.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// Marks a farewell as waiting for room in the queue.
@@ -144,8 +135,7 @@ impl RoomCore {
             log_first: AtomicU64::new(1),
             given_up_before: AtomicU64::new(0),
             is_listed_waiting: AtomicBool::new(false),
-            waiters: AtomicUsize::new(0),
-            has_room: Notify::new(),
+            waiters: OnceLock::new(),
             farewells: Arc::default(),
             idle_since: AtomicU64::new(0),
             metrics,
@@ -460,34 +450,17 @@ impl RoomCore {
         self.is_idle() && !self.lock().log.has_history()
     }
 
-    /// Returns whether the queues have room for a join, and not too many farewells wait.
-    pub(crate) fn has_room_for_join(&self) -> bool {
+    /// Returns whether the queues have room for a join beside `promised` ones, and not too many farewells wait.
+    pub(crate) fn has_room_for_joins(&self, promised: usize) -> bool {
         let mut shards = self.shards.iter();
         self.farewells.load(Ordering::Acquire) < self.limits.queue_messages.max(1)
-            && shards.all(|shard| shard.has_room_for_join(&self.limits))
+            && shards.all(|shard| shard.has_room_for_joins(promised, &self.limits))
     }
 
     /// Notes that a farewell waits for room in the queue, as long as the result lives.
     pub(crate) fn await_farewell(&self) -> Farewell {
         self.farewells.fetch_add(1, Ordering::AcqRel);
         Farewell(self.farewells.clone())
-    }
-
-    /// Notes that a publisher or a join waits for room in the queue.
-    pub(crate) fn wait_for_room(&self) -> Waiting<'_> {
-        self.waiters.fetch_add(1, Ordering::AcqRel);
-        Waiting(self)
-    }
-
-    /// Wakes the publishers and joins that wait for room in the queue.
-    pub(crate) fn wake_waiters(&self) {
-        if self.waiters.load(Ordering::Acquire) > 0 {
-            self.has_room.notify_waiters();
-        }
-    }
-
-    pub(crate) fn has_waiters(&self) -> bool {
-        self.waiters.load(Ordering::Acquire) > 0
     }
 }
 

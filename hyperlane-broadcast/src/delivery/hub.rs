@@ -19,7 +19,7 @@ use super::{
     pass::{Pass, Turn},
     shard::Shard,
 };
-use crate::post::panic_text;
+use crate::panics::panic_text;
 
 /// Number of deliveries after which a hub lets other tasks of its thread run.
 const DELIVERIES_PER_TURN: usize = 256;

@@ -16,7 +16,7 @@ use super::{
     positions::{Ids, Positions},
     shard::{Command, Shard},
 };
-use crate::{ledger::Totals, outlet::Outlet, post::Draft};
+use crate::{ledger::Totals, outlet::Outlet, panics::guarded, post::Draft};
 
 /// What all rooms keep for one connection.
 ///
@@ -32,7 +32,7 @@ pub(crate) struct Membership {
     behind: AtomicU32,
     totals: Arc<Totals>,
     /// For an event stream that follows rooms: its position in each.
-    followed: OnceLock<Arc<Positions>>,
+    followed: OnceLock<Box<Positions>>,
 }
 
 /// The rooms of a connection.
@@ -152,8 +152,11 @@ impl Release {
         self.membership.id
     }
 
-    /// Tells the connection that this shard has delivered what was published before.
-    pub(crate) fn pass(self) {
+    /// Tells the connection that this shard has delivered what was published before. Dropping the value does the same:
+    /// nothing may hold the connection's sends for longer, also if a hub panics.
+    pub(crate) fn pass(self) {}
+
+    fn tell(&self) {
         let released = self.membership.lock().pass(self.ticket, &self.shard);
         if released.is_empty() {
             return;
@@ -170,6 +173,12 @@ impl Release {
     }
 }
 
+impl Drop for Release {
+    fn drop(&mut self) {
+        guarded("the release of a send", || self.tell());
+    }
+}
+
 impl Membership {
     pub(crate) fn new(outlet: Outlet, totals: Arc<Totals>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
@@ -183,10 +192,16 @@ impl Membership {
         })
     }
 
-    /// Makes the connection follow rooms. Returns false if it follows other rooms already.
-    pub(crate) fn follow(&self, positions: &Arc<Positions>) -> bool {
-        let followed = self.followed.get_or_init(|| positions.clone());
-        Arc::ptr_eq(followed, positions)
+    /// Returns the positions of the connection in the rooms that it follows.
+    pub(crate) fn followed(&self) -> &Positions {
+        self.followed.get_or_init(Box::default)
+    }
+
+    /// Notes that the connection misses messages of a room that it may follow, from the message `next` on or later.
+    pub(crate) fn set_gap(&self, epoch: u64, next: u64) {
+        if let Some(followed) = self.followed.get() {
+            followed.set_gap(epoch, next);
+        }
     }
 
     /// Returns the ids that the messages of a room have for this connection.

@@ -498,16 +498,38 @@ impl<'a> Courier<'a> {
         if posts.is_empty() {
             return Ok(());
         }
+        let sent = self.send_followed(seat, outbox, followed, &posts);
+        self.delivered += if sent.is_ok() { posts.len() as u64 } else { 0 };
+        sent
+    }
+
+    fn send_followed(
+        &self,
+        seat: &Seat,
+        outbox: &Outbox,
+        followed: &Positions,
+        posts: &[&Post],
+    ) -> Result<(), Undelivered> {
         let (epoch, format) = (self.core.epoch, outbox.format());
         let limit = self.outbox_bytes;
-        let encode = || followed.encode(epoch, format, &posts);
+        let encode = || followed.encode(epoch, format, posts);
         let send = |past| outbox.__deliver_with(limit, past, encode);
         let mut sent = send(PastHeld::No);
         if sent == Err(Undelivered::Held) && seat.membership().may_overtake(self.shard) {
             sent = send(PastHeld::Yes);
         }
-        self.delivered += if sent.is_ok() { posts.len() as u64 } else { 0 };
         sent
+    }
+
+    /// Tells an event stream that follows the room of a gap that it does not know of yet. Does nothing for other
+    /// members.
+    pub(crate) fn deliver_gap(&self, seat: &Seat) -> Result<(), Undelivered> {
+        if let Seat::Connection(outbox, _) = seat
+            && let Ids::Of(followed) = self.ids_of(seat, outbox)
+        {
+            return self.send_followed(seat, outbox, followed, &[]);
+        }
+        Ok(())
     }
 
     /// Returns whether a member receives a message.

@@ -15,6 +15,7 @@ use super::{
     hub::Hub,
     membership::{Membership, Release},
     seat::{Batch, Behind, Gone, Seat, Seats},
+    waiters::Load,
 };
 use crate::{
     config::{RoomLimits, SlowPolicy},
@@ -260,15 +261,25 @@ impl Shard {
     /// Returns whether the queue has room for a message of `bytes`. Only the thread that holds the room's lock adds
     /// messages, so the answer stays true while it holds the lock.
     pub(crate) fn has_room(&self, bytes: usize, limits: &RoomLimits) -> bool {
-        let posts = self.queued_posts.load(Ordering::Acquire);
-        posts == 0
-            || posts < limits.queue_messages
-                && self.queued_bytes.load(Ordering::Acquire) + bytes <= limits.queue_bytes
+        self.has_room_beside(Load::default(), bytes, limits)
     }
 
-    /// Returns whether the queue has room for a join. Leaves always find room, because each of them follows a join.
-    pub(crate) fn has_room_for_join(&self, limits: &RoomLimits) -> bool {
-        self.queued_changes.load(Ordering::Acquire) < limits.queue_messages.max(1)
+    /// Returns whether the queue has room for a message of `bytes` beside what is promised to others.
+    pub(crate) fn has_room_beside(
+        &self,
+        promised: Load,
+        bytes: usize,
+        limits: &RoomLimits,
+    ) -> bool {
+        let posts = self.queued_posts.load(Ordering::Acquire) + promised.count;
+        let queued = self.queued_bytes.load(Ordering::Acquire) + promised.bytes;
+        posts == 0 || posts < limits.queue_messages && queued + bytes <= limits.queue_bytes
+    }
+
+    /// Returns whether the queue has room for a join beside `promised` ones. Leaves always find room, because each of
+    /// them follows a join.
+    pub(crate) fn has_room_for_joins(&self, promised: usize, limits: &RoomLimits) -> bool {
+        self.queued_changes.load(Ordering::Acquire) + promised < limits.queue_messages.max(1)
     }
 
     /// Returns whether the queue is more than half full: messages are published faster than the hub delivers them.

@@ -146,6 +146,11 @@ impl Pass {
         let mut courier = Courier::of_log(&self.core, &self.shard);
         let mut refused = None;
         let mut next = newest.last().map_or(last + 1, |last| last.number + 1);
+        if next.saturating_sub(behind.position) > newest.len() as u64 {
+            // The client learns of the gap before it has an id after it.
+            let member = behind.seat.membership();
+            member.set_gap(self.core.epoch, behind.position);
+        }
         for post in &newest {
             let sent = courier.deliver_post(&behind.seat, post);
             if let Err(reason @ (Undelivered::Full | Undelivered::Held)) = sent {
@@ -188,6 +193,10 @@ impl Pass {
             return;
         };
         let missed = position.saturating_sub(behind.position);
+        if missed > 0 {
+            let member = behind.seat.membership();
+            member.set_gap(self.core.epoch, behind.position);
+        }
         behind.position = position.max(behind.position);
         self.note_missed(id, missed);
     }
@@ -212,28 +221,34 @@ impl Pass {
         if behind.missed == 0 {
             return true;
         }
+        *budget = budget.saturating_sub(1);
+        let mut courier = Courier::of_log(&self.core, &self.shard);
+        let mut sent = courier.deliver_gap(&behind.seat);
         let notice = self.core.limits.missed_notice.as_ref();
-        if let Some(message) = notice.and_then(|notice| notice.message(behind.missed)) {
-            *budget = budget.saturating_sub(1);
+        if sent.is_ok()
+            && let Some(message) = notice.and_then(|notice| notice.message(behind.missed))
+        {
             // Volatile: an event stream must not take it for a message of the room, which has an offset.
             let mut draft = Draft::new(message);
             draft.is_volatile = true;
             let post = Arc::new(Post::new(0, draft));
-            match Courier::of_log(&self.core, &self.shard).deliver_post(&behind.seat, &post) {
-                Err(Undelivered::Held) => {
-                    self.await_release(id);
-                    return false;
-                }
-                Err(Undelivered::Full) => {
-                    self.set_slow(id);
-                    self.await_room(id);
-                    return false;
-                }
-                Ok(()) | Err(Undelivered::Closed) => {}
+            sent = courier.deliver_post(&behind.seat, &post);
+        }
+        match sent {
+            Err(Undelivered::Held) => {
+                self.await_release(id);
+                false
+            }
+            Err(Undelivered::Full) => {
+                self.set_slow(id);
+                self.await_room(id);
+                false
+            }
+            Ok(()) | Err(Undelivered::Closed) => {
+                behind.missed = 0;
+                true
             }
         }
-        behind.missed = 0;
-        true
     }
 
     /// Notes that the outbox of a member has refused a message.
