@@ -272,15 +272,18 @@ impl Drop for Timers<'_> {
     }
 }
 
-/// Runs a turn of a pass. Returns `None` if it panics: a destructor of a payload may, for example. The caller then drops
-/// the pass, which puts the seats back, and the hub goes on.
+/// Runs a turn of a pass. If it panics, the hub goes on: the text of a notice may panic, for example. If the panic concerns
+/// one member, the pass closes the connection of this member and goes on too. Otherwise returns `None`. The caller then
+/// drops the pass, which puts the seats back.
 fn run_turn(pass: &mut Pass, budget: &mut usize) -> Option<Turn> {
     match catch_unwind(AssertUnwindSafe(|| pass.run_turn(budget))) {
         Ok(turn) => Some(turn),
         Err(panic) => {
             let (name, text) = (&pass.core().name, panic_text(&*panic));
             tracing::error!(room = %name, "a hub panicked and goes on: {text}");
-            None
+            // Other tasks run before the next panic.
+            *budget = 0;
+            pass.recover().then_some(Turn::More)
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Borrow,
+    collections::VecDeque,
     hash::{Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
@@ -46,7 +47,7 @@ pub(crate) struct RoomList {
     /// before.
     departing: Vec<Arc<Shard>>,
     /// The connection's own sends that wait, in their order.
-    tickets: Vec<Ticket>,
+    tickets: VecDeque<Ticket>,
     /// True after the connection has closed. It joins no room any more.
     pub(crate) is_closed: bool,
 }
@@ -82,29 +83,44 @@ impl RoomList {
             .map(|shard| shard.index())
     }
 
-    /// Notes that a shard has delivered what was published before a send. Returns the sends that wait for no shard any
-    /// more. Their tickets stay until [`forget`](Self::forget).
-    fn pass(&mut self, number: u64, shard: &Arc<Shard>) -> Vec<u64> {
-        if let Some(ticket) = self
-            .tickets
-            .iter_mut()
-            .find(|ticket| ticket.number == number)
+    /// Returns the index of the first ticket that does not come before `number`.
+    fn index_of(&self, number: u64) -> usize {
+        self.tickets
+            .partition_point(|ticket| ticket.number < number)
+    }
+
+    /// Notes a send that waits. It may come after a later one if several threads send.
+    fn add_ticket(&mut self, ticket: Ticket) {
+        let at = self.index_of(ticket.number);
+        self.tickets.insert(at, ticket);
+    }
+
+    /// Notes that a shard has delivered what was published before a send. Returns the last of the sends that wait for no
+    /// shard any more, if there is one. Their tickets stay until [`forget`](Self::forget).
+    fn pass(&mut self, number: u64, shard: &Arc<Shard>) -> Option<u64> {
+        let at = self.index_of(number);
+        if let Some(ticket) = self.tickets.get_mut(at)
+            && ticket.number == number
         {
             ticket.shards.retain(|waiting| !Arc::ptr_eq(waiting, shard));
         }
-        let waiting = self
-            .tickets
-            .iter()
-            .position(|ticket| !ticket.shards.is_empty());
-        let done = self.tickets.iter().take(waiting.unwrap_or(usize::MAX));
-        done.map(|ticket| ticket.number).collect()
+        let tickets = self.tickets.iter();
+        let done = tickets.take_while(|ticket| ticket.shards.is_empty());
+        done.last().map(|ticket| ticket.number)
     }
 
-    /// Forgets sends that the connection has made. Returns the shards for which the next send waits.
-    fn forget(&mut self, made: &[u64]) -> Vec<Arc<Shard>> {
-        self.tickets.retain(|ticket| !made.contains(&ticket.number));
-        let next = self.tickets.first();
-        next.map(|ticket| ticket.shards.clone()).unwrap_or_default()
+    /// Forgets the sends up to `made`, which the connection has made. Returns the shards for which the next send waits.
+    fn forget(&mut self, made: u64) -> Vec<Arc<Shard>> {
+        let is_made = |ticket: &Ticket| ticket.number <= made && ticket.shards.is_empty();
+        while self.tickets.front().is_some_and(is_made) {
+            self.tickets.pop_front();
+        }
+        let next = self.tickets.front();
+        let shards = next.map(|ticket| ticket.shards.clone()).unwrap_or_default();
+        if self.tickets.is_empty() {
+            self.tickets = VecDeque::new();
+        }
+        shards
     }
 
     /// Returns the shards that may have messages for the connection.
@@ -158,14 +174,13 @@ impl Release {
 
     fn tell(&self) {
         let released = self.membership.lock().pass(self.ticket, &self.shard);
-        if released.is_empty() {
+        let Some(last) = released else {
             return;
-        }
-        for ticket in &released {
-            self.membership.outlet.release(*ticket);
-        }
+        };
+        // This releases the earlier ones too.
+        self.membership.outlet.release(last);
         // The tickets stay until here: a message that was published after the sends must not overtake them meanwhile.
-        let next = self.membership.lock().forget(&released);
+        let next = self.membership.lock().forget(last);
         for shard in next {
             // Its messages may overtake the next send, and it could not know this before.
             shard.drained(self.membership.id);
@@ -255,7 +270,7 @@ impl Membership {
     /// message that it publishes afterwards can be in the shard.
     pub(crate) fn may_overtake(&self, shard: &Arc<Shard>) -> bool {
         let list = self.lock();
-        let first = list.tickets.first();
+        let first = list.tickets.front();
         first.is_none_or(|ticket| ticket.shards.iter().any(|known| Arc::ptr_eq(known, shard)))
     }
 
@@ -280,7 +295,7 @@ impl Barrier for Membership {
             let membership = self.this.upgrade().filter(|_| !shards.is_empty());
             if membership.is_some() {
                 let shards = shards.clone();
-                list.tickets.push(Ticket { number, shards });
+                list.add_ticket(Ticket { number, shards });
             }
             (shards, membership)
         };

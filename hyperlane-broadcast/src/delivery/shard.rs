@@ -321,7 +321,10 @@ impl Shard {
     pub(crate) fn drained(self: &Arc<Self>, id: u64) {
         {
             let mut queue = self.lock_queue();
-            queue.drained.push(id);
+            // Often the same member is named again and again: each of its own sends does.
+            if queue.drained.last() != Some(&id) {
+                queue.drained.push(id);
+            }
             queue.paused_until = None;
         }
         self.hub.enqueue(self);
@@ -514,7 +517,10 @@ impl Shard {
         ledger: &Ledger,
     ) -> Gone {
         let mut leaving = Vec::new();
-        let mut gone = Gone::default();
+        let mut gone = Gone {
+            changes: changes.len(),
+            ..Gone::default()
+        };
         let (mut behind, mut needs) = (Vec::new(), Vec::new());
         let mut count = 0;
         for change in changes {
@@ -535,7 +541,9 @@ impl Shard {
                     let id = membership.id;
                     if let Some(member) = seats.behind.get_mut(&id) {
                         // The connection has left while it was behind, and joins again.
-                        member.join_again(from, last);
+                        if !member.join_again(from, last) {
+                            gone.overflowed.push(id);
+                        }
                         membership.set_departing(self, false);
                         continue;
                     }
