@@ -70,6 +70,7 @@ mod ext;
 mod follow;
 mod history;
 mod ledger;
+mod locks;
 mod log;
 mod member;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]

@@ -280,6 +280,19 @@ impl SinkQueue {
         self.lock().phase == Phase::Open
     }
 
+    /// Returns the number of queued messages.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.lock().items.len()
+    }
+
+    /// Returns the number of registered wakers of hubs.
+    #[cfg(test)]
+    pub(crate) fn wakers(&self) -> usize {
+        let state = self.lock();
+        state.draining.len() + state.releasing.len()
+    }
+
     /// Takes a message of a room. `past` tells whether it may overtake the sink's own messages that are held.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use hyperlane_core::{Event, Message, Outbox, WireFormat};
 
 use crate::{
     ledger::{Kept, Ledger},
+    locks::assert_unlocked,
     member::MemberId,
     offset::Offset,
     panics::guarded,
@@ -159,6 +160,7 @@ impl Drop for Draft {
     /// The program may have given the payload a destructor, and the destructor may panic. A panic would end the pass of a
     /// hub or the hook of an ended connection. Two panics of messages that are dropped together would end the process.
     fn drop(&mut self) {
+        assert_unlocked();
         let message = mem::replace(&mut self.message, Message::Close(None));
         guarded("the destructor of a message's payload", || drop(message));
     }

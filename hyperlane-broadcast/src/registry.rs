@@ -28,6 +28,7 @@ use crate::{
     },
     error::{PublishError, RoomError},
     ledger::Totals,
+    locks::{Locked, lock},
     member::{Join, Joined, Member, MemberId, Start},
     metrics::Metrics,
     outlet::Outlet,
@@ -582,7 +583,9 @@ impl RoomRegistry {
             if is_followed {
                 membership.followed().set_start(core, &place, start);
             }
-            shard = core.shards.get(place.shard).ok_or(RoomError::NoHub)?;
+            shard = core
+                .shard(self.hubs(), place.shard)
+                .ok_or(RoomError::NoHub)?;
             grow_by_an_eighth(entries);
             entries.push(RoomEntry {
                 shard: shard.clone(),
@@ -747,14 +750,12 @@ impl RoomRegistry {
         self.metrics.get_or_init(Metrics::new)
     }
 
-    fn lock_table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_table(&self) -> Locked<'_, Table> {
+        lock(&self.table)
     }
 
-    fn lock_memberships(&self) -> MutexGuard<'_, HashMap<u64, Arc<Membership>>> {
-        self.memberships
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock_memberships(&self) -> Locked<'_, HashMap<u64, Arc<Membership>>> {
+        lock(&self.memberships)
     }
 
     fn lock_runtime(&self) -> MutexGuard<'_, Option<Handle>> {

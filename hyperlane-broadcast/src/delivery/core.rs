@@ -5,7 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -17,6 +17,7 @@ use super::{
     hub::Hub,
     membership::{MemberRef, Membership},
     shard::{Command, Shard},
+    shards::Shards,
     users::Users,
     waiters::Waiters,
 };
@@ -25,6 +26,7 @@ use crate::{
     conflated::Conflated,
     error::PublishError,
     ledger::{Ledger, Totals},
+    locks::{Locked, lock},
     log::{Log, Part, READ_MESSAGES},
     member::{Member, MemberId, Start},
     metrics::RoomMetrics,
@@ -57,7 +59,8 @@ pub(crate) struct RoomCore {
     pub(crate) epoch: u64,
     pub(crate) limits: Arc<RoomLimits>,
     state: Mutex<RoomState>,
-    pub(crate) shards: Vec<Arc<Shard>>,
+    pub(crate) shards: Shards,
+    this: Weak<Self>,
     pub(crate) ledger: Ledger,
     users: Arc<Users>,
     /// Number of times that messages were removed.
@@ -119,14 +122,8 @@ impl RoomCore {
                 seats_per_shard: vec![0; hubs.len()],
                 ..RoomState::default()
             }),
-            shards: hubs
-                .iter()
-                .enumerate()
-                .map(|(index, hub)| {
-                    let (core, hub, totals) = (core.clone(), hub.clone(), totals.clone());
-                    Arc::new(Shard::new(core, hub, index, totals, &limits))
-                })
-                .collect(),
+            shards: Shards::new(hubs.len()),
+            this: core.clone(),
             limits,
             ledger: Ledger::new(totals.clone()),
             users: users.clone(),
@@ -142,15 +139,22 @@ impl RoomCore {
         })
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, RoomState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Locked<'_, RoomState> {
+        lock(&self.state)
     }
 
     pub(crate) fn weak(&self) -> Weak<Self> {
-        self.shards
-            .first()
-            .map(|shard| shard.weak_core())
-            .unwrap_or_default()
+        self.this.clone()
+    }
+
+    /// Returns the shard that a hub serves, and makes it if the room does not have it yet. Returns `None` if there is no
+    /// such hub.
+    pub(crate) fn shard(&self, hubs: &[Arc<Hub>], index: usize) -> Option<&Arc<Shard>> {
+        let hub = hubs.get(index)?;
+        self.shards.get_or_make(index, || {
+            let totals = self.ledger.totals.clone();
+            Shard::new(self.weak(), hub.clone(), index, totals, &self.limits)
+        })
     }
 
     /// Returns the offset of the message with this number.
@@ -336,7 +340,7 @@ impl RoomCore {
     /// Closes the connections of slow members, those that are farthest behind first, until their outboxes have freed
     /// about `bytes`. The hubs do it: first the hub of the shard `from`, which passes on what is left.
     pub(crate) fn close_farthest(&self, bytes: usize, from: usize) {
-        if let Some(shard) = self.shards.get(from) {
+        if let Some(shard) = self.shards.iter().find(|shard| shard.index() >= from) {
             shard.close_farthest(bytes);
             self.wake(shard);
         }

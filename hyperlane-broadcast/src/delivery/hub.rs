@@ -19,7 +19,7 @@ use super::{
     pass::{Pass, Turn},
     shard::Shard,
 };
-use crate::panics::panic_text;
+use crate::{locks::assert_unlocked, panics::panic_text};
 
 /// Number of deliveries after which a hub lets other tasks of its thread run.
 const DELIVERIES_PER_TURN: usize = 256;
@@ -134,6 +134,7 @@ impl Hub {
     /// Appends a shard to the inbox like [`enqueue`](Self::enqueue), but does not start a task. Returns true if the shard
     /// was not in the inbox.
     fn list(&self, shard: &Arc<Shard>) -> bool {
+        assert_unlocked();
         let is_new = shard.mark_woken(Instant::now);
         if is_new {
             self.inbox().push_back(shard.clone());
@@ -146,6 +147,7 @@ impl Hub {
     /// poll. The hub then delivers all messages that were published during the poll together. Returns false if no task
     /// can run the hub.
     pub(crate) fn wake(self: &Arc<Self>, shard: &Arc<Shard>) -> bool {
+        assert_unlocked();
         if !self.is_running() && !self.runner.start(self) {
             return false;
         }

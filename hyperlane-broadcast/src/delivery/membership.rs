@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     hash::{Hash, Hasher},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -17,7 +17,13 @@ use super::{
     positions::{Ids, Positions},
     shard::{Command, Shard},
 };
-use crate::{ledger::Totals, outlet::Outlet, panics::guarded, post::Draft};
+use crate::{
+    ledger::Totals,
+    locks::{Locked, assert_unlocked, lock},
+    outlet::Outlet,
+    panics::guarded,
+    post::Draft,
+};
 
 /// What all rooms keep for one connection.
 ///
@@ -173,6 +179,7 @@ impl Release {
     pub(crate) fn pass(self) {}
 
     fn tell(&self) {
+        assert_unlocked();
         let released = self.membership.lock().pass(self.ticket, &self.shard);
         let Some(last) = released else {
             return;
@@ -228,8 +235,8 @@ impl Membership {
     }
 
     /// Locks the list of the connection's rooms. No thread takes a lock of a connection while it holds this lock.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, RoomList> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Locked<'_, RoomList> {
+        lock(&self.rooms)
     }
 
     pub(crate) fn set_behind(&self) {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     core::RoomCore,
     membership::Release,
-    seat::{Batch, Behind, Courier, Delivery, Drained, Seats},
+    seat::{Batch, Behind, Courier, Delivery, Seats},
     shard::{Shard, Work},
 };
 use crate::panics::guarded;

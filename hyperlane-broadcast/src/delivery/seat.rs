@@ -730,6 +730,8 @@ impl<'a> Courier<'a> {
         if let (Seat::Connection(outbox, _), Ids::Of(followed)) = (seat, &ids) {
             return self.deliver_followed(seat, outbox, followed, std::slice::from_ref(post));
         }
+        #[cfg(test)]
+        super::tests::panic_if_wanted(seat.id(), post.number);
         self.spend(1);
         if !self.is_for(seat, post) {
             return Ok(());

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::{RoomLimits, SlowPolicy},
     ledger::{Ledger, Totals},
+    locks::{Locked, lock},
     post::Post,
 };
 
@@ -193,8 +194,8 @@ impl Shard {
         }
     }
 
-    fn lock_queue(&self) -> MutexGuard<'_, ShardQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_queue(&self) -> Locked<'_, ShardQueue> {
+        lock(&self.queue)
     }
 
     fn lock_seats(&self) -> MutexGuard<'_, Seats> {
@@ -204,11 +205,6 @@ impl Shard {
     /// Returns the room. Returns `None` if the room is being dropped.
     pub(crate) fn core(&self) -> Option<Arc<RoomCore>> {
         self.core.upgrade()
-    }
-
-    /// Returns a reference to the room that does not keep it.
-    pub(crate) fn weak_core(&self) -> Weak<RoomCore> {
-        self.core.clone()
     }
 
     pub(crate) fn index(&self) -> usize {

@@ -14,6 +14,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::core::RoomCore;
+use crate::locks::assert_unlocked;
 
 /// The publishers and the joins that wait for room in the queues of one room.
 #[derive(Default)]
@@ -236,6 +237,7 @@ impl RoomCore {
 
     /// Wakes the publishers and the joins for which the queues have room. Call it without a lock.
     pub(crate) fn wake_waiters(&self) {
+        assert_unlocked();
         let Some(waiters) = self.waiters.get() else {
             return;
         };
