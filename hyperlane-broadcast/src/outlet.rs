@@ -418,7 +418,7 @@ impl SinkQueue {
         aftermath.run();
     }
 
-    fn add_barrier(&self, barrier: Arc<dyn Barrier>) {
+    pub(crate) fn add_barrier(&self, barrier: Arc<dyn Barrier>) {
         let mut state = self.lock();
         if state.phase < Phase::Closing {
             state.barrier = Some(barrier);

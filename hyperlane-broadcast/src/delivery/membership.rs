@@ -353,3 +353,45 @@ pub(crate) fn grow_by_an_eighth<T>(list: &mut Vec<T>) {
         list.reserve_exact(1 + list.len() / 8);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::RoomLimits, delivery::tests::idle_shard};
+
+    /// A list with these tickets. Each waits for both shards.
+    fn list(numbers: &[u64], shards: &[Arc<Shard>]) -> RoomList {
+        let mut list = RoomList::default();
+        for number in numbers {
+            list.add_ticket(Ticket {
+                number: *number,
+                shards: shards.to_vec(),
+            });
+        }
+        list
+    }
+
+    #[test]
+    fn sends_go_on_in_their_order_when_all_shards_have_delivered() {
+        let limits = RoomLimits::default();
+        let shards = [idle_shard(&limits), idle_shard(&limits)];
+        // Several threads have sent: the tickets come in another order.
+        let mut list = list(&[20, 10, 40, 30], &shards);
+        assert_eq!(list.pass(20, &shards[0]), None);
+        assert_eq!(list.pass(20, &shards[1]), None, "10 comes first");
+        assert_eq!(list.pass(10, &shards[1]), None);
+        assert_eq!(list.pass(15, &shards[1]), None, "no such send");
+        assert_eq!(list.pass(10, &shards[0]), Some(20));
+        // Another shard passes before the sends are forgotten.
+        assert_eq!(list.pass(30, &shards[0]), Some(20));
+        let next = list.forget(20);
+        assert!(next.len() == 1 && Arc::ptr_eq(&next[0], &shards[1]));
+        assert!(list.forget(20).len() == 1, "30 waits");
+        assert_eq!(list.pass(40, &shards[0]), None);
+        assert_eq!(list.pass(40, &shards[1]), None);
+        assert_eq!(list.pass(30, &shards[1]), Some(40));
+        assert!(list.forget(30).is_empty(), "40 is made by another thread");
+        assert_eq!(list.tickets.len(), 1);
+        assert!(list.forget(40).is_empty() && list.tickets.is_empty());
+    }
+}

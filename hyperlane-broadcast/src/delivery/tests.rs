@@ -4,7 +4,7 @@
 use std::{
     cell::Cell,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Waker},
@@ -16,8 +16,8 @@ use tokio::task::yield_now;
 use super::{
     core::RoomCore,
     hub::{Hub, Runner},
-    membership::Membership,
-    shard::Command,
+    membership::{Membership, RoomEntry},
+    shard::{Command, Shard},
 };
 use crate::{
     broker::InProcess,
@@ -58,6 +58,19 @@ fn taken(queue: &SinkQueue) -> Vec<String> {
     std::iter::from_fn(next).collect()
 }
 
+/// Waits until the queue has taken `count` messages.
+async fn receive(queue: &SinkQueue, count: usize) -> Vec<String> {
+    let mut received = Vec::new();
+    for _ in 0..100_000 {
+        received.extend(taken(queue));
+        if received.len() >= count {
+            return received;
+        }
+        yield_now().await;
+    }
+    panic!("{count} messages: {received:?}");
+}
+
 fn texts(range: std::ops::RangeInclusive<usize>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
 }
@@ -91,9 +104,13 @@ impl Stage {
 
     /// Waits until the hub has carried out everything.
     async fn settle(&self) {
-        while !self.core.shards.iter().all(|shard| shard.is_clear()) {
+        for _ in 0..100_000 {
+            if self.core.shards.iter().all(|shard| shard.is_clear()) {
+                return;
+            }
             yield_now().await;
         }
+        panic!("the hub has not carried out everything");
     }
 }
 
@@ -158,21 +175,26 @@ async fn a_panic_while_a_member_catches_up_closes_this_member() {
     assert_eq!(stage.core.member_count(), 2);
 }
 
-/// A registry for one hub. It panics when the hub gives the room back, if the test wants it.
-struct Panics {
-    wanted: Arc<AtomicBool>,
+/// A registry for one hub, whose task a test may run itself. It panics when the hub gives a room back, if the test wants
+/// it.
+#[derive(Clone, Default)]
+struct Lone {
+    is_manual: bool,
+    panics: Arc<AtomicBool>,
     restarts: Arc<AtomicUsize>,
 }
 
-impl Runner for Panics {
+impl Runner for Lone {
     fn start(&self, hub: &Arc<Hub>) -> bool {
-        hub.clone().run(false).map(tokio::spawn);
+        if !self.is_manual {
+            hub.clone().run(false).map(tokio::spawn);
+        }
         true
     }
 
     fn restart(&self, hub: &Arc<Hub>) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
-        hub.clone().run(true).map(tokio::spawn);
+        self.start(hub);
     }
 
     fn watch(&self) {}
@@ -181,66 +203,102 @@ impl Runner for Panics {
 
     fn release(&self, _core: Arc<RoomCore>) {
         assert!(
-            !self.wanted.swap(false, Ordering::Relaxed),
+            !self.panics.swap(false, Ordering::Relaxed),
             "the test wants it"
         );
     }
 }
 
-#[tokio::test]
-async fn a_hub_that_panics_is_started_again_and_delivers_the_rest() {
-    let (wanted, restarts) = <(Arc<AtomicBool>, Arc<AtomicUsize>)>::default();
-    let runner = Panics {
-        wanted: wanted.clone(),
-        restarts: restarts.clone(),
-    };
-    let hub = Arc::new(Hub::new(Box::new(runner)));
+/// A shard of no room.
+pub(super) fn idle_shard(limits: &RoomLimits) -> Arc<Shard> {
+    let hub = Arc::new(Hub::new(Box::new(Lone::default())));
+    Arc::new(Shard::new(Weak::new(), hub, 0, Arc::default(), limits))
+}
+
+/// Makes a hub and rooms with one member.
+fn lone_hub(runner: &Lone, rooms: u64, queue: &Arc<SinkQueue>) -> (Arc<Hub>, Vec<Arc<RoomCore>>) {
+    let hub = Arc::new(Hub::new(Box::new(runner.clone())));
+    let hubs = std::slice::from_ref(&hub);
     let totals = Arc::<Totals>::default();
     let limits = Arc::new(RoomLimits::default());
-    let rooms = [1, 2].map(|epoch| {
-        RoomCore::new(
-            "room".into(),
-            epoch,
-            limits.clone(),
-            std::slice::from_ref(&hub),
-            &totals,
-            &Arc::default(),
-            RoomMetrics::default(),
-        )
-    });
-    let queue = queue();
     let membership = Membership::new(queue.clone().into(), totals.clone());
-    for core in &rooms {
-        let shard = core.shard(std::slice::from_ref(&hub), 0).unwrap();
+    queue.add_barrier(membership.clone());
+    let room = |epoch| {
+        let (users, metrics) = (Arc::default(), RoomMetrics::default());
+        let name = "room".into();
+        let core = RoomCore::new(name, epoch, limits.clone(), hubs, &totals, &users, metrics);
+        let shard = core.shard(hubs, 0).unwrap();
         let member = Member {
             id: MemberId::local(queue.id()),
             user: Arc::default(),
         };
         let mut state = core.lock();
-        let place = state.place(core, &member, 0, None, Start::Next);
-        state.add_member(core, &membership, place.shard, &member.user);
+        let place = state.place(&core, &member, 0, None, Start::Next);
+        state.add_member(&core, &membership, place.shard, &member.user);
+        membership.lock().entries.push(RoomEntry {
+            shard: shard.clone(),
+            extra: None,
+        });
         shard.enqueue(Command::Join {
             membership: membership.clone(),
             from: place.from,
             last: 0,
         });
-    }
+        drop(state);
+        core
+    };
+    let rooms = (1..=rooms).map(room).collect();
+    (hub, rooms)
+}
+
+#[tokio::test]
+async fn a_hub_that_panics_is_started_again_and_delivers_the_rest() {
+    let (runner, queue) = (Lone::default(), queue());
+    let (_hub, rooms) = lone_hub(&runner, 2, &queue);
     for core in &rooms {
         assert!(core.publish(Draft::new("1".into())).is_ok());
     }
-    wanted.store(true, Ordering::Relaxed);
+    runner.panics.store(true, Ordering::Relaxed);
     // The hub panics after the first room. It goes on with the second one without another wake-up.
-    let mut received = Vec::new();
-    while received.len() < 2 {
-        received.extend(taken(&queue));
-        yield_now().await;
-    }
-    assert!(!wanted.load(Ordering::Relaxed));
-    assert_eq!(restarts.load(Ordering::Relaxed), 1);
+    assert_eq!(receive(&queue, 2).await, ["1", "1"]);
+    assert!(!runner.panics.load(Ordering::Relaxed));
+    assert_eq!(runner.restarts.load(Ordering::Relaxed), 1);
     assert!(rooms[0].publish(Draft::new("2".into())).is_ok());
-    while taken(&queue) != ["2"] {
-        yield_now().await;
+    assert_eq!(receive(&queue, 1).await, ["2"]);
+}
+
+#[tokio::test]
+async fn a_hub_that_ends_in_the_middle_of_a_member_goes_on_there() {
+    const MESSAGES: usize = 1000;
+    let runner = Lone {
+        is_manual: true,
+        ..Lone::default()
+    };
+    let queue = queue();
+    let (hub, rooms) = lone_hub(&runner, 1, &queue);
+    let mut expected = Vec::new();
+    for number in 0..MESSAGES {
+        let text = number.to_string();
+        assert!(rooms[0].publish(Draft::new(text.as_str().into())).is_ok());
+        expected.push(text);
+        if number % 100 == 50 {
+            queue.send("own".into()).unwrap();
+            expected.push("own".to_owned());
+        }
     }
+    let mut received = Vec::new();
+    let mut tasks = 0;
+    while received.len() < expected.len() {
+        let mut task = Box::pin(hub.clone().run(false).unwrap());
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(task.as_mut().poll(context).is_pending());
+        drop(task);
+        received.extend(taken(&queue));
+        tasks += 1;
+        assert!(tasks < 100, "{} messages", received.len());
+    }
+    assert_eq!(received, expected);
+    assert!(tasks > 2, "{tasks} tasks");
 }
 
 // ---------------------------------------------------------------- turns
@@ -250,7 +308,10 @@ async fn a_hub_that_panics_is_started_again_and_delivers_the_rest() {
 async fn longest_turn(queues: &[Arc<SinkQueue>], total: usize) -> usize {
     let count = || queues.iter().map(|queue| queue.len()).sum::<usize>();
     let (mut before, mut longest) = (count(), 0);
+    let mut turns = 0;
     while before < total {
+        turns += 1;
+        assert!(turns < 100_000, "{before} of {total} messages");
         yield_now().await;
         let now = count();
         longest = longest.max(now - before);
@@ -351,11 +412,7 @@ async fn a_slow_member_with_many_own_sends_waits_once() {
     }
     stage.settle().await;
     assert!(shard.take_drained().len() <= 1);
-    let mut received = Vec::new();
-    while received.len() < 9 + SENDS {
-        received.extend(taken(&queue));
-        yield_now().await;
-    }
+    let received = receive(&queue, 9 + SENDS).await;
     let mut expected = texts(1..=9);
     expected.extend((0..SENDS).map(|number| format!("own {number}")));
     assert_eq!(received, expected);
@@ -378,10 +435,7 @@ async fn stays_of_a_slow_member_are_merged_and_have_a_limit() {
         }
         stage.publish(10);
         let mut received = before;
-        while received.len() < 10 {
-            received.extend(taken(&queue));
-            yield_now().await;
-        }
+        received.extend(receive(&queue, 10 - received.len()).await);
         assert_eq!(received, texts(1..=10), "{policy:?}");
         // A message is published between these.
         (11..=19).for_each(|number| stage.publish(number));

@@ -419,6 +419,6 @@ mod tests {
         }
         assert!(published >= PUBLISHERS - giving_up.len(), "{published}");
         let polls = polls.load(Ordering::Relaxed);
-        assert!(polls <= 4 * PUBLISHERS, "{polls} polls");
+        assert!(polls <= 3 * PUBLISHERS, "{polls} polls");
     }
 }
