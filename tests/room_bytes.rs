@@ -202,3 +202,46 @@ fn rooms_that_were_made_and_left_leave_nothing() {
     assert!(left < 64 * 1024, "{left} bytes");
     drop(clients);
 }
+
+#[test]
+fn a_room_with_one_member_holds_few_bytes_with_many_hubs() {
+    const ROOMS: usize = 5000;
+    /// The most that such a room may hold, in bytes.
+    const MOST: i64 = 1800;
+    let runtime = one_thread();
+    // A hub for each worker. What the hubs free for this thread still counts, so the result is too high.
+    let hubs = Builder::new_multi_thread()
+        .worker_threads(16)
+        .enable_all()
+        .build()
+        .unwrap();
+    let connections = Connections::default();
+    let config = RoomsConfig::default()
+        .history_messages(0)
+        .rooms_per_connection(ROOMS);
+    let rooms = Rooms::builder()
+        .config(config)
+        .on(hubs.handle().clone())
+        .build();
+    let control = runtime.block_on(start(|server| {
+        server.state(connections.clone()).route::<Opens>("/");
+        server.get_mut_server_config().ping_interval = None;
+    }));
+    let clients = connect(address(&control), 1);
+    let open = connections.clone();
+    runtime.block_on(eventually("it is connected", || {
+        open.0.lock().unwrap().len() == 1
+    }));
+    let outbox = connections.0.lock().unwrap()[0].clone();
+    let held = live(&runtime, async {
+        for at in 0..ROOMS {
+            let room = rooms.room(format!("room {at}")).unwrap();
+            room.join(&outbox).await.unwrap();
+        }
+    });
+    assert_eq!(rooms.len(), ROOMS);
+    let each = held / i64::try_from(ROOMS).unwrap();
+    println!("{each} bytes for each room");
+    assert!(each <= MOST, "{each} bytes for each room");
+    drop(clients);
+}

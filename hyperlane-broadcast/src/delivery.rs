@@ -1,6 +1,6 @@
 //! Delivery: rooms, their members, and the hubs that bring messages to them.
 //!
-//! A room ([`RoomCore`]) has one shard for each hub. A shard is the part of the room that its hub serves: a queue of
+//! A room ([`RoomCore`]) has at most one shard for each hub. A shard is the part of the room that its hub serves: a queue of
 //! messages, joins and leaves, and the seats of members. A hub is a task. Its *pass* over a shard takes what is in the
 //! queue, in order, and delivers the messages to the seats.
 //!
@@ -16,7 +16,12 @@ mod pass;
 pub(crate) mod positions;
 mod seat;
 pub(crate) mod shard;
+pub(crate) mod shards;
 pub(crate) mod users;
+pub(crate) mod waiters;
+
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 pub(crate) const SEAT_BYTES: usize = size_of::<seat::Seat>();

@@ -1,10 +1,8 @@
 //! Posts: published messages, encoded once per wire format.
 
 use std::{
-    any::Any,
     collections::HashSet,
     fmt, mem,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,8 +14,10 @@ use hyperlane_core::{Event, Message, Outbox, WireFormat};
 
 use crate::{
     ledger::{Kept, Ledger},
+    locks::assert_unlocked,
     member::MemberId,
     offset::Offset,
+    panics::guarded,
 };
 
 /// The members that receive a message.
@@ -160,19 +160,10 @@ impl Drop for Draft {
     /// The program may have given the payload a destructor, and the destructor may panic. A panic would end the pass of a
     /// hub or the hook of an ended connection. Two panics of messages that are dropped together would end the process.
     fn drop(&mut self) {
+        assert_unlocked();
         let message = mem::replace(&mut self.message, Message::Close(None));
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(message))) {
-            let text = panic_text(&*panic);
-            tracing::error!("the destructor of a message's payload panicked: {text}");
-        }
+        guarded("the destructor of a message's payload", || drop(message));
     }
-}
-
-/// Returns the text of a panic.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let literal = panic.downcast_ref::<&str>().copied();
-    let owned = || panic.downcast_ref::<String>().map(String::as_str);
-    literal.or_else(owned).unwrap_or("no text")
 }
 
 /// A message that is not published yet. It is a post without a number, so that the steps of a publish pass on a pointer
@@ -190,6 +181,11 @@ impl Unpublished {
         let mut draft = Draft::new(message);
         draft.audience = audience;
         Self::new(draft)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn text(text: impl Into<Message>) -> Self {
+        Self::for_audience(text.into(), Audience::All)
     }
 
     pub(crate) fn draft(&self) -> &Draft {

@@ -100,9 +100,7 @@ impl Room {
     ) -> Result<Joined, RoomError> {
         self.admit_join().await?;
         let outlet = connection.outlet();
-        self.handle
-            .registry
-            .join(&self.handle.core, outlet, join, None)
+        self.handle.registry.join(&self.handle.core, &outlet, join)
     }
 
     /// Removes a connection from the room. If the member joined with a farewell ([`Join::farewell`]), the other members

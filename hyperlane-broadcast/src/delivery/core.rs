@@ -5,25 +5,28 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use hyperlane_core::Message;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     hub::Hub,
     membership::{MemberRef, Membership},
     shard::{Command, Shard},
+    shards::Shards,
     users::Users,
+    waiters::Waiters,
 };
 use crate::{
     config::{RoomLimits, SlowPolicy},
     conflated::Conflated,
     error::PublishError,
     ledger::{Ledger, Totals},
+    locks::{Locked, lock},
     log::{Log, Part, READ_MESSAGES},
     member::{Member, MemberId, Start},
     metrics::RoomMetrics,
@@ -56,7 +59,8 @@ pub(crate) struct RoomCore {
     pub(crate) epoch: u64,
     pub(crate) limits: Arc<RoomLimits>,
     state: Mutex<RoomState>,
-    pub(crate) shards: Vec<Arc<Shard>>,
+    pub(crate) shards: Shards,
+    this: Weak<Self>,
     pub(crate) ledger: Ledger,
     users: Arc<Users>,
     /// Number of times that messages were removed.
@@ -71,8 +75,7 @@ pub(crate) struct RoomCore {
     /// True if the registry lists this room among those in which something waits for slow members.
     pub(crate) is_listed_waiting: AtomicBool,
     /// Publishers and joins that wait for room in the queue.
-    waiters: AtomicUsize,
-    pub(crate) has_room: Notify,
+    pub(super) waiters: OnceLock<Box<Waiters>>,
     /// Farewells of members that have left, which wait for room in the queue.
     farewells: Arc<AtomicUsize>,
     /// A stamp of the registry's clock: when the room became empty. 0 if it has members or handles.
@@ -93,15 +96,6 @@ pub(crate) struct Placement {
     /// The number of the first message that the member receives.
     pub(crate) from: u64,
     pub(crate) is_gap: bool,
-}
-
-/// Marks a publisher or a join as waiting for room in the queue.
-pub(crate) struct Waiting<'a>(&'a RoomCore);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiters.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// Marks a farewell as waiting for room in the queue.
@@ -130,14 +124,8 @@ impl RoomCore {
                 seats_per_shard: vec![0; hubs.len()],
                 ..RoomState::default()
             }),
-            shards: hubs
-                .iter()
-                .enumerate()
-                .map(|(index, hub)| {
-                    let (core, hub, totals) = (core.clone(), hub.clone(), totals.clone());
-                    Arc::new(Shard::new(core, hub, index, totals, &limits))
-                })
-                .collect(),
+            shards: Shards::new(hubs.len()),
+            this: core.clone(),
             limits,
             ledger: Ledger::new(totals.clone()),
             users: users.clone(),
@@ -147,23 +135,29 @@ impl RoomCore {
             given_up_before: AtomicU64::new(0),
             is_listed: AtomicBool::new(false),
             is_listed_waiting: AtomicBool::new(false),
-            waiters: AtomicUsize::new(0),
-            has_room: Notify::new(),
+            waiters: OnceLock::new(),
             farewells: Arc::default(),
             idle_since: AtomicU64::new(0),
             metrics,
         })
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, RoomState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Locked<'_, RoomState> {
+        lock(&self.state)
     }
 
     pub(crate) fn weak(&self) -> Weak<Self> {
-        self.shards
-            .first()
-            .map(|shard| shard.weak_core())
-            .unwrap_or_default()
+        self.this.clone()
+    }
+
+    /// Returns the shard that a hub serves, and makes it if the room does not have it yet. Returns `None` if there is no
+    /// such hub.
+    pub(crate) fn shard(&self, hubs: &[Arc<Hub>], index: usize) -> Option<&Arc<Shard>> {
+        let hub = hubs.get(index)?;
+        self.shards.get_or_make(index, || {
+            let totals = self.ledger.totals.clone();
+            Shard::new(self.weak(), hub.clone(), index, totals, &self.limits)
+        })
     }
 
     /// Returns the offset of the message with this number.
@@ -347,7 +341,7 @@ impl RoomCore {
     /// Closes the connections of slow members, those that are farthest behind first, until their outboxes have freed
     /// about `bytes`. The hubs do it: first the hub of the shard `from`, which passes on what is left.
     pub(crate) fn close_farthest(&self, bytes: usize, from: usize) {
-        if let Some(shard) = self.shards.get(from) {
+        if let Some(shard) = self.shards.iter().find(|shard| shard.index() >= from) {
             shard.close_farthest(bytes);
             self.wake(shard);
         }
@@ -461,34 +455,17 @@ impl RoomCore {
         self.is_idle() && !self.lock().log.has_history()
     }
 
-    /// Returns whether the queues have room for a join, and not too many farewells wait.
-    pub(crate) fn has_room_for_join(&self) -> bool {
+    /// Returns whether the queues have room for a join beside `promised` ones, and not too many farewells wait.
+    pub(crate) fn has_room_for_joins(&self, promised: usize) -> bool {
         let mut shards = self.shards.iter();
         self.farewells.load(Ordering::Acquire) < self.limits.queue_messages.max(1)
-            && shards.all(|shard| shard.has_room_for_join(&self.limits))
+            && shards.all(|shard| shard.has_room_for_joins(promised, &self.limits))
     }
 
     /// Notes that a farewell waits for room in the queue, as long as the result lives.
     pub(crate) fn await_farewell(&self) -> Farewell {
         self.farewells.fetch_add(1, Ordering::AcqRel);
         Farewell(self.farewells.clone())
-    }
-
-    /// Notes that a publisher or a join waits for room in the queue.
-    pub(crate) fn wait_for_room(&self) -> Waiting<'_> {
-        self.waiters.fetch_add(1, Ordering::AcqRel);
-        Waiting(self)
-    }
-
-    /// Wakes the publishers and joins that wait for room in the queue.
-    pub(crate) fn wake_waiters(&self) {
-        if self.waiters.load(Ordering::Acquire) > 0 {
-            self.has_room.notify_waiters();
-        }
-    }
-
-    pub(crate) fn has_waiters(&self) -> bool {
-        self.waiters.load(Ordering::Acquire) > 0
     }
 }
 

@@ -15,10 +15,12 @@ use super::{
     hub::Hub,
     membership::{Membership, Release},
     seat::{Batch, Behind, Gone, Seat, Seats},
+    waiters::Load,
 };
 use crate::{
     config::{RoomLimits, SlowPolicy},
     ledger::{Ledger, Totals},
+    locks::{Locked, lock},
     post::Post,
 };
 
@@ -195,8 +197,8 @@ impl Shard {
         }
     }
 
-    fn lock_queue(&self) -> MutexGuard<'_, ShardQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_queue(&self) -> Locked<'_, ShardQueue> {
+        lock(&self.queue)
     }
 
     fn lock_seats(&self) -> MutexGuard<'_, Seats> {
@@ -206,11 +208,6 @@ impl Shard {
     /// Returns the room. Returns `None` if the room is being dropped.
     pub(crate) fn core(&self) -> Option<Arc<RoomCore>> {
         self.core.upgrade()
-    }
-
-    /// Returns a reference to the room that does not keep it.
-    pub(crate) fn weak_core(&self) -> Weak<RoomCore> {
-        self.core.clone()
     }
 
     pub(crate) fn index(&self) -> usize {
@@ -263,15 +260,25 @@ impl Shard {
     /// Returns whether the queue has room for a message of `bytes`. Only the thread that holds the room's lock adds
     /// messages, so the answer stays true while it holds the lock.
     pub(crate) fn has_room(&self, bytes: usize, limits: &RoomLimits) -> bool {
-        let posts = self.queued_posts.load(Ordering::Acquire);
-        posts == 0
-            || posts < limits.queue_messages
-                && self.queued_bytes.load(Ordering::Acquire) + bytes <= limits.queue_bytes
+        self.has_room_beside(Load::default(), bytes, limits)
     }
 
-    /// Returns whether the queue has room for a join. Leaves always find room, because each of them follows a join.
-    pub(crate) fn has_room_for_join(&self, limits: &RoomLimits) -> bool {
-        self.queued_changes.load(Ordering::Acquire) < limits.queue_messages.max(1)
+    /// Returns whether the queue has room for a message of `bytes` beside what is promised to others.
+    pub(crate) fn has_room_beside(
+        &self,
+        promised: Load,
+        bytes: usize,
+        limits: &RoomLimits,
+    ) -> bool {
+        let posts = self.queued_posts.load(Ordering::Acquire) + promised.count;
+        let queued = self.queued_bytes.load(Ordering::Acquire) + promised.bytes;
+        posts == 0 || posts < limits.queue_messages && queued + bytes <= limits.queue_bytes
+    }
+
+    /// Returns whether the queue has room for a join beside `promised` ones. Leaves always find room, because each of
+    /// them follows a join.
+    pub(crate) fn has_room_for_joins(&self, promised: usize, limits: &RoomLimits) -> bool {
+        self.queued_changes.load(Ordering::Acquire) + promised < limits.queue_messages.max(1)
     }
 
     /// Returns whether the queue is more than half full: messages are published faster than the hub delivers them.
@@ -313,7 +320,10 @@ impl Shard {
     pub(crate) fn drained(self: &Arc<Self>, id: u64) {
         {
             let mut queue = self.lock_queue();
-            queue.drained.push(id);
+            // Often the same member is named again and again: each of its own sends does.
+            if queue.drained.last() != Some(&id) {
+                queue.drained.push(id);
+            }
             queue.paused_until = None;
         }
         self.hub.enqueue(self);
@@ -508,7 +518,10 @@ impl Shard {
         ledger: &Ledger,
     ) -> Gone {
         let mut leaving = Vec::new();
-        let mut gone = Gone::default();
+        let mut gone = Gone {
+            changes: changes.len(),
+            ..Gone::default()
+        };
         let (mut behind, mut needs) = (Vec::new(), Vec::new());
         let mut count = 0;
         for change in changes {
@@ -529,7 +542,9 @@ impl Shard {
                     let id = membership.id;
                     if let Some(member) = seats.behind.get_mut(&id) {
                         // The connection has left while it was behind, and joins again.
-                        member.join_again(from, last);
+                        if !member.join_again(from, last) {
+                            gone.overflowed.push(id);
+                        }
                         membership.set_departing(self, false);
                         continue;
                     }
