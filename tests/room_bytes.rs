@@ -2,6 +2,8 @@
 //!
 //! A binary of its own, because the crate that counts replaces the allocator of its process. It counts per thread, so the
 //! server, the hub and the calls run on the thread of the test. The clients are a thread of their own.
+//!
+//! `ROOM_CONNECTIONS=9500 cargo test --release --test room_bytes -- --nocapture --test-threads=1` runs it at full size.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,6 +21,12 @@ use std::{
 use hyperlane::{broadcast::RoomsConfig, outbox::Outbox, prelude::*};
 use test_support::{address, eventually, handler, start};
 use tokio::runtime::{Builder, Runtime};
+
+/// Number of connections. A connection takes two descriptors.
+fn connections_asked_for() -> usize {
+    let asked = std::env::var("ROOM_CONNECTIONS").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(1000)
+}
 
 /// The most that a subscription may hold, in bytes.
 const MOST: i64 = 64;
@@ -98,8 +106,8 @@ async fn carried_out(room: &Room) {
 
 #[test]
 fn a_subscription_holds_few_bytes_and_gives_them_back() {
-    const CONNECTIONS: usize = 1000;
     const ROOMS: usize = 100;
+    let count = connections_asked_for();
     let runtime = one_thread();
     let connections = Connections::default();
     let rooms = Rooms::with_config(RoomsConfig::default().history_messages(0));
@@ -107,10 +115,10 @@ fn a_subscription_holds_few_bytes_and_gives_them_back() {
         server.state(connections.clone()).route::<Opens>("/");
         server.get_mut_server_config().ping_interval = None;
     }));
-    let clients = connect(address(&control), CONNECTIONS);
+    let clients = connect(address(&control), count);
     let open = connections.clone();
     runtime.block_on(eventually("all are connected", || {
-        open.0.lock().unwrap().len() == CONNECTIONS
+        open.0.lock().unwrap().len() == count
     }));
     let outboxes = connections.0.lock().unwrap().clone();
     let names = |from: usize| -> Vec<Room> {
@@ -133,7 +141,7 @@ fn a_subscription_holds_few_bytes_and_gives_them_back() {
         handles = names(1000);
         join_all(&handles, &outboxes).await;
     });
-    let subscriptions = i64::try_from(CONNECTIONS * ROOMS).unwrap();
+    let subscriptions = i64::try_from(count * ROOMS).unwrap();
     println!("{} bytes for each subscription", held / subscriptions);
     assert!(
         held <= MOST * subscriptions,

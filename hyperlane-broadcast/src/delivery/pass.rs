@@ -234,11 +234,18 @@ impl Pass {
         let (mut full, mut held) = (Vec::new(), Vec::new());
         // A member that has begun the batch in an earlier turn goes on with its next message.
         let mut is_whole = self.releases.is_empty() && self.left.is_empty() && self.next_post == 0;
-        while courier.budget > 0
-            && let Some(seat) = self.seats.live.get(self.next_seat)
-        {
+        loop {
+            if is_whole {
+                courier.deliver_ready(&self.seats.live, &mut self.next_seat, batch);
+            }
+            if courier.budget == 0 {
+                break;
+            }
+            let Some(seat) = self.seats.live.get(self.next_seat) else {
+                break;
+            };
             let delivery = match is_whole {
-                true => courier.deliver_live(seat, batch),
+                true => courier.deliver(seat, batch),
                 false => {
                     let releases = self.releases.remove(&seat.id());
                     self.left.extend(releases.into_iter().flatten());

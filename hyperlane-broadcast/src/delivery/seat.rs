@@ -483,17 +483,10 @@ impl Batch {
         }
     }
 
-    /// Returns the encoded messages and their number, if they are ready for the WebSockets of this format, and for all of
-    /// them.
-    #[inline]
-    fn ready(&self, format: WireFormat, core: &RoomCore) -> Option<(&Bytes, u64)> {
-        let merged = self.merged.first()?;
-        let is_ready = merged.format == format
-            && format.is_websocket()
-            && !self.is_selective
-            && !merged.bytes.is_empty()
-            && self.removals == core.removals();
-        is_ready.then_some((&merged.bytes, merged.count))
+    /// Returns the encoded messages if they are ready for WebSockets of one format, and for all of them.
+    fn ready(&self) -> Option<&Merged> {
+        let first = self.merged.first().filter(|_| !self.is_selective);
+        first.filter(|merged| merged.format.is_websocket() && !merged.bytes.is_empty())
     }
 
     /// Encodes the messages in the wire format of `outbox`, as one buffer. Returns the buffer and the number of
@@ -574,20 +567,30 @@ impl<'a> Courier<'a> {
         self.budget = self.budget.saturating_sub(cost);
     }
 
-    /// Delivers a batch to a live member. The loop over the members contains the usual case without a call.
-    #[inline]
-    pub(crate) fn deliver_live(&mut self, seat: &Seat, batch: &mut Batch) -> Delivery {
-        if let Seat::Connection(outbox, _) = seat
-            && let Some((bytes, count)) = batch.ready(outbox.format(), self.core)
-            && outbox
-                .__deliver(bytes, self.outbox_bytes, PastHeld::No)
-                .is_ok()
-        {
-            self.spend(1 + bytes.len() / COPIED_BYTES);
-            self.delivered += count;
-            return Delivery::Done;
+    /// Delivers a batch to the live members from the index `next` on, as long as it is ready for them and their outboxes
+    /// take it. Stops before the first other member. This is the usual case by itself, in a loop without other calls.
+    pub(crate) fn deliver_ready(&mut self, seats: &[Seat], next: &mut usize, batch: &Batch) {
+        let Some(ready) = batch.ready() else {
+            return;
+        };
+        let cost = 1 + ready.bytes.len() / COPIED_BYTES;
+        for seat in seats.iter().skip(*next) {
+            if self.budget == 0 || batch.removals != self.core.removals() {
+                break;
+            }
+            match seat {
+                Seat::Connection(outbox, _)
+                    if outbox.format() == ready.format
+                        && outbox
+                            .__deliver(&ready.bytes, self.outbox_bytes, PastHeld::No)
+                            .is_ok() => {}
+                _ => break,
+            }
+            // The index is exact at any time, because a panic may end the loop.
+            *next += 1;
+            self.spend(cost);
+            self.delivered += ready.count;
         }
-        self.deliver(seat, batch)
     }
 
     /// Delivers a batch to a member.
