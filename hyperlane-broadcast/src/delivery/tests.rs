@@ -24,7 +24,7 @@ use crate::{
     config::{RoomLimits, RoomsConfig, SlowPolicy},
     ledger::Totals,
     member::{Join, Member, MemberId, Start},
-    metrics::RoomMetrics,
+    metrics::Metrics,
     outlet::{Next, Outlet, SinkQueue},
     post::Draft,
     registry::RoomRegistry,
@@ -224,7 +224,8 @@ fn lone_hub(runner: &Lone, rooms: u64, queue: &Arc<SinkQueue>) -> (Arc<Hub>, Vec
     let membership = Membership::new(queue.clone().into(), totals.clone());
     queue.add_barrier(membership.clone());
     let room = |epoch| {
-        let (users, metrics) = (Arc::default(), RoomMetrics::default());
+        let users = Arc::default();
+        let metrics = Metrics::new().for_room(&RoomsConfig::default(), "room");
         let name = "room".into();
         let core = RoomCore::new(name, epoch, limits.clone(), hubs, &totals, &users, metrics);
         let shard = core.shard(hubs, 0).unwrap();
