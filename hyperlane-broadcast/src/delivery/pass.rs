@@ -234,7 +234,7 @@ impl Pass {
         let (mut full, mut held) = (Vec::new(), Vec::new());
         // A member that has begun the batch in an earlier turn goes on with its next message.
         let mut is_whole = self.releases.is_empty() && self.left.is_empty() && self.next_post == 0;
-        while courier.budget > 0
+        while courier.has_budget()
             && let Some(seat) = self.seats.live.get(self.next_seat)
         {
             let delivery = match is_whole {
@@ -267,7 +267,7 @@ impl Pass {
             self.seats.add_behind(behind);
             is_whole = is_whole || self.releases.is_empty();
         }
-        *budget = courier.budget;
+        *budget = courier.budget();
         self.delivered += courier.delivered;
         for id in full {
             self.set_slow(id);
