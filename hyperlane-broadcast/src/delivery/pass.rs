@@ -339,6 +339,8 @@ impl Pass {
             });
             behind.pass_releases();
         }
+        // Those that became slow in this turn may not have registered with their outboxes.
+        self.due.extend(self.seats.behind.keys());
         true
     }
 }
