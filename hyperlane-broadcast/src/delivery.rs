@@ -6,8 +6,8 @@
 //!
 //! A thread that needs several locks takes them in this order: the registry's tables, a membership's list of rooms, a
 //! room's state, a shard's queue. The index of users, the positions of an event stream and the recipients of a message
-//! have locks under which a thread takes no other lock. No code calls a connection, wakes a hub, or drops a message while it holds one of
-//! these locks.
+//! have locks under which a thread takes no other lock. No code calls a connection, wakes a hub, or drops a message while
+//! it holds one of these locks. Debug builds check this ([`crate::locks`]).
 
 pub(crate) mod core;
 pub(crate) mod hub;

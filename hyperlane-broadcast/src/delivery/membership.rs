@@ -179,7 +179,6 @@ impl Release {
     pub(crate) fn pass(self) {}
 
     fn tell(&self) {
-        assert_unlocked();
         let released = self.membership.lock().pass(self.ticket, &self.shard);
         let Some(last) = released else {
             return;
@@ -197,6 +196,7 @@ impl Release {
 
 impl Drop for Release {
     fn drop(&mut self) {
+        assert_unlocked();
         guarded("the release of a send", || self.tell());
     }
 }

@@ -238,7 +238,7 @@ impl Pass {
             if is_whole {
                 courier.deliver_ready(&self.seats.live, &mut self.next_seat, batch);
             }
-            if courier.budget == 0 {
+            if !courier.has_budget() {
                 break;
             }
             let Some(seat) = self.seats.live.get(self.next_seat) else {
@@ -274,7 +274,7 @@ impl Pass {
             self.seats.add_behind(behind);
             is_whole = is_whole || self.releases.is_empty();
         }
-        *budget = courier.budget;
+        *budget = courier.budget();
         self.delivered += courier.delivered;
         for id in full {
             self.set_slow(id);
@@ -346,6 +346,8 @@ impl Pass {
             });
             behind.pass_releases();
         }
+        // Those that became slow in this turn may not have registered with their outboxes.
+        self.due.extend(self.seats.behind.keys());
         true
     }
 }

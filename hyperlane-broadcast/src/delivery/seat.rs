@@ -397,6 +397,8 @@ pub(crate) struct Batch {
     pub(crate) releases: Vec<(usize, Release)>,
     /// True if at least one message is not for all members.
     is_selective: bool,
+    /// What a delivery of all messages as one buffer costs.
+    cost: usize,
     /// The encoded messages as one buffer, for each form in use.
     merged: Vec<Merged>,
     /// The count of removals in the room for which `merged` is valid.
@@ -418,6 +420,7 @@ impl Batch {
         let is_for_all = |post: &Arc<Post>| matches!(post.audience(), Audience::All);
         Self {
             is_selective: !posts.iter().all(is_for_all),
+            cost: 1 + bytes_of(&posts) / COPIED_BYTES,
             posts,
             releases,
             merged: Vec::new(),
@@ -491,6 +494,7 @@ impl Batch {
 
     /// Encodes the messages in the wire format of `outbox`, as one buffer. Returns the buffer and the number of
     /// messages in it.
+    #[inline(never)]
     fn merge(&self, outbox: &Outbox, has_ids: bool, core: &RoomCore) -> (Bytes, u64) {
         let encoded = |post: &'_ Arc<Post>| match has_ids {
             _ if post.is_removed() => None,
@@ -522,8 +526,9 @@ pub(crate) struct Courier<'a> {
     is_replay: bool,
     /// Size of an outbox from which it is full, in bytes.
     outbox_bytes: usize,
-    /// What the turn may still spend.
-    pub(crate) budget: usize,
+    /// What the turn may spend, and what it has spent.
+    budget: usize,
+    spent: usize,
     /// Number of delivered messages. A message for several members counts once for each.
     pub(crate) delivered: u64,
 }
@@ -533,6 +538,10 @@ const COPIED_BYTES: usize = 16 * 1024;
 
 /// Number of bytes to compress that cost as much as a write to an outbox.
 const COMPRESSED_BYTES: usize = 32;
+
+fn bytes_of(posts: &[Arc<Post>]) -> usize {
+    posts.iter().map(|post| post.draft.len()).sum()
+}
 
 fn drained(shard: &Arc<Shard>, id: u64) -> Arc<Drained> {
     Arc::new(Drained {
@@ -551,6 +560,7 @@ impl<'a> Courier<'a> {
             is_replay: false,
             outbox_bytes: core.limits.outbox_limit(),
             budget,
+            spent: 0,
             delivered: 0,
         }
     }
@@ -564,7 +574,17 @@ impl<'a> Courier<'a> {
     }
 
     fn spend(&mut self, cost: usize) {
-        self.budget = self.budget.saturating_sub(cost);
+        self.spent += cost;
+    }
+
+    /// Returns whether something of the budget is left.
+    pub(crate) fn has_budget(&self) -> bool {
+        self.spent < self.budget
+    }
+
+    /// Returns what is left of the budget.
+    pub(crate) fn budget(&self) -> usize {
+        self.budget.saturating_sub(self.spent)
     }
 
     /// Delivers a batch to the live members from the index `next` on, as long as it is ready for them and their outboxes
@@ -573,9 +593,8 @@ impl<'a> Courier<'a> {
         let Some(ready) = batch.ready() else {
             return;
         };
-        let cost = 1 + ready.bytes.len() / COPIED_BYTES;
         for seat in seats.iter().skip(*next) {
-            if self.budget == 0 || batch.removals != self.core.removals() {
+            if !self.has_budget() || batch.removals != self.core.removals() {
                 break;
             }
             match seat {
@@ -588,7 +607,7 @@ impl<'a> Courier<'a> {
             }
             // The index is exact at any time, because a panic may end the loop.
             *next += 1;
-            self.spend(cost);
+            self.spend(batch.cost);
             self.delivered += ready.count;
         }
     }
@@ -607,8 +626,8 @@ impl<'a> Courier<'a> {
         if batch.is_selective || !outbox.format().is_shared() {
             return self.deliver_each(seat, batch, 0..batch.posts.len());
         }
+        self.spend(batch.cost);
         let (bytes, count) = batch.merged(outbox, ids.are_offsets(), self.core);
-        self.spend(1 + bytes.len() / COPIED_BYTES);
         if bytes.is_empty() {
             return Delivery::Done;
         }
@@ -618,6 +637,7 @@ impl<'a> Courier<'a> {
         }
         if sent.is_ok() {
             self.delivered += count;
+            return Delivery::Done;
         }
         batch.delivery(0, sent)
     }
@@ -633,6 +653,7 @@ impl<'a> Courier<'a> {
 
     /// Delivers messages to an event stream whose ids cover several rooms. With an error, the stream has received none
     /// of them.
+    #[inline(never)]
     fn deliver_followed(
         &mut self,
         seat: &Seat,
@@ -645,8 +666,7 @@ impl<'a> Courier<'a> {
             matches!(post.draft.message, Message::Text(_))
                 || post.encoded(outbox, &self.core.ledger).is_some()
         };
-        let bytes: usize = posts.iter().map(|post| post.draft.len()).sum();
-        self.spend(posts.len() + bytes / COPIED_BYTES);
+        self.spend(posts.len() + bytes_of(posts) / COPIED_BYTES);
         let posts = posts.iter().map(|post| &**post);
         let posts: Vec<_> = posts
             .filter(|post| self.is_for(seat, post) && is_event(post))
@@ -725,6 +745,7 @@ impl<'a> Courier<'a> {
     }
 
     /// Delivers a range of the messages of a batch one by one, until the budget is spent: at least one of them.
+    #[inline(never)]
     pub(crate) fn deliver_each(
         &mut self,
         seat: &Seat,
@@ -739,7 +760,7 @@ impl<'a> Courier<'a> {
             let Some(post) = batch.posts.get(at) else {
                 break;
             };
-            if self.budget == 0 && at > begin {
+            if !self.has_budget() && at > begin {
                 return Delivery::Paused(at);
             }
             let delivery = batch.delivery(at, self.deliver_post(seat, post));

@@ -24,7 +24,7 @@ use crate::{
     config::{RoomLimits, RoomsConfig, SlowPolicy},
     ledger::Totals,
     member::{Join, Member, MemberId, Start},
-    metrics::RoomMetrics,
+    metrics::Metrics,
     outlet::{Next, Outlet, SinkQueue},
     post::Unpublished,
     registry::RoomRegistry,
@@ -127,26 +127,26 @@ fn publish(registry: &Arc<RoomRegistry>, core: &Arc<RoomCore>, text: &str) {
 #[tokio::test]
 async fn a_panic_in_a_batch_closes_one_member_and_the_others_receive_everything() {
     let stage = Stage::new(RoomLimits::default());
-    let queues: Vec<_> = (0..5).map(|_| queue()).collect();
+    let mut queues: Vec<_> = (0..5).map(|_| queue()).collect();
+    // This one becomes slow in the same turn.
+    queues[1] = SinkQueue::new(1, None);
     queues
         .iter()
         .for_each(|queue| stage.join(queue, Join::new()));
     stage.settle().await;
     (1..=3).for_each(|number| stage.publish(number));
     // These sends wait for the messages.
-    for queue in &queues {
-        queue.send("own".into()).unwrap();
+    for at in [0, 2, 3, 4] {
+        queues[at].send("own".into()).unwrap();
     }
     stage.publish(4);
     PANICS_AT.set(Some((queues[2].id(), 2)));
     stage.settle().await;
     assert_eq!(PANICS_AT.get(), None);
-    for (at, queue) in queues.iter().enumerate() {
-        let taken = taken(queue);
-        match at {
-            2 => assert_eq!(taken, ["close 1011"]),
-            _ => assert_eq!(taken, ["1", "2", "3", "own", "4"], "{at}"),
-        }
+    assert_eq!(receive(&queues[1], 4).await, ["1", "2", "3", "4"]);
+    assert_eq!(taken(&queues[2]), ["close 1011"]);
+    for at in [0, 3, 4] {
+        assert_eq!(taken(&queues[at]), ["1", "2", "3", "own", "4"], "{at}");
     }
     assert_eq!(stage.core.member_count(), 4);
     stage.publish("next");
@@ -224,7 +224,8 @@ fn lone_hub(runner: &Lone, rooms: u64, queue: &Arc<SinkQueue>) -> (Arc<Hub>, Vec
     let membership = Membership::new(queue.clone().into(), totals.clone());
     queue.add_barrier(membership.clone());
     let room = |epoch| {
-        let (users, metrics) = (Arc::default(), RoomMetrics::default());
+        let users = Arc::default();
+        let metrics = Metrics::new().for_room(&RoomsConfig::default(), "room");
         let name = "room".into();
         let core = RoomCore::new(name, epoch, limits.clone(), hubs, &totals, &users, metrics);
         let shard = core.shard(hubs, 0).unwrap();

@@ -99,7 +99,7 @@ impl Pass {
             false => courier.deliver(&behind.seat, batch),
         };
         let delivered = courier.delivered;
-        *budget = courier.budget.saturating_sub(1);
+        *budget = courier.budget().saturating_sub(1);
         self.delivered += delivered;
         match delivery {
             Delivery::Done => {
@@ -168,7 +168,7 @@ impl Pass {
             behind.progress = Instant::now();
         }
         self.delivered += courier.delivered;
-        *budget = courier.budget.saturating_sub(1);
+        *budget = courier.budget().saturating_sub(1);
         self.note_missed(id, missed);
         match refused {
             Some(Undelivered::Held) => self.await_release(id),
