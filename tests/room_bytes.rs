@@ -2,6 +2,8 @@
 //!
 //! A binary of its own, because the crate that counts replaces the allocator of its process. It counts per thread, so the
 //! server, the hub and the calls run on the thread of the test. The clients are a thread of their own.
+//!
+//! `ROOM_CONNECTIONS=9500 cargo test --release --test room_bytes -- --nocapture --test-threads=1` runs it at full size.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,6 +21,12 @@ use std::{
 use hyperlane::{broadcast::RoomsConfig, outbox::Outbox, prelude::*};
 use test_support::{address, eventually, handler, start};
 use tokio::runtime::{Builder, Runtime};
+
+/// Number of connections. A connection takes two descriptors.
+fn connections_asked_for() -> usize {
+    let asked = std::env::var("ROOM_CONNECTIONS").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(1000)
+}
 
 /// The most that a subscription may hold, in bytes.
 const MOST: i64 = 64;
@@ -98,8 +106,8 @@ async fn carried_out(room: &Room) {
 
 #[test]
 fn a_subscription_holds_few_bytes_and_gives_them_back() {
-    const CONNECTIONS: usize = 1000;
     const ROOMS: usize = 100;
+    let count = connections_asked_for();
     let runtime = one_thread();
     let connections = Connections::default();
     let rooms = Rooms::with_config(RoomsConfig::default().history_messages(0));
@@ -107,10 +115,10 @@ fn a_subscription_holds_few_bytes_and_gives_them_back() {
         server.state(connections.clone()).route::<Opens>("/");
         server.get_mut_server_config().ping_interval = None;
     }));
-    let clients = connect(address(&control), CONNECTIONS);
+    let clients = connect(address(&control), count);
     let open = connections.clone();
     runtime.block_on(eventually("all are connected", || {
-        open.0.lock().unwrap().len() == CONNECTIONS
+        open.0.lock().unwrap().len() == count
     }));
     let outboxes = connections.0.lock().unwrap().clone();
     let names = |from: usize| -> Vec<Room> {
@@ -133,7 +141,7 @@ fn a_subscription_holds_few_bytes_and_gives_them_back() {
         handles = names(1000);
         join_all(&handles, &outboxes).await;
     });
-    let subscriptions = i64::try_from(CONNECTIONS * ROOMS).unwrap();
+    let subscriptions = i64::try_from(count * ROOMS).unwrap();
     println!("{} bytes for each subscription", held / subscriptions);
     assert!(
         held <= MOST * subscriptions,
@@ -200,5 +208,48 @@ fn rooms_that_were_made_and_left_leave_nothing() {
     let left = live(&runtime, round());
     println!("{left} bytes left by {ROOMS} rooms");
     assert!(left < 64 * 1024, "{left} bytes");
+    drop(clients);
+}
+
+#[test]
+fn a_room_with_one_member_holds_few_bytes_with_many_hubs() {
+    const ROOMS: usize = 5000;
+    /// The most that such a room may hold, in bytes.
+    const MOST: i64 = 1800;
+    let runtime = one_thread();
+    // A hub for each worker. What the hubs free for this thread still counts, so the result is too high.
+    let hubs = Builder::new_multi_thread()
+        .worker_threads(16)
+        .enable_all()
+        .build()
+        .unwrap();
+    let connections = Connections::default();
+    let config = RoomsConfig::default()
+        .history_messages(0)
+        .rooms_per_connection(ROOMS);
+    let rooms = Rooms::builder()
+        .config(config)
+        .on(hubs.handle().clone())
+        .build();
+    let control = runtime.block_on(start(|server| {
+        server.state(connections.clone()).route::<Opens>("/");
+        server.get_mut_server_config().ping_interval = None;
+    }));
+    let clients = connect(address(&control), 1);
+    let open = connections.clone();
+    runtime.block_on(eventually("it is connected", || {
+        open.0.lock().unwrap().len() == 1
+    }));
+    let outbox = connections.0.lock().unwrap()[0].clone();
+    let held = live(&runtime, async {
+        for at in 0..ROOMS {
+            let room = rooms.room(format!("room {at}")).unwrap();
+            room.join(&outbox).await.unwrap();
+        }
+    });
+    assert_eq!(rooms.len(), ROOMS);
+    let each = held / i64::try_from(ROOMS).unwrap();
+    println!("{each} bytes for each room");
+    assert!(each <= MOST, "{each} bytes for each room");
     drop(clients);
 }

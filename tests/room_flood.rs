@@ -1,7 +1,7 @@
 //! A client that floods: in a process of its own, whose resident memory it measures.
 //!
-//! `FLOOD_SECONDS=30 cargo test --release --test room_flood -- --nocapture --test-threads=1` runs it for longer, and
-//! prints what the memory does.
+//! `FLOOD_SECONDS=30 cargo test --release --test room_flood -- --nocapture --test-threads=1` runs it for longer, prints
+//! what the memory does, and compares how long an outsider waits for an answer with and without the flood.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -84,9 +84,42 @@ fn resident() -> usize {
         .unwrap_or(0)
 }
 
+fn asked_seconds() -> Option<u64> {
+    std::env::var("FLOOD_SECONDS").ok()?.parse().ok()
+}
+
 fn seconds() -> Duration {
-    let seconds = std::env::var("FLOOD_SECONDS").ok();
-    Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(3))
+    Duration::from_secs(asked_seconds().unwrap_or(3))
+}
+
+/// What an outsider and the memory have done for some time.
+#[derive(Default)]
+struct Samples {
+    echoes: Vec<Duration>,
+    /// Resident memory, in KiB.
+    memory: Vec<usize>,
+}
+
+impl Samples {
+    async fn take(echo: &mut Client, time: Duration) -> Self {
+        let mut samples = Self::default();
+        let begin = Instant::now();
+        while begin.elapsed() < time {
+            let sent = Instant::now();
+            // It fails if the server does not answer in time.
+            echo.frame(TEXT, "outside").await;
+            assert_eq!(echo.next_message().await.text(), "outside");
+            samples.echoes.push(sent.elapsed());
+            samples.memory.push(resident());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        samples.echoes.sort_unstable();
+        samples
+    }
+
+    fn echo(&self, percent: usize) -> Duration {
+        self.echoes[self.echoes.len() * percent / 100]
+    }
 }
 
 /// Sends these bytes again and again on a thread of its own, until the end. Reads what comes, and drops it. The thread
@@ -176,20 +209,11 @@ async fn measure(
     }
     eventually("all have joined", || room.len() == MEMBERS).await;
     let mut echo = Client::websocket(address(&control), "/echo").await;
+    let calm = Samples::take(&mut echo, seconds() / 3).await;
     let before = resident();
     let is_over = Arc::new(AtomicBool::new(false));
     let flooding = flood(address(&control), target, bytes, &is_over);
-    let begin = Instant::now();
-    let (mut samples, mut echoes) = (Vec::new(), Vec::new());
-    while begin.elapsed() < seconds() {
-        let sent = Instant::now();
-        // It fails if the server does not answer in time.
-        echo.frame(TEXT, "outside").await;
-        assert_eq!(echo.next_message().await.text(), "outside");
-        echoes.push(sent.elapsed());
-        samples.push(resident());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let flooded = Samples::take(&mut echo, seconds()).await;
     is_over.store(true, Ordering::Release);
     let flooding = tokio::task::spawn_blocking(move || flooding.join().unwrap());
     let stream = flooding.await.unwrap();
@@ -208,14 +232,16 @@ async fn measure(
     for reader in readers {
         lengths.push(reader.await.unwrap());
     }
-    let highest = samples.iter().max().unwrap().saturating_sub(before);
-    let half = samples.len() / 2;
-    let early = samples[..half].iter().max().unwrap().saturating_sub(before);
-    echoes.sort_unstable();
+    let more = |memory: &[usize]| memory.iter().max().unwrap().saturating_sub(before);
+    let (early, late) = flooded.memory.split_at(flooded.memory.len() / 2);
+    let (early, highest) = (more(early), more(late).max(more(early)));
     println!(
-        "{what}: {ended} accepted, {highest} KiB more at most ({early} in the first half); echo: median {:?}, p99 {:?}",
-        echoes[echoes.len() / 2],
-        echoes[echoes.len() * 99 / 100],
+        "{what}: {ended} accepted, {highest} KiB more at most ({early} in the first half); echo: median {:?}, p99 {:?}; \
+         without the flood {:?}, {:?}",
+        flooded.echo(50),
+        flooded.echo(99),
+        calm.echo(50),
+        calm.echo(99),
     );
     assert!(ended > 1000, "the flood gets through: {ended}");
     let expected = usize::try_from(ended).unwrap() * length;

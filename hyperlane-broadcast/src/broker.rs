@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use crate::{delivery::core::RoomCore, error::PublishError, offset::Offset, post::Draft};
+use crate::{delivery::core::RoomCore, error::PublishError, offset::Offset, post::Unpublished};
 
 /// Gives the messages of rooms their order, and brings them to the nodes that have members.
 ///
@@ -96,23 +96,23 @@ impl Broker for InProcess {
 /// A message on its way to a room, with the options of its sender.
 #[derive(Clone, Debug)]
 pub struct Publication {
-    pub(crate) draft: Draft,
+    pub(crate) post: Unpublished,
 }
 
 impl Publication {
     /// Returns the message.
     pub fn message(&self) -> &hyperlane_core::Message {
-        &self.draft.message
+        &self.post.draft().message
     }
 
     /// Returns whether the message is volatile: not kept in the history, and not received by slow members.
     pub fn is_volatile(&self) -> bool {
-        self.draft.is_volatile
+        self.post.draft().is_volatile
     }
 
     /// Returns whether the message is for the members on this node alone. The broker must not pass it on.
     pub fn is_local_only(&self) -> bool {
-        self.draft.is_local
+        self.post.draft().is_local
     }
 }
 
@@ -142,19 +142,16 @@ impl BrokerRoom<'_> {
     /// Returns the publication with [`PublishError::Full`] if the room's queue is full, and with other errors if the
     /// room cannot take it.
     pub fn append(&self, publication: Publication) -> Result<Published, Box<Refused>> {
-        match self.core.publish(publication.draft) {
+        match self.core.publish(publication.post) {
             Ok(receipt) => Ok(Published {
                 offset: receipt.offset,
                 members: receipt.members,
                 scope: PublishScope::Local,
             }),
-            Err(refused) => {
-                let (error, draft) = *refused;
-                Err(Box::new(Refused {
-                    error,
-                    publication: Publication { draft },
-                }))
-            }
+            Err((error, post)) => Err(Box::new(Refused {
+                error,
+                publication: Publication { post },
+            })),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     config::RoomLimits,
     ledger::{Ledger, Place},
-    post::{Audience, Post},
+    post::{Audience, Dropped, Post},
 };
 
 /// Of the messages that a member of the room has not received yet, the newest of each key. A message without a key
@@ -36,7 +36,7 @@ impl Conflated {
         log_first: u64,
         limits: &RoomLimits,
         ledger: &Ledger,
-        dropped: &mut Vec<Arc<Post>>,
+        dropped: &mut Dropped,
     ) {
         if claimed <= post.number {
             if let Some(key) = &post.draft.key {
@@ -58,7 +58,7 @@ impl Conflated {
         log_first: u64,
         limits: &RoomLimits,
         ledger: &Ledger,
-        dropped: &mut Vec<Arc<Post>>,
+        dropped: &mut Dropped,
     ) {
         while let Some((&number, _)) = self.by_number.first_key_value() {
             let is_beyond = self.by_number.len() > limits.conflated_keys.max(1)
@@ -74,7 +74,7 @@ impl Conflated {
     }
 
     /// Counts the messages that the log has dropped, and that are still kept here, as waiting for slow members.
-    pub(crate) fn settle(&self, dropped: &[Arc<Post>], ledger: &Ledger) {
+    pub(crate) fn settle<'a>(&self, dropped: impl Iterator<Item = &'a Arc<Post>>, ledger: &Ledger) {
         for post in dropped {
             if self.by_number.contains_key(&post.number) {
                 post.kept.move_to(Place::Waiting, ledger);
@@ -87,7 +87,7 @@ impl Conflated {
         &mut self,
         log_first: u64,
         ledger: &Ledger,
-        dropped: &mut Vec<Arc<Post>>,
+        dropped: &mut Dropped,
     ) -> bool {
         let count = self.by_number.len().div_ceil(4);
         let oldest: Vec<_> = self.by_number.keys().take(count).copied().collect();
@@ -103,7 +103,7 @@ impl Conflated {
         number: u64,
         log_first: u64,
         ledger: &Ledger,
-        dropped: &mut Vec<Arc<Post>>,
+        dropped: &mut Dropped,
     ) {
         let Some(post) = self.take(number, log_first, ledger, dropped) else {
             return;
@@ -119,7 +119,7 @@ impl Conflated {
         number: u64,
         log_first: u64,
         ledger: &Ledger,
-        dropped: &mut Vec<Arc<Post>>,
+        dropped: &mut Dropped,
     ) -> Option<Arc<Post>> {
         let post = self.by_number.remove(&number)?;
         self.bytes -= post.queue_bytes();
@@ -159,7 +159,7 @@ mod tests {
         ledger: Ledger,
         limits: RoomLimits,
         last: u64,
-        dropped: Vec<Arc<Post>>,
+        dropped: Dropped,
     }
 
     impl Fixture {
@@ -169,7 +169,7 @@ mod tests {
                 ledger: Ledger::new(Arc::default()),
                 limits,
                 last: 0,
-                dropped: Vec::new(),
+                dropped: Dropped::default(),
             }
         }
 
@@ -188,7 +188,7 @@ mod tests {
                 &self.ledger,
                 &mut self.dropped,
             );
-            self.conflated.settle(&[post], &self.ledger);
+            self.conflated.settle([&post].into_iter(), &self.ledger);
         }
 
         fn numbers(&self) -> Vec<u64> {

@@ -19,7 +19,7 @@ const SEVERAL: &str = "r1.";
 /// | event | data | meaning |
 /// | --- | --- | --- |
 /// | `position` | the id | not a message: the first id of a new client |
-/// | `reset` | `{"rooms":["news"]}` | not a message: in these rooms, messages since the client's id are gone; the client fetches their state anew |
+/// | `reset` | `{"rooms":["news"]}` | not a message: in these rooms, messages since the client's id are gone, or the stream was slow and has missed messages ([`SlowPolicy`](crate::SlowPolicy)); the client fetches their state anew |
 ///
 /// ```
 /// use hyperlane_broadcast::Follow;

@@ -70,12 +70,14 @@ mod ext;
 mod follow;
 mod history;
 mod ledger;
+mod locks;
 mod log;
 mod member;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 mod metrics;
 mod offset;
 mod outlet;
+mod panics;
 mod pattern;
 mod post;
 mod publisher;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::{
     config::RoomLimits,
     ledger::{Ledger, Place},
-    post::Post,
+    post::{Dropped, Post},
 };
 
 /// Maximum number of messages that one call of [`Log::read`] returns. A call runs under the room's lock.
@@ -93,7 +93,7 @@ impl Log {
         limits: &RoomLimits,
         needed: u64,
         ledger: &Ledger,
-        dropped: &mut Vec<Arc<Post>>,
+        dropped: &mut Dropped,
     ) {
         while let Some(oldest) = self.entries.get(self.before_history) {
             let is_within = self.entries.len() - self.before_history <= limits.history_messages
@@ -102,7 +102,12 @@ impl Log {
             if is_within {
                 break;
             }
-            self.end_history_of_oldest(ledger);
+            self.before_history += 1;
+            // In most rooms no member needs the message any more.
+            match self.before_history == 1 && self.first() < needed {
+                true => self.drop_first(ledger, dropped),
+                false => self.set_waiting(self.before_history - 1, ledger),
+            }
         }
         self.drop_unneeded(needed, ledger, dropped);
     }
@@ -112,33 +117,34 @@ impl Log {
     pub(crate) fn give_up(&mut self, bytes: usize, ledger: &Ledger) -> usize {
         let before = ledger.history();
         while before.saturating_sub(ledger.history()) < bytes && self.has_history() {
-            self.end_history_of_oldest(ledger);
+            self.set_waiting(self.before_history, ledger);
+            self.before_history += 1;
         }
         before.saturating_sub(ledger.history())
     }
 
-    fn end_history_of_oldest(&mut self, ledger: &Ledger) {
-        if let Some(entry) = self.entries.get(self.before_history)
+    /// Counts a message as one that waits for slow members.
+    fn set_waiting(&self, at: usize, ledger: &Ledger) {
+        if let Some(entry) = self.entries.get(at)
             && let Some(post) = &entry.post
         {
             post.kept.move_to(Place::Waiting, ledger);
         }
-        self.before_history += 1;
+    }
+
+    /// Drops the first message, which is before the history.
+    fn drop_first(&mut self, ledger: &Ledger, dropped: &mut Dropped) {
+        self.before_history -= 1;
+        if let Some(post) = self.entries.pop_front().and_then(|entry| entry.post) {
+            post.kept.move_to(Place::None, ledger);
+            dropped.push(post);
+        }
     }
 
     /// Drops the messages before the history that have a number below `needed`.
-    pub(crate) fn drop_unneeded(
-        &mut self,
-        needed: u64,
-        ledger: &Ledger,
-        dropped: &mut Vec<Arc<Post>>,
-    ) {
+    pub(crate) fn drop_unneeded(&mut self, needed: u64, ledger: &Ledger, dropped: &mut Dropped) {
         while self.before_history > 0 && self.first() < needed {
-            self.before_history -= 1;
-            if let Some(post) = self.entries.pop_front().and_then(|entry| entry.post) {
-                post.kept.move_to(Place::None, ledger);
-                dropped.push(post);
-            }
+            self.drop_first(ledger, dropped);
         }
         if self.entries.is_empty() && self.entries.capacity() > 16 {
             self.entries = VecDeque::new();
@@ -247,7 +253,7 @@ mod tests {
         ledger: Ledger,
         limits: RoomLimits,
         now: Instant,
-        dropped: Vec<Arc<Post>>,
+        dropped: Dropped,
     }
 
     impl Fixture {
@@ -257,7 +263,7 @@ mod tests {
                 ledger: Ledger::new(Arc::default()),
                 limits,
                 now: Instant::now(),
-                dropped: Vec::new(),
+                dropped: Dropped::default(),
             }
         }
 

@@ -16,6 +16,8 @@ use hyperlane_core::{
 };
 use tokio::{runtime::Handle, sync::Notify};
 
+use crate::panics::guarded;
+
 /// Numbers of sinks begin here. Connections, which count from 1, never come so far.
 const SINKS_FROM: u64 = 1 << 63;
 
@@ -209,12 +211,13 @@ struct Aftermath {
 }
 
 impl Aftermath {
+    /// A waker belongs to the executor that the program has chosen for the sink. If it panics, the rest goes on.
     fn run(self) {
         for waker in self.wakers {
-            waker.wake();
+            guarded("the waker of a sink", || waker.wake());
         }
         for hook in self.hooks {
-            hook();
+            guarded("the hook of a sink that has ended", hook);
         }
     }
 }
@@ -275,6 +278,19 @@ impl SinkQueue {
 
     pub(crate) fn is_open(&self) -> bool {
         self.lock().phase == Phase::Open
+    }
+
+    /// Returns the number of queued messages.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.lock().items.len()
+    }
+
+    /// Returns the number of registered wakers of hubs.
+    #[cfg(test)]
+    pub(crate) fn wakers(&self) -> usize {
+        let state = self.lock();
+        state.draining.len() + state.releasing.len()
     }
 
     /// Takes a message of a room. `past` tells whether it may overtake the sink's own messages that are held.
@@ -402,7 +418,7 @@ impl SinkQueue {
         aftermath.run();
     }
 
-    fn add_barrier(&self, barrier: Arc<dyn Barrier>) {
+    pub(crate) fn add_barrier(&self, barrier: Arc<dyn Barrier>) {
         let mut state = self.lock();
         if state.phase < Phase::Closing {
             state.barrier = Some(barrier);

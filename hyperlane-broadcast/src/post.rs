@@ -1,10 +1,8 @@
 //! Posts: published messages, encoded once per wire format.
 
 use std::{
-    any::Any,
     collections::HashSet,
-    mem,
-    panic::{AssertUnwindSafe, catch_unwind},
+    fmt, mem,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,8 +14,10 @@ use hyperlane_core::{Event, Message, Outbox, WireFormat};
 
 use crate::{
     ledger::{Kept, Ledger},
+    locks::assert_unlocked,
     member::MemberId,
     offset::Offset,
+    panics::guarded,
 };
 
 /// The members that receive a message.
@@ -160,19 +160,81 @@ impl Drop for Draft {
     /// The program may have given the payload a destructor, and the destructor may panic. A panic would end the pass of a
     /// hub or the hook of an ended connection. Two panics of messages that are dropped together would end the process.
     fn drop(&mut self) {
+        assert_unlocked();
         let message = mem::replace(&mut self.message, Message::Close(None));
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(message))) {
-            let text = panic_text(&*panic);
-            tracing::error!("the destructor of a message's payload panicked: {text}");
-        }
+        guarded("the destructor of a message's payload", || drop(message));
     }
 }
 
-/// Returns the text of a panic.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let literal = panic.downcast_ref::<&str>().copied();
-    let owned = || panic.downcast_ref::<String>().map(String::as_str);
-    literal.or_else(owned).unwrap_or("no text")
+/// A message that is not published yet. It is a post without a number, so that the steps of a publish pass on a pointer
+/// instead of moving the message.
+#[derive(Clone)]
+pub(crate) struct Unpublished(Arc<Post>);
+
+impl Unpublished {
+    pub(crate) fn new(draft: Draft) -> Self {
+        Self(Arc::new(Post::new(0, draft)))
+    }
+
+    /// Returns a message for this audience.
+    pub(crate) fn for_audience(message: Message, audience: Audience) -> Self {
+        let mut draft = Draft::new(message);
+        draft.audience = audience;
+        Self::new(draft)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn text(text: impl Into<Message>) -> Self {
+        Self::for_audience(text.into(), Audience::All)
+    }
+
+    pub(crate) fn draft(&self) -> &Draft {
+        &self.0.draft
+    }
+
+    pub(crate) fn draft_mut(&mut self) -> &mut Draft {
+        &mut Arc::make_mut(&mut self.0).draft
+    }
+
+    /// Gives the message its number.
+    pub(crate) fn publish(self, number: u64) -> Arc<Post> {
+        let mut post = self.0;
+        let own = Arc::make_mut(&mut post);
+        own.number = number;
+        own.kept = Kept::new(own.queue_bytes());
+        post
+    }
+}
+
+impl fmt::Debug for Unpublished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.draft().fmt(f)
+    }
+}
+
+/// Messages that a room has dropped under its lock. The caller drops them without the lock, because the program may have
+/// given a payload a destructor. Most publishes drop one message, which takes no allocation.
+#[derive(Default)]
+pub(crate) struct Dropped {
+    first: Option<Arc<Post>>,
+    rest: Vec<Arc<Post>>,
+}
+
+impl Dropped {
+    pub(crate) fn push(&mut self, post: Arc<Post>) {
+        match self.first {
+            None => self.first = Some(post),
+            Some(_) => self.rest.push(post),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Post>> {
+        self.first.iter().chain(&self.rest)
+    }
 }
 
 /// A published message with its number and its encodings.
@@ -180,15 +242,31 @@ pub(crate) struct Post {
     /// The number of the message in its room. For a volatile message, the number of the kept message before it.
     pub(crate) number: u64,
     pub(crate) draft: Draft,
-    frame: OnceLock<Option<Bytes>>,
-    event: OnceLock<Option<Bytes>>,
-    chunk: OnceLock<Option<Bytes>>,
-    /// The event with the offset as its id: without chunked encoding, and as a chunk.
-    with_id: OnceLock<Box<[OnceLock<Option<Bytes>>; 2]>>,
+    frame: Encoding,
+    /// Boxed like the next field, because most rooms have no members that need it.
+    events: OnceLock<Box<Events>>,
     /// Compressed WebSocket frames, one per window size. Index 0 is for a window of 8 bits, index 7 for 15 bits.
-    deflated: OnceLock<Box<[OnceLock<Option<Bytes>>; 8]>>,
+    deflated: OnceLock<Box<[Encoding; 8]>>,
     pub(crate) kept: Kept,
     is_removed: AtomicBool,
+}
+
+/// The message in one form. `None` if the form cannot carry the message.
+type Encoding = OnceLock<Option<Bytes>>;
+
+/// The message as an event of a stream without chunked encoding, and as a chunk.
+#[derive(Default)]
+struct Events {
+    plain: [Encoding; 2],
+    /// The event with the offset as its id.
+    with_id: [Encoding; 2],
+}
+
+impl Clone for Post {
+    /// Returns a copy without encodings.
+    fn clone(&self) -> Self {
+        Self::new(self.number, self.draft.clone())
+    }
 }
 
 impl Post {
@@ -201,9 +279,7 @@ impl Post {
             kept: Kept::new(draft.weight() + Self::OVERHEAD),
             draft,
             frame: OnceLock::new(),
-            event: OnceLock::new(),
-            chunk: OnceLock::new(),
-            with_id: OnceLock::new(),
+            events: OnceLock::new(),
             deflated: OnceLock::new(),
             is_removed: AtomicBool::new(false),
         }
@@ -238,11 +314,17 @@ impl Post {
         let format = outbox.format();
         let slot = match format {
             WireFormat::WebSocket => &self.frame,
-            WireFormat::EventStream => &self.event,
-            WireFormat::EventStreamChunked => &self.chunk,
+            WireFormat::EventStream => {
+                let [plain, _] = &self.events(ledger).plain;
+                plain
+            }
+            WireFormat::EventStreamChunked => {
+                let [_, chunk] = &self.events(ledger).plain;
+                chunk
+            }
             WireFormat::WebSocketDeflate { window_bits } => self
                 .deflated
-                .get_or_init(Box::default)
+                .get_or_init(|| self.boxed(ledger))
                 .get(usize::from(window_bits.saturating_sub(8)))?,
             _ => return None,
         };
@@ -266,6 +348,16 @@ impl Post {
         slot.get_or_init(encode).as_ref()
     }
 
+    fn events(&self, ledger: &Ledger) -> &Events {
+        self.events.get_or_init(|| self.boxed(ledger))
+    }
+
+    /// Returns room for encodings. It counts as memory of the post.
+    fn boxed<T: Default>(&self, ledger: &Ledger) -> Box<T> {
+        self.kept.grow(size_of::<T>(), ledger);
+        Box::default()
+    }
+
     /// Returns the message as an event with its offset as the id, like [`encoded`](Self::encoded). A volatile message
     /// has no place in the room, and so no id.
     pub(crate) fn encoded_with_id(
@@ -278,8 +370,11 @@ impl Post {
             return self.encoded(outbox, ledger);
         }
         let format = outbox.format();
-        let slots = self.with_id.get_or_init(Box::default);
-        let slot = slots.get(usize::from(format == WireFormat::EventStreamChunked))?;
+        let [plain, chunk] = &self.events(ledger).with_id;
+        let slot = match format {
+            WireFormat::EventStreamChunked => chunk,
+            _ => plain,
+        };
         let encode = || {
             let number = self.number;
             let bytes = self.encode_event(format, Some(&Offset { epoch, number }.to_string()))?;

@@ -6,11 +6,10 @@ use hyperlane_core::{Event, Message};
 use serde::Serialize;
 
 use crate::{
-    broker::{Published, Publishing},
-    delivery::core::RoomCore,
+    broker::Published,
     error::{PublishError, RoomError},
     member::MemberId,
-    post::{Audience, Draft, NamedEvent, Recipients},
+    post::{Audience, Draft, NamedEvent, Recipients, Unpublished},
     registry::{RoomRegistry, handle::RoomHandle},
 };
 
@@ -23,13 +22,13 @@ struct Options {
 }
 
 impl Options {
-    fn draft(&self, message: Message, event: Option<NamedEvent>) -> Draft {
+    fn message(&self, message: Message, event: Option<NamedEvent>) -> Unpublished {
         let mut draft = Draft::new(message);
         draft.event = event.map(Box::new);
         draft.key.clone_from(&self.key);
         draft.is_volatile = self.is_volatile;
         draft.is_local = self.is_local;
-        draft
+        Unpublished::new(draft)
     }
 }
 
@@ -83,7 +82,8 @@ macro_rules! publish_methods {
         /// # Cancel safety
         /// Cancel safe. A dropped future has published the message once or not at all in each room.
         pub async fn broadcast(&self, message: impl Into<Message>) -> Result<$published, $error> {
-            self.publish(self.options.draft(message.into(), None)).await
+            self.publish(self.options.message(message.into(), None))
+                .await
         }
 
         /// Sends a message. Does not wait.
@@ -93,7 +93,7 @@ macro_rules! publish_methods {
         /// take the message. With a broker that takes time, the error is [`PublishError::Broker`], and the message is
         /// published all the same if the broker takes it.
         pub fn try_broadcast(&self, message: impl Into<Message>) -> Result<$published, $error> {
-            self.try_publish(self.options.draft(message.into(), None))
+            self.try_publish(self.options.message(message.into(), None))
         }
 
         /// Sends a value as JSON text, like [`broadcast`](Self::broadcast).
@@ -125,7 +125,7 @@ macro_rules! publish_methods {
             payload: &impl Serialize,
         ) -> Result<$published, $error> {
             match named_event(name.as_ref(), payload) {
-                Ok((text, event)) => self.publish(self.options.draft(text, Some(event))).await,
+                Ok((text, event)) => self.publish(self.options.message(text, Some(event))).await,
                 Err(error) => Err(self.refuse(error)),
             }
         }
@@ -203,28 +203,21 @@ impl Publisher {
         self
     }
 
-    fn with_audience(&self, mut draft: Draft) -> Draft {
-        draft.audience = self.audience.clone();
-        draft
+    fn with_audience(&self, mut message: Unpublished) -> Unpublished {
+        message.draft_mut().audience = self.audience.clone();
+        message
     }
 
     fn refuse(&self, error: PublishError) -> PublishError {
         error
     }
 
-    fn try_publish(&self, draft: Draft) -> Result<Published, PublishError> {
-        try_publish(
-            &self.room.registry,
-            &self.room.core,
-            self.with_audience(draft),
-        )
+    fn try_publish(&self, message: Unpublished) -> Result<Published, PublishError> {
+        self.room.try_publish(self.with_audience(message))
     }
 
-    async fn publish(&self, draft: Draft) -> Result<Published, PublishError> {
-        let (registry, core) = (&self.room.registry, &self.room.core);
-        let until = registry.publish_deadline();
-        let draft = self.with_audience(draft);
-        registry.publish_or_wait(core, draft, until).await
+    async fn publish(&self, message: Unpublished) -> Result<Published, PublishError> {
+        self.room.publish(self.with_audience(message)).await
     }
 }
 
@@ -349,12 +342,12 @@ impl ManyPublisher {
     }
 
     /// Returns the message for one of the rooms. Returns `None` if all devices of the user have it already.
-    fn draft_for(
+    fn message_for(
         &self,
         room: &RoomHandle,
         draft: &Draft,
         recipients: &Arc<Recipients>,
-    ) -> Option<Draft> {
+    ) -> Option<Unpublished> {
         let audience = match &self.target {
             Target::Rooms(..) => Audience::All,
             Target::User(user) => {
@@ -370,7 +363,7 @@ impl ManyPublisher {
         let mut draft = draft.clone();
         draft.audience = audience;
         draft.recipients = Some(recipients.clone());
-        Some(draft)
+        Some(Unpublished::new(draft))
     }
 
     fn refuse(&self, error: PublishError) -> PublishManyError {
@@ -381,24 +374,26 @@ impl ManyPublisher {
         result
     }
 
-    fn try_publish(&self, draft: Draft) -> Result<Vec<Published>, PublishManyError> {
+    fn try_publish(&self, message: Unpublished) -> Result<Vec<Published>, PublishManyError> {
         let (mut result, recipients) = self.begin();
         for room in self.rooms() {
-            if let Some(draft) = self.draft_for(&room, &draft, &recipients) {
-                let published = try_publish(&self.registry, &room.core, draft);
+            if let Some(message) = self.message_for(&room, message.draft(), &recipients) {
+                let published = room.try_publish(message);
                 result.add(&room, published);
             }
         }
         result.end()
     }
 
-    async fn publish(&self, draft: Draft) -> Result<Vec<Published>, PublishManyError> {
+    async fn publish(&self, message: Unpublished) -> Result<Vec<Published>, PublishManyError> {
         let (mut result, recipients) = self.begin();
         let until = self.registry.publish_deadline();
         for room in self.rooms() {
-            if let Some(draft) = self.draft_for(&room, &draft, &recipients) {
+            if let Some(message) = self.message_for(&room, message.draft(), &recipients) {
                 let registry = &self.registry;
-                let published = registry.publish_or_wait(&room.core, draft, until).await;
+                let published = registry
+                    .publish_or_wait(&room.core, message, Some(until))
+                    .await;
                 result.add(&room, published);
             }
         }
@@ -446,19 +441,5 @@ impl fmt::Debug for ManyPublisher {
             Target::User(user) => debug.field("user", user),
         };
         debug.field("options", &self.options).finish()
-    }
-}
-
-fn try_publish(
-    registry: &Arc<RoomRegistry>,
-    core: &Arc<RoomCore>,
-    draft: Draft,
-) -> Result<Published, PublishError> {
-    match registry.publish(core, draft) {
-        Publishing::Done(result) => result.map_err(|refused| refused.error),
-        Publishing::Later(publishing) => {
-            registry.spawn(async { publishing.await.map_err(|refused| refused.error) });
-            Err(PublishError::Broker("the result comes later"))
-        }
     }
 }

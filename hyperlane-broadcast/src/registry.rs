@@ -6,7 +6,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
     hash::{BuildHasher, Hasher, RandomState},
-    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -24,16 +23,16 @@ use crate::{
         core::RoomCore,
         hub::{Hub, Runner},
         membership::{Extra, Membership, RoomEntry, grow_by_an_eighth},
-        positions::Positions,
         shard::Command,
         users::Users,
     },
     error::{PublishError, RoomError},
     ledger::Totals,
+    locks::{Locked, lock},
     member::{Join, Joined, Member, MemberId, Start},
     metrics::Metrics,
     outlet::Outlet,
-    post::{Audience, Draft},
+    post::{Audience, Draft, Post, Unpublished},
 };
 
 mod clock;
@@ -105,6 +104,7 @@ impl Table {
 
     fn remove(&mut self, name: &str) -> Option<Arc<RoomCore>> {
         let removed = self.rooms.remove(name)?;
+        removed.is_listed.store(false, Ordering::Relaxed);
         self.set_used(&removed);
         if self.rooms.capacity() > 64 && self.rooms.len() < self.rooms.capacity() / 8 {
             self.rooms.shrink_to_fit();
@@ -235,6 +235,7 @@ impl RoomRegistry {
             room_metrics,
         );
         metrics.room_created();
+        core.is_listed.store(true, Ordering::Relaxed);
         table.rooms.insert(name, core.clone());
         drop(table);
         self.drop_rooms(removed);
@@ -271,38 +272,36 @@ impl RoomRegistry {
     /// and no history.
     pub(crate) fn release(&self, core: Arc<RoomCore>) {
         let mut table = self.lock_table();
-        // The reference is dropped under the lock of the table. Without the lock, two threads that drop the last two
-        // references could each see the reference of the other thread. The room would then stay. The table still has a
-        // reference, unless the room was removed before.
-        let known = table.rooms.get(&core.name).cloned();
-        let Some(known) = known.filter(|known| Arc::ptr_eq(known, &core)) else {
+        if !core.is_listed.load(Ordering::Relaxed) {
             drop(table);
             return drop(core);
-        };
-        drop(core);
+        }
         let mut removed = None;
-        if Arc::strong_count(&known) == 2 {
-            if known.is_vacant() {
-                removed = table.remove(&known.name);
-            } else if known.is_idle() {
-                table.set_idle(&known);
+        // The table has the other reference.
+        if Arc::strong_count(&core) == 2 {
+            if core.is_vacant() {
+                removed = table.remove(&core.name);
+            } else if core.is_idle() {
+                table.set_idle(&core);
             }
         }
-        // This reference too is dropped under the lock: another thread would count it.
-        drop(known);
+        // The reference is dropped under the lock of the table. Without the lock, two threads that drop the last two
+        // references could each see the reference of the other thread. The room would then stay. The table or `removed`
+        // still has a reference.
+        drop(core);
         drop(table);
         self.drop_rooms(removed);
     }
 
     /// Publishes a message in a room. Does not wait.
-    pub(crate) fn publish(self: &Arc<Self>, core: &Arc<RoomCore>, draft: Draft) -> Publishing {
+    pub(crate) fn publish(self: &Arc<Self>, core: &Arc<RoomCore>, post: Unpublished) -> Publishing {
         // During a connection's poll, this call sends the bytes that the connection's handler has written so far.
         // The client receives these bytes before the published message.
         flush_current();
         self.start_keeper();
         let publishing = self
             .broker
-            .publish(&BrokerRoom { core }, Publication { draft });
+            .publish(&BrokerRoom { core }, Publication { post });
         self.bound_memory();
         publishing
     }
@@ -312,35 +311,54 @@ impl RoomRegistry {
         Instant::now() + self.config.publish_timeout
     }
 
-    /// Publishes a message. Waits while the room's queue is full, at most until `until`.
+    /// Publishes a message. Waits while the room's queue is full, at most until `until`, or for the whole time that a
+    /// publish may wait.
     pub(crate) async fn publish_or_wait(
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
-        draft: Draft,
+        post: Unpublished,
+        until: Option<Instant>,
+    ) -> Result<Published, PublishError> {
+        let refused = match self.publish(core, post) {
+            Publishing::Done(Ok(published)) => return Ok(published),
+            Publishing::Done(Err(refused)) => refused,
+            Publishing::Later(publishing) => match publishing.await {
+                Ok(published) => return Ok(published),
+                Err(refused) => refused,
+            },
+        };
+        if refused.error != PublishError::Full {
+            return Err(refused.error);
+        }
+        let until = until.unwrap_or_else(|| self.publish_deadline());
+        // Boxed, because the futures of the callers are moved as a whole, and rarely wait.
+        Box::pin(self.publish_when_possible(core, refused, until)).await
+    }
+
+    async fn publish_when_possible(
+        self: &Arc<Self>,
+        core: &Arc<RoomCore>,
+        mut refused: Box<Refused>,
         until: Instant,
     ) -> Result<Published, PublishError> {
-        let mut refused = match self.publish_once(core, draft).await {
-            Ok(published) => return Ok(published),
-            Err(refused) => refused,
-        };
+        let bytes = refused.publication.post.draft().weight() + Post::OVERHEAD;
+        let mut place = core.wait_to_publish(bytes, until);
         while refused.error == PublishError::Full {
             if Instant::now() >= until {
                 let after = self.config.publish_timeout;
                 return Err(PublishError::Timeout { after });
             }
-            let _waiting = core.wait_for_room();
-            let mut has_room = pin!(core.has_room.notified());
-            // The notification counts from here on. The queue may have got room since the last try.
-            let is_notified = has_room.as_mut().enable();
-            refused = match self.publish_once(core, refused.publication.draft).await {
+            // A wake-up counts from here on. The queue may have got room since the last try.
+            place.enter();
+            refused = match self.publish_once(core, refused.publication.post).await {
                 Ok(published) => return Ok(published),
                 Err(refused) => refused,
             };
-            if !is_notified && refused.error == PublishError::Full {
+            if refused.error == PublishError::Full {
                 if !self.watch_waiters(core) {
                     return Err(PublishError::NoHub);
                 }
-                has_room.await;
+                (&mut place).await;
             }
         }
         Err(refused.error)
@@ -349,9 +367,9 @@ impl RoomRegistry {
     async fn publish_once(
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
-        draft: Draft,
+        post: Unpublished,
     ) -> Result<Published, Box<Refused>> {
-        match self.publish(core, draft) {
+        match self.publish(core, post) {
             Publishing::Done(result) => result,
             Publishing::Later(publishing) => publishing.await,
         }
@@ -361,15 +379,15 @@ impl RoomRegistry {
     /// it, the other members would believe that this one is still there.
     fn publish_farewell(self: &Arc<Self>, core: &Arc<RoomCore>, id: u64, mut draft: Draft) {
         draft.audience = Audience::Except(MemberId::local(id));
-        match self.publish(core, draft) {
+        match self.publish(core, Unpublished::new(draft)) {
             Publishing::Done(Ok(_)) => {}
             Publishing::Done(Err(refused)) if refused.error == PublishError::Full => {
                 let (registry, core) = (self.clone(), core.clone());
                 let waiting = core.await_farewell();
                 self.spawn(async move {
                     let _waiting = waiting;
-                    let (draft, until) = (refused.publication.draft, registry.publish_deadline());
-                    let published = registry.publish_or_wait(&core, draft, until).await;
+                    let message = refused.publication.post;
+                    let published = registry.publish_or_wait(&core, message, None).await;
                     registry.release(core);
                     published
                 });
@@ -478,16 +496,18 @@ impl RoomRegistry {
 
     /// Adds a connection to a room. If the connection is a member already, updates its user and its farewell (the
     /// message that is published when the member leaves).
-    ///
-    /// With `followed`, the connection is an event stream that follows rooms, and this is one of them.
     pub(crate) fn join(
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
-        outlet: Outlet,
+        outlet: &Outlet,
         join: Join,
-        followed: Option<&Arc<Positions>>,
     ) -> Result<Joined, RoomError> {
-        let id = outlet.id();
+        let membership = self.admit(outlet)?;
+        self.join_as(core, &membership, join, false)
+    }
+
+    /// Returns the membership of a connection that may join rooms. The connection is about to join one.
+    fn admit(self: &Arc<Self>, outlet: &Outlet) -> Result<Arc<Membership>, RoomError> {
         let outbox = outlet.connection();
         if outbox.is_some_and(|outbox| outbox.is_of_channel()) {
             return Err(RoomError::Channel);
@@ -499,12 +519,35 @@ impl RoomRegistry {
         // messages. It leaves after the member is seated, so that a client that has received it is a member.
         queue_current();
         self.start_hubs(outlet.runtime());
+        let (membership, is_new) = self.membership(outlet);
+        if is_new {
+            outlet.add_barrier(membership.clone());
+            // If the connection has closed already, the hook runs at once. The connection then joins no room.
+            let (registry, id) = (Arc::downgrade(self), membership.id);
+            outlet.on_closed(move || {
+                if let Some(registry) = registry.upgrade() {
+                    registry.connection_closed(id);
+                }
+            });
+        }
+        Ok(membership)
+    }
+
+    /// Adds a connection to a room. `is_followed` tells whether the connection is an event stream that follows rooms,
+    /// and this is one of them.
+    fn join_as(
+        self: &Arc<Self>,
+        core: &Arc<RoomCore>,
+        membership: &Arc<Membership>,
+        join: Join,
+        is_followed: bool,
+    ) -> Result<Joined, RoomError> {
         if join.start != Start::Next {
             // The new member does not receive messages that are too old.
             core.trim();
         }
         let member = Member {
-            id: MemberId::local(id),
+            id: MemberId::local(membership.id),
             user: join.user.unwrap_or_default(),
         };
         let extra = (!member.user.is_empty() || join.farewell.is_some()).then(|| {
@@ -513,22 +556,7 @@ impl RoomRegistry {
                 farewell: join.farewell.map(Draft::new),
             })
         });
-        let (membership, is_new) = self.membership(&outlet);
-        if is_new {
-            outlet.add_barrier(membership.clone());
-        }
-        let joined = self.seat(core, &membership, member, extra, join.start, followed);
-        if is_new {
-            // If the connection has closed already, the hook runs at once, and takes the locks of `seat`. The hook also
-            // forgets the connection if it could not join.
-            let registry = Arc::downgrade(self);
-            outlet.on_closed(move || {
-                if let Some(registry) = registry.upgrade() {
-                    registry.connection_closed(id);
-                }
-            });
-        }
-        joined
+        self.seat(core, membership, member, extra, join.start, is_followed)
     }
 
     /// Gives a connection a seat in a room.
@@ -539,7 +567,7 @@ impl RoomRegistry {
         member: Member,
         mut extra: Option<Box<Extra>>,
         start: Start,
-        followed: Option<&Arc<Positions>>,
+        is_followed: bool,
     ) -> Result<Joined, RoomError> {
         let id = membership.id;
         let shard;
@@ -552,7 +580,7 @@ impl RoomRegistry {
             let entries = &mut list.entries;
             let mut state = core.lock();
             if let Some(entry) = entries.iter_mut().find(|entry| entry.shard.is_of(core)) {
-                if followed.is_some() {
+                if is_followed {
                     return Err(RoomError::AlreadyMember);
                 }
                 // The earlier farewell is dropped without the locks.
@@ -571,15 +599,14 @@ impl RoomRegistry {
             if stays >= limit {
                 return Err(RoomError::TooManyMemberships { limit });
             }
-            if followed.is_some_and(|followed| !membership.follow(followed)) {
-                return Err(RoomError::AlreadyMember);
-            }
             let home = self.home_shard(&core.name);
             let place = state.place(core, &member, home, departing, start);
-            if let Some(followed) = followed {
-                followed.set_start(core, &place, start);
+            if is_followed {
+                membership.followed().set_start(core, &place, start);
             }
-            shard = core.shards.get(place.shard).ok_or(RoomError::NoHub)?;
+            shard = core
+                .shard(self.hubs(), place.shard)
+                .ok_or(RoomError::NoHub)?;
             grow_by_an_eighth(entries);
             entries.push(RoomEntry {
                 shard: shard.clone(),
@@ -744,14 +771,12 @@ impl RoomRegistry {
         self.metrics.get_or_init(Metrics::new)
     }
 
-    fn lock_table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_table(&self) -> Locked<'_, Table> {
+        lock(&self.table)
     }
 
-    fn lock_memberships(&self) -> MutexGuard<'_, HashMap<u64, Arc<Membership>>> {
-        self.memberships
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock_memberships(&self) -> Locked<'_, HashMap<u64, Arc<Membership>>> {
+        lock(&self.memberships)
     }
 
     fn lock_runtime(&self) -> MutexGuard<'_, Option<Handle>> {

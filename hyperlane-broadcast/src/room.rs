@@ -11,6 +11,7 @@ use crate::{
     history::History,
     member::{Connected, Join, Joined, Member, MemberId},
     offset::Offset,
+    post::{Audience, Unpublished},
     publisher::Publisher,
     registry::handle::RoomHandle,
 };
@@ -99,9 +100,7 @@ impl Room {
     ) -> Result<Joined, RoomError> {
         self.admit_join().await?;
         let outlet = connection.outlet();
-        self.handle
-            .registry
-            .join(&self.handle.core, outlet, join, None)
+        self.handle.registry.join(&self.handle.core, &outlet, join)
     }
 
     /// Removes a connection from the room. If the member joined with a farewell ([`Join::farewell`]), the other members
@@ -141,7 +140,8 @@ impl Room {
     /// # Errors
     /// Returns the errors of [`Publisher::broadcast`].
     pub async fn broadcast(&self, message: impl Into<Message>) -> Result<Published, PublishError> {
-        self.publisher().broadcast(message).await
+        let message = Unpublished::for_audience(message.into(), Audience::All);
+        self.handle.publish(message).await
     }
 
     /// Sends a message to all members. Does not wait.
@@ -149,7 +149,8 @@ impl Room {
     /// # Errors
     /// Returns the errors of [`Publisher::try_broadcast`]; [`PublishError::Full`] if the room's queue is full.
     pub fn try_broadcast(&self, message: impl Into<Message>) -> Result<Published, PublishError> {
-        self.publisher().try_broadcast(message)
+        let message = Unpublished::for_audience(message.into(), Audience::All);
+        self.handle.try_publish(message)
     }
 
     /// Sends a message to all members except `except`.
@@ -161,7 +162,9 @@ impl Room {
         except: impl Into<MemberId>,
         message: impl Into<Message>,
     ) -> Result<Published, PublishError> {
-        self.publisher().except(except).broadcast(message).await
+        let audience = Audience::Except(except.into());
+        let message = Unpublished::for_audience(message.into(), audience);
+        self.handle.publish(message).await
     }
 
     /// Sends a message to all members except its sender. Another name for

@@ -5,30 +5,33 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use hyperlane_core::Message;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     hub::Hub,
     membership::{MemberRef, Membership},
     shard::{Command, Shard},
+    shards::Shards,
     users::Users,
+    waiters::Waiters,
 };
 use crate::{
     config::{RoomLimits, SlowPolicy},
     conflated::Conflated,
     error::PublishError,
     ledger::{Ledger, Totals},
+    locks::{Locked, lock},
     log::{Log, Part, READ_MESSAGES},
     member::{Member, MemberId, Start},
     metrics::RoomMetrics,
     offset::Offset,
-    post::{Audience, Draft, Post, Recipients},
+    post::{Audience, Draft, Dropped, Post, Recipients, Unpublished},
 };
 
 /// The part of a room's state that the room's lock protects.
@@ -56,7 +59,8 @@ pub(crate) struct RoomCore {
     pub(crate) epoch: u64,
     pub(crate) limits: Arc<RoomLimits>,
     state: Mutex<RoomState>,
-    pub(crate) shards: Vec<Arc<Shard>>,
+    pub(crate) shards: Shards,
+    this: Weak<Self>,
     pub(crate) ledger: Ledger,
     users: Arc<Users>,
     /// Number of times that messages were removed.
@@ -66,11 +70,12 @@ pub(crate) struct RoomCore {
     log_first: AtomicU64,
     /// A slow member before this number has lost its place, because too much waited for slow members.
     given_up_before: AtomicU64,
+    /// True while the room is in the table of rooms. It changes under the lock of the table.
+    pub(crate) is_listed: AtomicBool,
     /// True if the registry lists this room among those in which something waits for slow members.
     pub(crate) is_listed_waiting: AtomicBool,
     /// Publishers and joins that wait for room in the queue.
-    waiters: AtomicUsize,
-    pub(crate) has_room: Notify,
+    pub(super) waiters: OnceLock<Box<Waiters>>,
     /// Farewells of members that have left, which wait for room in the queue.
     farewells: Arc<AtomicUsize>,
     /// A stamp of the registry's clock: when the room became empty. 0 if it has members or handles.
@@ -91,15 +96,6 @@ pub(crate) struct Placement {
     /// The number of the first message that the member receives.
     pub(crate) from: u64,
     pub(crate) is_gap: bool,
-}
-
-/// Marks a publisher or a join as waiting for room in the queue.
-pub(crate) struct Waiting<'a>(&'a RoomCore);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiters.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// Marks a farewell as waiting for room in the queue.
@@ -128,14 +124,8 @@ impl RoomCore {
                 seats_per_shard: vec![0; hubs.len()],
                 ..RoomState::default()
             }),
-            shards: hubs
-                .iter()
-                .enumerate()
-                .map(|(index, hub)| {
-                    let (core, hub, totals) = (core.clone(), hub.clone(), totals.clone());
-                    Arc::new(Shard::new(core, hub, index, totals, &limits))
-                })
-                .collect(),
+            shards: Shards::new(hubs.len()),
+            this: core.clone(),
             limits,
             ledger: Ledger::new(totals.clone()),
             users: users.clone(),
@@ -143,24 +133,31 @@ impl RoomCore {
             cleared_before: AtomicU64::new(0),
             log_first: AtomicU64::new(1),
             given_up_before: AtomicU64::new(0),
+            is_listed: AtomicBool::new(false),
             is_listed_waiting: AtomicBool::new(false),
-            waiters: AtomicUsize::new(0),
-            has_room: Notify::new(),
+            waiters: OnceLock::new(),
             farewells: Arc::default(),
             idle_since: AtomicU64::new(0),
             metrics,
         })
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, RoomState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Locked<'_, RoomState> {
+        lock(&self.state)
     }
 
     pub(crate) fn weak(&self) -> Weak<Self> {
-        self.shards
-            .first()
-            .map(|shard| shard.weak_core())
-            .unwrap_or_default()
+        self.this.clone()
+    }
+
+    /// Returns the shard that a hub serves, and makes it if the room does not have it yet. Returns `None` if there is no
+    /// such hub.
+    pub(crate) fn shard(&self, hubs: &[Arc<Hub>], index: usize) -> Option<&Arc<Shard>> {
+        let hub = hubs.get(index)?;
+        self.shards.get_or_make(index, || {
+            let totals = self.ledger.totals.clone();
+            Shard::new(self.weak(), hub.clone(), index, totals, &self.limits)
+        })
     }
 
     /// Returns the offset of the message with this number.
@@ -182,59 +179,56 @@ impl RoomCore {
     /// calls therefore queue their messages in every shard in the same order: the order of the numbers.
     ///
     /// # Errors
-    /// [`PublishError::Full`] with the draft if the queue of a shard is full; other errors if the room cannot take the
+    /// [`PublishError::Full`] with the message if the queue of a shard is full; other errors if the room cannot take the
     /// message at all.
-    pub(crate) fn publish(&self, mut draft: Draft) -> Result<Receipt, Box<(PublishError, Draft)>> {
+    pub(crate) fn publish(
+        &self,
+        mut message: Unpublished,
+    ) -> Result<Receipt, (PublishError, Unpublished)> {
         let limit = self.limits.message_bytes();
+        let draft = message.draft();
         let length = draft.len() + draft.key.as_ref().map_or(0, |key| key.len());
         if length > limit {
-            return Err(Box::new((PublishError::TooLong { length, limit }, draft)));
+            return Err((PublishError::TooLong { length, limit }, message));
         }
         if matches!(draft.message, Message::Close(_)) {
-            return Err(Box::new((PublishError::Close, draft)));
+            return Err((PublishError::Close, message));
         }
         let bytes = draft.weight() + Post::OVERHEAD;
-        let now = Instant::now();
-        let mut dropped = Vec::new();
-        let mut state = self.lock();
-        let seated = |state: &RoomState, shard: &Shard| {
-            state
-                .seats_per_shard
-                .get(shard.index())
-                .is_some_and(|seats| *seats > 0)
-        };
-        let is_full =
-            |shard: &&Arc<Shard>| seated(&state, shard) && !shard.has_room(bytes, &self.limits);
-        if self.shards.iter().any(|shard| is_full(&shard)) {
-            return Err(Box::new((PublishError::Full, draft)));
-        }
         let is_volatile = draft.is_volatile;
+        let now = Instant::now();
+        let mut dropped = Dropped::default();
+        let mut state = self.lock();
+        let seats = state.seats_per_shard.iter().enumerate();
+        // A bit for each shard that has members.
+        let seated = seats.fold(0u32, |mask, (index, seats)| {
+            mask | u32::from(*seats > 0) << index
+        });
+        let seated = || {
+            self.shards
+                .iter()
+                .filter(move |shard| seated & 1 << shard.index() != 0)
+        };
+        if seated().any(|shard| !shard.has_room(bytes, &self.limits)) {
+            return Err((PublishError::Full, message));
+        }
         let number = state.log.last() + u64::from(!is_volatile);
-        state.resolve(&mut draft, self.offset(number));
+        let draft = message.draft_mut();
+        state.resolve(draft, self.offset(number));
         let members = state.count(&draft.audience);
-        let post = Arc::new(Post::new(number, draft));
+        let post = message.publish(number);
         if !is_volatile {
             state.log.push(post.clone(), now, &self.ledger);
             self.trim_state(&mut state, now, Some(&post), &mut dropped);
         }
-        for shard in &self.shards {
-            if seated(&state, shard) {
-                shard.enqueue(Command::Post(post.clone()));
-            }
+        for shard in seated() {
+            shard.enqueue(Command::Post(post.clone()));
         }
-        let seats_per_shard: u32 = state
-            .seats_per_shard
-            .iter()
-            .enumerate()
-            .filter(|(_, seats)| **seats > 0)
-            .fold(0, |mask, (index, _)| mask | 1 << index);
         drop(state);
         drop(dropped);
         let mut is_delivered = true;
-        for shard in &self.shards {
-            if seats_per_shard & 1 << shard.index() != 0 {
-                is_delivered &= self.wake(shard);
-            }
+        for shard in seated() {
+            is_delivered &= self.wake(shard);
         }
         match is_delivered {
             true => Ok(Receipt {
@@ -245,7 +239,7 @@ impl RoomCore {
                 if !is_volatile {
                     self.remove(self.offset(number));
                 }
-                Err(Box::new((PublishError::NoHub, post.draft.clone())))
+                Err((PublishError::NoHub, Unpublished::new(post.draft.clone())))
             }
         }
     }
@@ -267,7 +261,7 @@ impl RoomCore {
         state: &mut RoomState,
         now: Instant,
         newest: Option<&Arc<Post>>,
-        dropped: &mut Vec<Arc<Post>>,
+        dropped: &mut Dropped,
     ) {
         let needed = self.needed(state);
         let (limits, ledger) = (&*self.limits, &self.ledger);
@@ -282,7 +276,8 @@ impl RoomCore {
         }
         let from = dropped.len();
         state.log.trim(now, limits, needed, ledger, dropped);
-        if let Some(dropped) = dropped.get(from..) {
+        if limits.slow == SlowPolicy::Conflate {
+            let dropped = dropped.iter().skip(from);
             state.conflated.settle(dropped, ledger);
         }
         self.log_first.store(state.log.first(), Ordering::Release);
@@ -303,7 +298,7 @@ impl RoomCore {
 
     /// Ends the time in the history of messages that are too old, and drops those that no member needs.
     pub(crate) fn trim(&self) {
-        let mut dropped = Vec::new();
+        let mut dropped = Dropped::default();
         let mut state = self.lock();
         state.purge_departed(self);
         self.trim_state(&mut state, Instant::now(), None, &mut dropped);
@@ -323,7 +318,7 @@ impl RoomCore {
     /// Returns the number of bytes that this has freed.
     pub(crate) fn drop_farthest(&self) -> usize {
         let waiting = self.ledger.waiting();
-        let mut dropped = Vec::new();
+        let mut dropped = Dropped::default();
         {
             let mut state = self.lock();
             let state = &mut *state;
@@ -335,7 +330,7 @@ impl RoomCore {
                 .drop_farthest(first, &self.ledger, &mut dropped);
             self.trim_state(state, Instant::now(), None, &mut dropped);
         }
-        if !dropped.is_empty() {
+        if dropped.len() > 0 {
             for shard in &self.shards {
                 self.wake(shard);
             }
@@ -346,7 +341,7 @@ impl RoomCore {
     /// Closes the connections of slow members, those that are farthest behind first, until their outboxes have freed
     /// about `bytes`. The hubs do it: first the hub of the shard `from`, which passes on what is left.
     pub(crate) fn close_farthest(&self, bytes: usize, from: usize) {
-        if let Some(shard) = self.shards.get(from) {
+        if let Some(shard) = self.shards.iter().find(|shard| shard.index() >= from) {
             shard.close_farthest(bytes);
             self.wake(shard);
         }
@@ -381,7 +376,7 @@ impl RoomCore {
             return false;
         }
         // The message is dropped after the lock is released.
-        let mut dropped = Vec::new();
+        let mut dropped = Dropped::default();
         let removed = {
             let mut state = self.lock();
             let first = state.log.first();
@@ -391,16 +386,16 @@ impl RoomCore {
                 .remove(offset.number, first, &self.ledger, &mut dropped);
             removed
         };
-        dropped.extend(removed);
-        self.set_removed(&dropped);
-        !dropped.is_empty()
+        removed.into_iter().for_each(|post| dropped.push(post));
+        self.set_removed(dropped.iter());
+        dropped.len() > 0
     }
 
     /// Removes all messages from the log. Members that have not received them yet do not receive them. Returns the number
     /// of messages.
     pub(crate) fn clear(&self) -> usize {
         let removed = self.take_log();
-        self.set_removed(&removed);
+        self.set_removed(removed.iter());
         // A message may be in the log and be the newest of its key.
         let numbers: HashSet<_> = removed.iter().map(|post| post.number).collect();
         numbers.len()
@@ -423,8 +418,8 @@ impl RoomCore {
     }
 
     /// Keeps messages from all members that have not received them yet.
-    fn set_removed(&self, posts: &[Arc<Post>]) {
-        posts.iter().for_each(|post| post.set_removed());
+    fn set_removed<'a>(&self, posts: impl Iterator<Item = &'a Arc<Post>>) {
+        posts.for_each(|post| post.set_removed());
         self.removals.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -460,34 +455,17 @@ impl RoomCore {
         self.is_idle() && !self.lock().log.has_history()
     }
 
-    /// Returns whether the queues have room for a join, and not too many farewells wait.
-    pub(crate) fn has_room_for_join(&self) -> bool {
+    /// Returns whether the queues have room for a join beside `promised` ones, and not too many farewells wait.
+    pub(crate) fn has_room_for_joins(&self, promised: usize) -> bool {
         let mut shards = self.shards.iter();
         self.farewells.load(Ordering::Acquire) < self.limits.queue_messages.max(1)
-            && shards.all(|shard| shard.has_room_for_join(&self.limits))
+            && shards.all(|shard| shard.has_room_for_joins(promised, &self.limits))
     }
 
     /// Notes that a farewell waits for room in the queue, as long as the result lives.
     pub(crate) fn await_farewell(&self) -> Farewell {
         self.farewells.fetch_add(1, Ordering::AcqRel);
         Farewell(self.farewells.clone())
-    }
-
-    /// Notes that a publisher or a join waits for room in the queue.
-    pub(crate) fn wait_for_room(&self) -> Waiting<'_> {
-        self.waiters.fetch_add(1, Ordering::AcqRel);
-        Waiting(self)
-    }
-
-    /// Wakes the publishers and joins that wait for room in the queue.
-    pub(crate) fn wake_waiters(&self) {
-        if self.waiters.load(Ordering::Acquire) > 0 {
-            self.has_room.notify_waiters();
-        }
-    }
-
-    pub(crate) fn has_waiters(&self) -> bool {
-        self.waiters.load(Ordering::Acquire) > 0
     }
 }
 

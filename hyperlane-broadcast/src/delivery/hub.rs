@@ -19,7 +19,7 @@ use super::{
     pass::{Pass, Turn},
     shard::Shard,
 };
-use crate::post::panic_text;
+use crate::{locks::assert_unlocked, panics::panic_text};
 
 /// Number of deliveries after which a hub lets other tasks of its thread run.
 const DELIVERIES_PER_TURN: usize = 256;
@@ -123,6 +123,10 @@ impl Hub {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn next_shard(&self) -> Option<Arc<Shard>> {
+        self.inbox().pop_front()
+    }
+
     /// Appends a shard to the inbox and wakes the hub's task. Does nothing if the shard is in the inbox already, or if a
     /// pass runs over it: that pass also delivers the new messages.
     pub(crate) fn enqueue(self: &Arc<Self>, shard: &Arc<Shard>) {
@@ -134,6 +138,7 @@ impl Hub {
     /// Appends a shard to the inbox like [`enqueue`](Self::enqueue), but does not start a task. Returns true if the shard
     /// was not in the inbox.
     fn list(&self, shard: &Arc<Shard>) -> bool {
+        assert_unlocked();
         let is_new = shard.mark_woken(Instant::now);
         if is_new {
             self.inbox().push_back(shard.clone());
@@ -146,6 +151,7 @@ impl Hub {
     /// poll. The hub then delivers all messages that were published during the poll together. Returns false if no task
     /// can run the hub.
     pub(crate) fn wake(self: &Arc<Self>, shard: &Arc<Shard>) -> bool {
+        assert_unlocked();
         if !self.is_running() && !self.runner.start(self) {
             return false;
         }
@@ -190,7 +196,9 @@ impl Hub {
         };
         let mut budget = DELIVERIES_PER_TURN;
         loop {
-            passes.extend(self.inbox().drain(..).filter_map(Pass::new));
+            while let Some(shard) = self.next_shard() {
+                passes.extend(Pass::new(shard));
+            }
             let Some(pass) = passes.front_mut() else {
                 if self.stopped.load(Ordering::Acquire) {
                     return;
@@ -272,15 +280,18 @@ impl Drop for Timers<'_> {
     }
 }
 
-/// Runs a turn of a pass. Returns `None` if it panics: a destructor of a payload may, for example. The caller then drops
-/// the pass, which puts the seats back, and the hub goes on.
+/// Runs a turn of a pass. If it panics, the hub goes on: the text of a notice may panic, for example. If the panic concerns
+/// one member, the pass closes the connection of this member and goes on too. Otherwise returns `None`. The caller then
+/// drops the pass, which puts the seats back.
 fn run_turn(pass: &mut Pass, budget: &mut usize) -> Option<Turn> {
     match catch_unwind(AssertUnwindSafe(|| pass.run_turn(budget))) {
         Ok(turn) => Some(turn),
         Err(panic) => {
             let (name, text) = (&pass.core().name, panic_text(&*panic));
             tracing::error!(room = %name, "a hub panicked and goes on: {text}");
-            None
+            // Other tasks run before the next panic.
+            *budget = 0;
+            pass.recover().then_some(Turn::More)
         }
     }
 }

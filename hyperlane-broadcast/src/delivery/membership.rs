@@ -2,9 +2,10 @@
 
 use std::{
     borrow::Borrow,
+    collections::VecDeque,
     hash::{Hash, Hasher},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -16,7 +17,13 @@ use super::{
     positions::{Ids, Positions},
     shard::{Command, Shard},
 };
-use crate::{ledger::Totals, outlet::Outlet, post::Draft};
+use crate::{
+    ledger::Totals,
+    locks::{Locked, assert_unlocked, lock},
+    outlet::Outlet,
+    panics::guarded,
+    post::Draft,
+};
 
 /// What all rooms keep for one connection.
 ///
@@ -32,7 +39,7 @@ pub(crate) struct Membership {
     behind: AtomicU32,
     totals: Arc<Totals>,
     /// For an event stream that follows rooms: its position in each.
-    followed: OnceLock<Arc<Positions>>,
+    followed: OnceLock<Box<Positions>>,
 }
 
 /// The rooms of a connection.
@@ -46,7 +53,7 @@ pub(crate) struct RoomList {
     /// before.
     departing: Vec<Arc<Shard>>,
     /// The connection's own sends that wait, in their order.
-    tickets: Vec<Ticket>,
+    tickets: VecDeque<Ticket>,
     /// True after the connection has closed. It joins no room any more.
     pub(crate) is_closed: bool,
 }
@@ -82,29 +89,44 @@ impl RoomList {
             .map(|shard| shard.index())
     }
 
-    /// Notes that a shard has delivered what was published before a send. Returns the sends that wait for no shard any
-    /// more. Their tickets stay until [`forget`](Self::forget).
-    fn pass(&mut self, number: u64, shard: &Arc<Shard>) -> Vec<u64> {
-        if let Some(ticket) = self
-            .tickets
-            .iter_mut()
-            .find(|ticket| ticket.number == number)
+    /// Returns the index of the first ticket that does not come before `number`.
+    fn index_of(&self, number: u64) -> usize {
+        self.tickets
+            .partition_point(|ticket| ticket.number < number)
+    }
+
+    /// Notes a send that waits. It may come after a later one if several threads send.
+    fn add_ticket(&mut self, ticket: Ticket) {
+        let at = self.index_of(ticket.number);
+        self.tickets.insert(at, ticket);
+    }
+
+    /// Notes that a shard has delivered what was published before a send. Returns the last of the sends that wait for no
+    /// shard any more, if there is one. Their tickets stay until [`forget`](Self::forget).
+    fn pass(&mut self, number: u64, shard: &Arc<Shard>) -> Option<u64> {
+        let at = self.index_of(number);
+        if let Some(ticket) = self.tickets.get_mut(at)
+            && ticket.number == number
         {
             ticket.shards.retain(|waiting| !Arc::ptr_eq(waiting, shard));
         }
-        let waiting = self
-            .tickets
-            .iter()
-            .position(|ticket| !ticket.shards.is_empty());
-        let done = self.tickets.iter().take(waiting.unwrap_or(usize::MAX));
-        done.map(|ticket| ticket.number).collect()
+        let tickets = self.tickets.iter();
+        let done = tickets.take_while(|ticket| ticket.shards.is_empty());
+        done.last().map(|ticket| ticket.number)
     }
 
-    /// Forgets sends that the connection has made. Returns the shards for which the next send waits.
-    fn forget(&mut self, made: &[u64]) -> Vec<Arc<Shard>> {
-        self.tickets.retain(|ticket| !made.contains(&ticket.number));
-        let next = self.tickets.first();
-        next.map(|ticket| ticket.shards.clone()).unwrap_or_default()
+    /// Forgets the sends up to `made`, which the connection has made. Returns the shards for which the next send waits.
+    fn forget(&mut self, made: u64) -> Vec<Arc<Shard>> {
+        let is_made = |ticket: &Ticket| ticket.number <= made && ticket.shards.is_empty();
+        while self.tickets.front().is_some_and(is_made) {
+            self.tickets.pop_front();
+        }
+        let next = self.tickets.front();
+        let shards = next.map(|ticket| ticket.shards.clone()).unwrap_or_default();
+        if self.tickets.is_empty() {
+            self.tickets = VecDeque::new();
+        }
+        shards
     }
 
     /// Returns the shards that may have messages for the connection.
@@ -152,21 +174,30 @@ impl Release {
         self.membership.id
     }
 
-    /// Tells the connection that this shard has delivered what was published before.
-    pub(crate) fn pass(self) {
+    /// Tells the connection that this shard has delivered what was published before. Dropping the value does the same:
+    /// nothing may hold the connection's sends for longer, also if a hub panics.
+    pub(crate) fn pass(self) {}
+
+    fn tell(&self) {
         let released = self.membership.lock().pass(self.ticket, &self.shard);
-        if released.is_empty() {
+        let Some(last) = released else {
             return;
-        }
-        for ticket in &released {
-            self.membership.outlet.release(*ticket);
-        }
+        };
+        // This releases the earlier ones too.
+        self.membership.outlet.release(last);
         // The tickets stay until here: a message that was published after the sends must not overtake them meanwhile.
-        let next = self.membership.lock().forget(&released);
+        let next = self.membership.lock().forget(last);
         for shard in next {
             // Its messages may overtake the next send, and it could not know this before.
             shard.drained(self.membership.id);
         }
+    }
+}
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        assert_unlocked();
+        guarded("the release of a send", || self.tell());
     }
 }
 
@@ -183,10 +214,16 @@ impl Membership {
         })
     }
 
-    /// Makes the connection follow rooms. Returns false if it follows other rooms already.
-    pub(crate) fn follow(&self, positions: &Arc<Positions>) -> bool {
-        let followed = self.followed.get_or_init(|| positions.clone());
-        Arc::ptr_eq(followed, positions)
+    /// Returns the positions of the connection in the rooms that it follows.
+    pub(crate) fn followed(&self) -> &Positions {
+        self.followed.get_or_init(Box::default)
+    }
+
+    /// Notes that the connection misses messages of a room that it may follow, from the message `next` on or later.
+    pub(crate) fn set_gap(&self, epoch: u64, next: u64) {
+        if let Some(followed) = self.followed.get() {
+            followed.set_gap(epoch, next);
+        }
     }
 
     /// Returns the ids that the messages of a room have for this connection.
@@ -198,8 +235,8 @@ impl Membership {
     }
 
     /// Locks the list of the connection's rooms. No thread takes a lock of a connection while it holds this lock.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, RoomList> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Locked<'_, RoomList> {
+        lock(&self.rooms)
     }
 
     pub(crate) fn set_behind(&self) {
@@ -240,7 +277,7 @@ impl Membership {
     /// message that it publishes afterwards can be in the shard.
     pub(crate) fn may_overtake(&self, shard: &Arc<Shard>) -> bool {
         let list = self.lock();
-        let first = list.tickets.first();
+        let first = list.tickets.front();
         first.is_none_or(|ticket| ticket.shards.iter().any(|known| Arc::ptr_eq(known, shard)))
     }
 
@@ -265,7 +302,7 @@ impl Barrier for Membership {
             let membership = self.this.upgrade().filter(|_| !shards.is_empty());
             if membership.is_some() {
                 let shards = shards.clone();
-                list.tickets.push(Ticket { number, shards });
+                list.add_ticket(Ticket { number, shards });
             }
             (shards, membership)
         };
@@ -314,5 +351,47 @@ impl Eq for MemberRef {}
 pub(crate) fn grow_by_an_eighth<T>(list: &mut Vec<T>) {
     if list.len() == list.capacity() {
         list.reserve_exact(1 + list.len() / 8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::RoomLimits, delivery::tests::idle_shard};
+
+    /// A list with these tickets. Each waits for both shards.
+    fn list(numbers: &[u64], shards: &[Arc<Shard>]) -> RoomList {
+        let mut list = RoomList::default();
+        for number in numbers {
+            list.add_ticket(Ticket {
+                number: *number,
+                shards: shards.to_vec(),
+            });
+        }
+        list
+    }
+
+    #[test]
+    fn sends_go_on_in_their_order_when_all_shards_have_delivered() {
+        let limits = RoomLimits::default();
+        let shards = [idle_shard(&limits), idle_shard(&limits)];
+        // Several threads have sent: the tickets come in another order.
+        let mut list = list(&[20, 10, 40, 30], &shards);
+        assert_eq!(list.pass(20, &shards[0]), None);
+        assert_eq!(list.pass(20, &shards[1]), None, "10 comes first");
+        assert_eq!(list.pass(10, &shards[1]), None);
+        assert_eq!(list.pass(15, &shards[1]), None, "no such send");
+        assert_eq!(list.pass(10, &shards[0]), Some(20));
+        // Another shard passes before the sends are forgotten.
+        assert_eq!(list.pass(30, &shards[0]), Some(20));
+        let next = list.forget(20);
+        assert!(next.len() == 1 && Arc::ptr_eq(&next[0], &shards[1]));
+        assert!(list.forget(20).len() == 1, "30 waits");
+        assert_eq!(list.pass(40, &shards[0]), None);
+        assert_eq!(list.pass(40, &shards[1]), None);
+        assert_eq!(list.pass(30, &shards[1]), Some(40));
+        assert!(list.forget(30).is_empty(), "40 is made by another thread");
+        assert_eq!(list.tickets.len(), 1);
+        assert!(list.forget(40).is_empty() && list.tickets.is_empty());
     }
 }

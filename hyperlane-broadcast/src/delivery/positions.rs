@@ -18,8 +18,12 @@ use crate::{
 /// The id of an event covers all that the stream has received before the event, in all rooms. Several hubs deliver to
 /// the stream at the same time. The connection therefore calls [`encode`](Self::encode) under its own lock, in the order
 /// in which the events are sent.
+///
+/// The value stays empty until the stream follows rooms, and is empty again if it could not join them.
+#[derive(Default)]
 pub(crate) struct Positions(Mutex<State>);
 
+#[derive(Default)]
 struct State {
     rooms: Vec<Position>,
     /// True until the client of a new stream has an id.
@@ -62,11 +66,12 @@ impl Ids<'_> {
 }
 
 impl Positions {
-    /// Creates the positions that a client has claimed.
-    pub(crate) fn new<'a>(
+    /// Sets the positions that a client has claimed. Returns false if the stream follows rooms already.
+    pub(crate) fn begin<'a>(
+        &self,
         rooms: impl Iterator<Item = (&'a Arc<RoomCore>, RoomClaim)>,
         is_new: bool,
-    ) -> Self {
+    ) -> bool {
         let position = |(core, claim): (&Arc<RoomCore>, RoomClaim)| Position {
             name: core.name.clone(),
             tag: tag_of(&core.name),
@@ -79,10 +84,43 @@ impl Positions {
             begin: None,
             is_gap: false,
         };
-        Self(Mutex::new(State {
-            rooms: rooms.map(position).collect(),
-            needs_id: is_new,
-        }))
+        let rooms: Vec<_> = rooms.map(position).collect();
+        let mut state = self.lock();
+        let is_free = state.rooms.is_empty();
+        if is_free {
+            *state = State {
+                rooms,
+                needs_id: is_new,
+            };
+        }
+        is_free
+    }
+
+    /// Forgets the rooms, because the stream could not join all of them.
+    pub(crate) fn abandon(&self) {
+        let abandoned = std::mem::take(&mut *self.lock());
+        drop(abandoned);
+    }
+
+    /// Notes that the client has to learn of a gap in a room, before the message `next`. The client then receives the
+    /// notice before the next message, in any of its rooms.
+    pub(crate) fn set_gap(&self, epoch: u64, next: u64) {
+        let mut state = self.lock();
+        let known = |room: &&Position| room.epoch == epoch;
+        // A gap that the client does not know of yet begins earlier.
+        if state
+            .rooms
+            .iter()
+            .find(known)
+            .is_none_or(|room| room.is_gap)
+        {
+            return;
+        }
+        // A stream of one room whose ids are the offsets of its messages does not move the position.
+        state.advance(epoch, next.saturating_sub(1));
+        if let Some(room) = state.rooms.iter_mut().find(|room| room.epoch == epoch) {
+            room.is_gap = true;
+        }
     }
 
     /// Locks the state. Takes no other lock under it.

@@ -4,7 +4,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Wake, Waker},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -67,7 +71,45 @@ pub(crate) struct Behind {
     pub(crate) waiting: usize,
     /// Sends of the connection that wait, each with the number of the last message that comes before it.
     releases: VecDeque<(u64, Release)>,
+    /// The wakers for the times when its outbox has room again, and when its connection holds nothing any more.
+    drained: Option<Arc<Drained>>,
+    released: Option<Arc<Drained>>,
 }
+
+/// Wakes the hub when the outbox of a member that is behind can take messages again. A member has one for each reason,
+/// which the outbox has at most once.
+pub(crate) struct Drained {
+    shard: Weak<Shard>,
+    id: u64,
+    /// True from the registration in the outbox until the outbox wakes it.
+    is_registered: AtomicBool,
+}
+
+impl Wake for Drained {
+    fn wake(self: Arc<Self>) {
+        self.is_registered.store(false, Ordering::Release);
+        if let Some(shard) = self.shard.upgrade() {
+            shard.drained(self.id);
+        }
+    }
+}
+
+impl Drained {
+    /// Registers in the outbox by `poll`, unless it is registered. Returns true if the outbox is ready.
+    fn register(self: &Arc<Self>, poll: impl FnOnce(&Waker) -> bool) -> bool {
+        if self.is_registered.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let is_ready = poll(&Waker::from(self.clone()));
+        if is_ready {
+            self.is_registered.store(false, Ordering::Release);
+        }
+        is_ready
+    }
+}
+
+/// Maximum number of later stays of a member that is behind. Between two of them, messages were published.
+const MAX_STAYS: usize = 16;
 
 /// The messages of one stay in the room.
 struct Span {
@@ -82,6 +124,10 @@ struct Span {
 pub(crate) struct Gone {
     pub(crate) seats: Vec<Seat>,
     pub(crate) releases: Vec<Release>,
+    /// Number of the joins, leaves and releases that were carried out.
+    pub(crate) changes: usize,
+    /// Members that are behind and have left and joined too often meanwhile.
+    pub(crate) overflowed: Vec<u64>,
 }
 
 impl Gone {
@@ -101,6 +147,8 @@ pub(crate) enum Delivery {
     /// The connection holds sends of its own that the message with this number may not overtake. The member has not
     /// received it and those that follow.
     Held(u64),
+    /// The budget is spent. The member has not received the message at this index of the batch and those that follow.
+    Paused(usize),
 }
 
 impl Seats {
@@ -193,6 +241,33 @@ impl Behind {
             missed: 0,
             waiting: 0,
             releases: VecDeque::new(),
+            drained: None,
+            released: None,
+        }
+    }
+
+    /// Registers for the time when the outbox has at most `limit` bytes. Returns true if it has.
+    pub(crate) fn await_room(&mut self, shard: &Arc<Shard>, limit: usize) -> bool {
+        let (id, outlet) = (self.seat.id(), self.seat.outlet());
+        let drained = self.drained.get_or_insert_with(|| drained(shard, id));
+        drained.register(|waker| outlet.poll_drained(limit, waker))
+    }
+
+    /// Registers for the time when the connection holds nothing any more. Returns true if it does not.
+    pub(crate) fn await_release(&mut self, shard: &Arc<Shard>) -> bool {
+        let (id, outlet) = (self.seat.id(), self.seat.outlet());
+        let released = self.released.get_or_insert_with(|| drained(shard, id));
+        released.register(|waker| outlet.poll_released(waker))
+    }
+
+    /// Notes sends that wait for a part of a batch.
+    pub(crate) fn add_releases(
+        &mut self,
+        batch: &Batch,
+        releases: &mut VecDeque<(usize, Release)>,
+    ) {
+        for (after, release) in releases.drain(..) {
+            self.add_release(batch.number_before(after), release);
         }
     }
 
@@ -219,12 +294,36 @@ impl Behind {
     }
 
     /// Notes that the member joins again. It receives the messages from `from` on after those of its earlier stay.
-    pub(crate) fn join_again(&mut self, from: u64, last: u64) {
+    /// Returns false if it has left and joined too often: the caller then ends the earlier stays.
+    #[must_use]
+    pub(crate) fn join_again(&mut self, from: u64, last: u64) -> bool {
+        let (replay_until, until) = match self.later.back_mut() {
+            Some(span) => (&mut span.replay_until, &mut span.until),
+            None => (&mut self.replay_until, &mut self.until),
+        };
+        if from <= until.saturating_add(1) {
+            // Nothing was published between the two stays, or the member asks for the history: they are one.
+            *replay_until = last;
+            *until = u64::MAX;
+            return true;
+        }
         self.later.push_back(Span {
             from,
             replay_until: last,
             until: u64::MAX,
         });
+        self.later.len() <= MAX_STAYS
+    }
+
+    /// Ends all stays but the last. Returns the number of the first message that the member now receives.
+    pub(crate) fn end_earlier_stays(&mut self) -> u64 {
+        let Some(last) = self.later.pop_back() else {
+            return self.position;
+        };
+        self.later = VecDeque::new();
+        self.replay_until = last.replay_until;
+        self.until = last.until;
+        last.from
     }
 
     /// Notes that the member leaves. It still receives the messages up to `last`, which were published before.
@@ -298,6 +397,8 @@ pub(crate) struct Batch {
     pub(crate) releases: Vec<(usize, Release)>,
     /// True if at least one message is not for all members.
     is_selective: bool,
+    /// What a delivery of all messages as one buffer costs.
+    cost: usize,
     /// The encoded messages as one buffer, for each form in use.
     merged: Vec<Merged>,
     /// The count of removals in the room for which `merged` is valid.
@@ -319,6 +420,7 @@ impl Batch {
         let is_for_all = |post: &Arc<Post>| matches!(post.audience(), Audience::All);
         Self {
             is_selective: !posts.iter().all(is_for_all),
+            cost: 1 + bytes_of(&posts) / COPIED_BYTES,
             posts,
             releases,
             merged: Vec::new(),
@@ -384,8 +486,15 @@ impl Batch {
         }
     }
 
+    /// Returns the encoded messages if they are ready for WebSockets of one format, and for all of them.
+    fn ready(&self) -> Option<&Merged> {
+        let first = self.merged.first().filter(|_| !self.is_selective);
+        first.filter(|merged| merged.format.is_websocket() && !merged.bytes.is_empty())
+    }
+
     /// Encodes the messages in the wire format of `outbox`, as one buffer. Returns the buffer and the number of
     /// messages in it.
+    #[inline(never)]
     fn merge(&self, outbox: &Outbox, has_ids: bool, core: &RoomCore) -> (Bytes, u64) {
         let encoded = |post: &'_ Arc<Post>| match has_ids {
             _ if post.is_removed() => None,
@@ -417,31 +526,94 @@ pub(crate) struct Courier<'a> {
     is_replay: bool,
     /// Size of an outbox from which it is full, in bytes.
     outbox_bytes: usize,
+    /// What the turn may spend, and what it has spent.
+    budget: usize,
+    spent: usize,
     /// Number of delivered messages. A message for several members counts once for each.
     pub(crate) delivered: u64,
 }
 
+/// Number of bytes to copy that cost as much as a write to an outbox.
+const COPIED_BYTES: usize = 16 * 1024;
+
+/// Number of bytes to compress that cost as much as a write to an outbox.
+const COMPRESSED_BYTES: usize = 32;
+
+fn bytes_of(posts: &[Arc<Post>]) -> usize {
+    posts.iter().map(|post| post.draft.len()).sum()
+}
+
+fn drained(shard: &Arc<Shard>, id: u64) -> Arc<Drained> {
+    Arc::new(Drained {
+        shard: Arc::downgrade(shard),
+        id,
+        is_registered: AtomicBool::new(false),
+    })
+}
+
 impl<'a> Courier<'a> {
     /// Returns a courier for the live members of a room.
-    pub(crate) fn new(core: &'a RoomCore, shard: &'a Arc<Shard>) -> Self {
+    pub(crate) fn new(core: &'a RoomCore, shard: &'a Arc<Shard>, budget: usize) -> Self {
         Self {
             core,
             shard,
             is_replay: false,
             outbox_bytes: core.limits.outbox_limit(),
+            budget,
+            spent: 0,
             delivered: 0,
         }
     }
 
     /// Returns a courier for members that are behind. It delivers messages from the room's log.
-    pub(crate) fn of_log(core: &'a RoomCore, shard: &'a Arc<Shard>) -> Self {
+    pub(crate) fn of_log(core: &'a RoomCore, shard: &'a Arc<Shard>, budget: usize) -> Self {
         Self {
             is_replay: true,
-            ..Self::new(core, shard)
+            ..Self::new(core, shard, budget)
+        }
+    }
+
+    fn spend(&mut self, cost: usize) {
+        self.spent += cost;
+    }
+
+    /// Returns whether something of the budget is left.
+    pub(crate) fn has_budget(&self) -> bool {
+        self.spent < self.budget
+    }
+
+    /// Returns what is left of the budget.
+    pub(crate) fn budget(&self) -> usize {
+        self.budget.saturating_sub(self.spent)
+    }
+
+    /// Delivers a batch to the live members from the index `next` on, as long as it is ready for them and their outboxes
+    /// take it. Stops before the first other member. This is the usual case by itself, in a loop without other calls.
+    pub(crate) fn deliver_ready(&mut self, seats: &[Seat], next: &mut usize, batch: &Batch) {
+        let Some(ready) = batch.ready() else {
+            return;
+        };
+        for seat in seats.iter().skip(*next) {
+            if !self.has_budget() || batch.removals != self.core.removals() {
+                break;
+            }
+            match seat {
+                Seat::Connection(outbox, _)
+                    if outbox.format() == ready.format
+                        && outbox
+                            .__deliver(&ready.bytes, self.outbox_bytes, PastHeld::No)
+                            .is_ok() => {}
+                _ => break,
+            }
+            // The index is exact at any time, because a panic may end the loop.
+            *next += 1;
+            self.spend(batch.cost);
+            self.delivered += ready.count;
         }
     }
 
     /// Delivers a batch to a member.
+    #[inline(never)]
     pub(crate) fn deliver(&mut self, seat: &Seat, batch: &mut Batch) -> Delivery {
         let Seat::Connection(outbox, _) = seat else {
             return self.deliver_each(seat, batch, 0..batch.posts.len());
@@ -454,6 +626,7 @@ impl<'a> Courier<'a> {
         if batch.is_selective || !outbox.format().is_shared() {
             return self.deliver_each(seat, batch, 0..batch.posts.len());
         }
+        self.spend(batch.cost);
         let (bytes, count) = batch.merged(outbox, ids.are_offsets(), self.core);
         if bytes.is_empty() {
             return Delivery::Done;
@@ -464,6 +637,7 @@ impl<'a> Courier<'a> {
         }
         if sent.is_ok() {
             self.delivered += count;
+            return Delivery::Done;
         }
         batch.delivery(0, sent)
     }
@@ -479,6 +653,7 @@ impl<'a> Courier<'a> {
 
     /// Delivers messages to an event stream whose ids cover several rooms. With an error, the stream has received none
     /// of them.
+    #[inline(never)]
     fn deliver_followed(
         &mut self,
         seat: &Seat,
@@ -491,6 +666,7 @@ impl<'a> Courier<'a> {
             matches!(post.draft.message, Message::Text(_))
                 || post.encoded(outbox, &self.core.ledger).is_some()
         };
+        self.spend(posts.len() + bytes_of(posts) / COPIED_BYTES);
         let posts = posts.iter().map(|post| &**post);
         let posts: Vec<_> = posts
             .filter(|post| self.is_for(seat, post) && is_event(post))
@@ -498,16 +674,38 @@ impl<'a> Courier<'a> {
         if posts.is_empty() {
             return Ok(());
         }
+        let sent = self.send_followed(seat, outbox, followed, &posts);
+        self.delivered += if sent.is_ok() { posts.len() as u64 } else { 0 };
+        sent
+    }
+
+    fn send_followed(
+        &self,
+        seat: &Seat,
+        outbox: &Outbox,
+        followed: &Positions,
+        posts: &[&Post],
+    ) -> Result<(), Undelivered> {
         let (epoch, format) = (self.core.epoch, outbox.format());
         let limit = self.outbox_bytes;
-        let encode = || followed.encode(epoch, format, &posts);
+        let encode = || followed.encode(epoch, format, posts);
         let send = |past| outbox.__deliver_with(limit, past, encode);
         let mut sent = send(PastHeld::No);
         if sent == Err(Undelivered::Held) && seat.membership().may_overtake(self.shard) {
             sent = send(PastHeld::Yes);
         }
-        self.delivered += if sent.is_ok() { posts.len() as u64 } else { 0 };
         sent
+    }
+
+    /// Tells an event stream that follows the room of a gap that it does not know of yet. Does nothing for other
+    /// members.
+    pub(crate) fn deliver_gap(&self, seat: &Seat) -> Result<(), Undelivered> {
+        if let Seat::Connection(outbox, _) = seat
+            && let Ids::Of(followed) = self.ids_of(seat, outbox)
+        {
+            return self.send_followed(seat, outbox, followed, &[]);
+        }
+        Ok(())
     }
 
     /// Returns whether a member receives a message.
@@ -519,19 +717,20 @@ impl<'a> Courier<'a> {
                 || self.is_replay && audience.is_private() && is_for_user())
     }
 
-    /// Delivers a batch to a live member, and passes on each release after the messages for which it waits. If the
-    /// outbox is full, the releases that could not be passed on stay in `left`.
+    /// Delivers the messages of a batch from the index `begin` on to a live member, and passes on each release after the
+    /// messages for which it waits. If the member does not receive all of them, the releases that could not be passed on
+    /// stay in `left`.
     #[cold]
-    pub(crate) fn deliver_with_releases(
+    pub(crate) fn deliver_from(
         &mut self,
         seat: &Seat,
         batch: &mut Batch,
+        mut begin: usize,
         left: &mut VecDeque<(usize, Release)>,
     ) -> Delivery {
-        if left.is_empty() {
+        if left.is_empty() && begin == 0 {
             return self.deliver(seat, batch);
         }
-        let mut begin = 0;
         while let Some((after, _)) = left.front() {
             let delivery = self.deliver_each(seat, batch, begin..*after);
             if delivery != Delivery::Done {
@@ -545,17 +744,25 @@ impl<'a> Courier<'a> {
         self.deliver_each(seat, batch, begin..batch.posts.len())
     }
 
-    /// Delivers a range of the messages of a batch one by one.
+    /// Delivers a range of the messages of a batch one by one, until the budget is spent: at least one of them.
+    #[inline(never)]
     pub(crate) fn deliver_each(
         &mut self,
         seat: &Seat,
         batch: &Batch,
         range: std::ops::Range<usize>,
     ) -> Delivery {
+        let begin = range.start;
+        if range.is_empty() {
+            self.spend(1);
+        }
         for at in range {
             let Some(post) = batch.posts.get(at) else {
                 break;
             };
+            if !self.has_budget() && at > begin {
+                return Delivery::Paused(at);
+            }
             let delivery = batch.delivery(at, self.deliver_post(seat, post));
             if delivery != Delivery::Done {
                 return delivery;
@@ -577,9 +784,13 @@ impl<'a> Courier<'a> {
         if let (Seat::Connection(outbox, _), Ids::Of(followed)) = (seat, &ids) {
             return self.deliver_followed(seat, outbox, followed, std::slice::from_ref(post));
         }
+        #[cfg(test)]
+        super::tests::panic_if_wanted(seat.id(), post.number);
+        self.spend(1);
         if !self.is_for(seat, post) {
             return Ok(());
         }
+        self.spend(post.draft.len() / seat.bytes_per_unit());
         let (ledger, limit) = (&self.core.ledger, self.outbox_bytes);
         let message = &post.draft.message;
         let send = |past| match seat {
@@ -629,5 +840,13 @@ impl Seat {
 
     pub(crate) fn outlet(&self) -> &Outlet {
         &self.membership().outlet
+    }
+
+    /// Returns the number of bytes of a message that cost as much as a write to an outbox.
+    fn bytes_per_unit(&self) -> usize {
+        match self {
+            Self::Connection(outbox, _) if !outbox.format().is_shared() => COMPRESSED_BYTES,
+            _ => COPIED_BYTES,
+        }
     }
 }

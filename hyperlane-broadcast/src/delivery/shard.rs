@@ -15,12 +15,19 @@ use super::{
     hub::Hub,
     membership::{Membership, Release},
     seat::{Batch, Behind, Gone, Seat, Seats},
+    waiters::Load,
 };
 use crate::{
     config::{RoomLimits, SlowPolicy},
     ledger::{Ledger, Totals},
+    locks::{Locked, lock},
     post::Post,
 };
+
+mod queue;
+
+pub(crate) use self::queue::Pause;
+use self::queue::{ShardQueue, WakeState};
 
 /// Maximum size of the messages that a pass merges into one write, in bytes. Each message counts with its overhead. The
 /// last message of a batch may exceed the limit.
@@ -28,6 +35,9 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 /// Maximum number of joins and leaves that a pass takes from the queue in one call.
 const CHANGES_PER_TURN: usize = 256;
+
+/// Number of commands for which an empty queue keeps the memory. It spares rooms an allocation for each message.
+const COMMANDS_KEPT: usize = 4;
 
 /// An entry of a shard's queue.
 pub(crate) enum Command {
@@ -76,78 +86,6 @@ pub(crate) struct Shard {
     totals: Arc<Totals>,
 }
 
-#[derive(Default)]
-struct ShardQueue {
-    commands: VecDeque<Command>,
-    wake: WakeState,
-    /// True if the shard counts as busy: the hub has been woken for it, or the queue is not empty.
-    is_busy: bool,
-    /// Members that are behind and whose outbox has room again.
-    drained: Vec<u64>,
-    /// What the joins that were not carried out ask for: the number of the first message of each, without those before
-    /// which a later join asks for an older message. So the front is the oldest message that a join asks for.
-    joins_need: VecDeque<u64>,
-    /// Until this time the hub delivers no messages from the queue, because some members are nearly as fast as the
-    /// room and catch up.
-    paused_until: Option<Instant>,
-    /// Until this time the hub does not pause again for a few members alone.
-    rest_until: Option<Instant>,
-}
-
-/// A pause of a flooded room, in which members that are behind catch up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pause {
-    pub(crate) now: Instant,
-    pub(crate) until: Instant,
-    /// True if the pause helps only a small part of the members. Such pauses take at most half of the time, so that a
-    /// few members cannot slow down the room for long.
-    pub(crate) is_for_few: bool,
-}
-
-impl ShardQueue {
-    /// Begins a pause. Returns false if the last one for a few members was too short a time ago.
-    fn pause(&mut self, pause: Pause) -> bool {
-        if pause.is_for_few {
-            if self.rest_until.is_some_and(|rest| pause.now < rest) {
-                return false;
-            }
-            self.rest_until = Some(pause.until + (pause.until - pause.now));
-        }
-        self.paused_until = Some(pause.until);
-        true
-    }
-}
-
-impl ShardQueue {
-    /// Notes the first message that the last join in the queue asks for.
-    fn push_need(&mut self, from: u64) {
-        while self.joins_need.back().is_some_and(|need| *need > from) {
-            self.joins_need.pop_back();
-        }
-        self.joins_need.push_back(from);
-    }
-
-    /// Notes that the first join, which asks for this message, was carried out.
-    fn pop_need(&mut self, from: u64) {
-        if self.joins_need.front() == Some(&from) {
-            self.joins_need.pop_front();
-        }
-        if self.joins_need.is_empty() {
-            self.joins_need = VecDeque::new();
-        }
-    }
-}
-
-/// Tells whether the hub has been woken for the shard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum WakeState {
-    /// The shard is not in the hub's inbox.
-    #[default]
-    Idle,
-    /// The shard is in the hub's inbox, or a pass runs over it.
-    Woken,
-}
-
 /// The work that a pass takes from a shard's queue in one call.
 pub(crate) enum Work {
     /// Messages for the live members.
@@ -192,8 +130,8 @@ impl Shard {
         }
     }
 
-    fn lock_queue(&self) -> MutexGuard<'_, ShardQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_queue(&self) -> Locked<'_, ShardQueue> {
+        lock(&self.queue)
     }
 
     fn lock_seats(&self) -> MutexGuard<'_, Seats> {
@@ -203,11 +141,6 @@ impl Shard {
     /// Returns the room. Returns `None` if the room is being dropped.
     pub(crate) fn core(&self) -> Option<Arc<RoomCore>> {
         self.core.upgrade()
-    }
-
-    /// Returns a reference to the room that does not keep it.
-    pub(crate) fn weak_core(&self) -> Weak<RoomCore> {
-        self.core.clone()
     }
 
     pub(crate) fn index(&self) -> usize {
@@ -260,15 +193,25 @@ impl Shard {
     /// Returns whether the queue has room for a message of `bytes`. Only the thread that holds the room's lock adds
     /// messages, so the answer stays true while it holds the lock.
     pub(crate) fn has_room(&self, bytes: usize, limits: &RoomLimits) -> bool {
-        let posts = self.queued_posts.load(Ordering::Acquire);
-        posts == 0
-            || posts < limits.queue_messages
-                && self.queued_bytes.load(Ordering::Acquire) + bytes <= limits.queue_bytes
+        self.has_room_beside(Load::default(), bytes, limits)
     }
 
-    /// Returns whether the queue has room for a join. Leaves always find room, because each of them follows a join.
-    pub(crate) fn has_room_for_join(&self, limits: &RoomLimits) -> bool {
-        self.queued_changes.load(Ordering::Acquire) < limits.queue_messages.max(1)
+    /// Returns whether the queue has room for a message of `bytes` beside what is promised to others.
+    pub(crate) fn has_room_beside(
+        &self,
+        promised: Load,
+        bytes: usize,
+        limits: &RoomLimits,
+    ) -> bool {
+        let posts = self.queued_posts.load(Ordering::Acquire) + promised.count;
+        let queued = self.queued_bytes.load(Ordering::Acquire) + promised.bytes;
+        posts == 0 || posts < limits.queue_messages && queued + bytes <= limits.queue_bytes
+    }
+
+    /// Returns whether the queue has room for a join beside `promised` ones. Leaves always find room, because each of
+    /// them follows a join.
+    pub(crate) fn has_room_for_joins(&self, promised: usize, limits: &RoomLimits) -> bool {
+        self.queued_changes.load(Ordering::Acquire) + promised < limits.queue_messages.max(1)
     }
 
     /// Returns whether the queue is more than half full: messages are published faster than the hub delivers them.
@@ -310,7 +253,10 @@ impl Shard {
     pub(crate) fn drained(self: &Arc<Self>, id: u64) {
         {
             let mut queue = self.lock_queue();
-            queue.drained.push(id);
+            // Often the same member is named again and again: each of its own sends does.
+            if queue.drained.last() != Some(&id) {
+                queue.drained.push(id);
+            }
             queue.paused_until = None;
         }
         self.hub.enqueue(self);
@@ -442,7 +388,9 @@ impl Shard {
         let mut queue = self.lock_queue();
         match queue.commands.front() {
             None => {
-                queue.commands = VecDeque::new();
+                if queue.commands.capacity() > COMMANDS_KEPT {
+                    queue.commands = VecDeque::new();
+                }
                 self.set_done(&queue);
                 if !queue.drained.is_empty() {
                     return Work::Changes(Gone::default());
@@ -503,7 +451,10 @@ impl Shard {
         ledger: &Ledger,
     ) -> Gone {
         let mut leaving = Vec::new();
-        let mut gone = Gone::default();
+        let mut gone = Gone {
+            changes: changes.len(),
+            ..Gone::default()
+        };
         let (mut behind, mut needs) = (Vec::new(), Vec::new());
         let mut count = 0;
         for change in changes {
@@ -520,23 +471,7 @@ impl Shard {
                         seats.remove(&leaving, ledger, &mut gone);
                         leaving.clear();
                     }
-                    seats.cursor = seats.cursor.max(last);
-                    let id = membership.id;
-                    if let Some(member) = seats.behind.get_mut(&id) {
-                        // The connection has left while it was behind, and joins again.
-                        member.join_again(from, last);
-                        membership.set_departing(self, false);
-                        continue;
-                    }
-                    let seat = Seat::new(membership);
-                    if from <= seats.cursor {
-                        let mut member = Behind::new(seat, from, false);
-                        member.replay_until = last;
-                        seats.add_behind(member);
-                        behind.push(id);
-                    } else {
-                        seats.add_live(seat);
-                    }
+                    behind.extend(self.seat(seats, membership, from, last, &mut gone));
                 }
                 Command::Leave(id) => {
                     count += 1;
@@ -573,6 +508,36 @@ impl Shard {
         }
         gone
     }
+
+    /// Gives a member a seat. Returns its number if it is behind from now on.
+    fn seat(
+        self: &Arc<Self>,
+        seats: &mut Seats,
+        membership: Arc<Membership>,
+        from: u64,
+        last: u64,
+        gone: &mut Gone,
+    ) -> Option<u64> {
+        let id = membership.id;
+        seats.cursor = seats.cursor.max(last);
+        if let Some(member) = seats.behind.get_mut(&id) {
+            // The connection has left while it was behind, and joins again.
+            if !member.join_again(from, last) {
+                gone.overflowed.push(id);
+            }
+            membership.set_departing(self, false);
+            return None;
+        }
+        let seat = Seat::new(membership);
+        if from > seats.cursor {
+            seats.add_live(seat);
+            return None;
+        }
+        let mut member = Behind::new(seat, from, false);
+        member.replay_until = last;
+        seats.add_behind(member);
+        Some(id)
+    }
 }
 
 impl Drop for Shard {
@@ -585,41 +550,4 @@ impl Drop for Shard {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn pauses_for_a_few_members_take_at_most_half_of_the_time() {
-        let begin = Instant::now();
-        let at = |millis| begin + Duration::from_millis(millis);
-        let pause = |now, until, is_for_few| Pause {
-            now: at(now),
-            until: at(until),
-            is_for_few,
-        };
-        let mut queue = ShardQueue::default();
-        assert!(queue.pause(pause(0, 100, true)));
-        assert_eq!(queue.paused_until, Some(at(100)));
-        assert!(!queue.pause(pause(100, 190, true)));
-        assert!(queue.pause(pause(110, 120, false)), "most of them need it");
-        assert!(!queue.pause(pause(199, 290, true)));
-        assert!(queue.pause(pause(200, 250, true)));
-        assert!(!queue.pause(pause(299, 300, true)));
-        assert!(queue.pause(pause(300, 301, true)));
-    }
-
-    #[test]
-    fn the_oldest_message_that_joins_need_is_known_as_they_come_and_go() {
-        let mut queue = ShardQueue::default();
-        let needs = [5, 9, 7, 7, 8, 3, 6];
-        needs.iter().for_each(|need| queue.push_need(*need));
-        for at in 0..needs.len() {
-            let expected = needs[at..].iter().min();
-            assert_eq!(queue.joins_need.front(), expected, "{at}");
-            queue.pop_need(needs[at]);
-        }
-        assert!(queue.joins_need.is_empty());
-    }
-}
+mod tests;

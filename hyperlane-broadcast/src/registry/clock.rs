@@ -4,7 +4,6 @@
 //! run the task, or a program may run all hubs on a runtime with a single thread.
 
 use std::{
-    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -128,8 +127,9 @@ impl Clock {
             cores
         };
         let has_waiters = !cores.is_empty();
+        let now = Instant::now();
         for core in cores {
-            core.wake_waiters();
+            core.tick_waiters(now);
             registry.release(core);
         }
         has_waiters
@@ -154,25 +154,26 @@ impl RoomRegistry {
         self: &Arc<Self>,
         core: &Arc<RoomCore>,
     ) -> Result<(), RoomError> {
+        if core.has_room_for_joins(0) {
+            return Ok(());
+        }
         let after = self.config.publish_timeout;
-        let mut until = None;
-        while !core.has_room_for_join() {
-            let now = Instant::now();
-            if now >= *until.get_or_insert(now + after) {
-                return Err(RoomError::Busy { after });
+        let until = Instant::now() + after;
+        let mut place = core.wait_to_join(until);
+        loop {
+            // A wake-up counts from here on. The queue may have got room since the last look.
+            place.enter();
+            if core.has_room_for_joins(0) {
+                return Ok(());
             }
-            let _waiting = core.wait_for_room();
-            let mut has_room = pin!(core.has_room.notified());
-            // The notification counts from here on. The queue may have got room since the last look.
-            if has_room.as_mut().enable() || core.has_room_for_join() {
-                continue;
+            if Instant::now() >= until {
+                return Err(RoomError::Busy { after });
             }
             if !self.watch_waiters(core) {
                 return Err(RoomError::NoHub);
             }
-            has_room.await;
+            (&mut place).await;
         }
-        Ok(())
     }
 }
 

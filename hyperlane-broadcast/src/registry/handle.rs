@@ -6,7 +6,13 @@ use std::{
 };
 
 use super::RoomRegistry;
-use crate::{config::RoomLimits, delivery::core::RoomCore};
+use crate::{
+    broker::{Published, Publishing},
+    config::RoomLimits,
+    delivery::core::RoomCore,
+    error::PublishError,
+    post::Unpublished,
+};
 
 /// A reference to a room, which the registry counts. The room stays as long as it exists.
 #[derive(Clone)]
@@ -25,6 +31,26 @@ impl RoomHandle {
 
     pub(crate) fn name(&self) -> &str {
         &self.core.name
+    }
+
+    /// Publishes a message. Waits while the room's queue is full.
+    pub(crate) fn publish(
+        &self,
+        message: Unpublished,
+    ) -> impl Future<Output = Result<Published, PublishError>> + Send {
+        self.registry.publish_or_wait(&self.core, message, None)
+    }
+
+    /// Publishes a message. Does not wait.
+    pub(crate) fn try_publish(&self, message: Unpublished) -> Result<Published, PublishError> {
+        match self.registry.publish(&self.core, message) {
+            Publishing::Done(result) => result.map_err(|refused| refused.error),
+            Publishing::Later(publishing) => {
+                self.registry
+                    .spawn(async { publishing.await.map_err(|refused| refused.error) });
+                Err(PublishError::Broker("the result comes later"))
+            }
+        }
     }
 }
 

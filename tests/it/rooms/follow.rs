@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hyperlane::{
-    broadcast::{Follow, RoomsConfig},
+    broadcast::{Follow, Offset, RoomLimits, RoomsConfig, SlowPolicy},
     prelude::*,
     proto::sse::{EventReader, ReceivedEvent},
 };
 use test_support::{Client, address, eventually, handler, start};
+use tokio::net::TcpSocket;
 
 // Follows the rooms of its query.
 handler!(Follows, |stream, ctx| {
@@ -45,7 +46,11 @@ struct Browser {
 
 impl Browser {
     async fn open(control: &ServerControlHook, query: &str, last_event_id: &str) -> Self {
-        let mut client = Client::connect(address(control)).await;
+        let client = Client::connect(address(control)).await;
+        Self::of(client, query, last_event_id).await
+    }
+
+    async fn of(mut client: Client, query: &str, last_event_id: &str) -> Self {
         let field = match last_event_id {
             "" => String::new(),
             id => format!("last-event-id: {id}\r\n"),
@@ -428,5 +433,76 @@ async fn a_message_to_several_rooms_is_not_received_again_on_resumption() {
             (8 - at, 8 - at),
             "from {at}: {texts:?}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_stream_learns_of_the_gap_before_it_has_an_id_after_it() {
+    const COUNT: u64 = 300;
+    let policies = [
+        SlowPolicy::DropOldest,
+        SlowPolicy::DropNewest,
+        SlowPolicy::Conflate,
+    ];
+    for (policy, rooms_of_stream) in policies
+        .into_iter()
+        .flat_map(|policy| [(policy, "a"), (policy, "a,b")])
+    {
+        let limits = RoomLimits::default()
+            .history_messages(0)
+            .outbox_bytes(16 * 1024)
+            .slow_messages(20)
+            .slow(policy);
+        let rooms = Rooms::with_config(RoomsConfig::default().limits(limits));
+        let control = start(|server| {
+            server.state(rooms.clone()).route::<Follows>("/");
+            server.get_mut_server_config().send_buffer = Some(4 * 1024);
+        })
+        .await;
+        let room = rooms.room("a").unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        let stream = socket.connect(address(&control)).await.unwrap();
+        let client = Client {
+            stream,
+            buffer: Vec::new(),
+        };
+        let mut browser = Browser::of(client, &format!("rooms={rooms_of_stream}"), "").await;
+        assert_eq!(browser.next().await.event, "position");
+        let filler = "x".repeat(4 * 1024);
+        for number in 0..COUNT {
+            let publisher = room.publisher().key("key");
+            let text = format!("{number}:{filler}");
+            publisher.broadcast(text).await.unwrap();
+        }
+        // A message follows the one before, or a notice of the gap.
+        let (mut next, mut knows_gap, mut has_ended) = (0, false, false);
+        loop {
+            let event = browser.next().await;
+            if event.event == "reset" {
+                assert_eq!(event.data, r#"{"rooms":["a"]}"#);
+                assert!(!knows_gap, "{policy:?}: one notice is enough");
+                knows_gap = true;
+                if rooms_of_stream == "a" {
+                    let offset: Offset = event.id.parse().unwrap();
+                    assert_eq!(offset.number, next, "{policy:?}");
+                }
+                if !std::mem::replace(&mut has_ended, true) {
+                    assert!((1..COUNT).contains(&next), "{policy:?}: {next}");
+                    room.broadcast(format!("{COUNT}:")).await.unwrap();
+                }
+                continue;
+            }
+            let (number, _) = event.data.split_once(':').unwrap();
+            let number: u64 = number.parse().unwrap();
+            match std::mem::take(&mut knows_gap) {
+                true => assert!(number > next, "{policy:?}: {number}"),
+                false => assert_eq!(number, next, "{policy:?}"),
+            }
+            next = number + 1;
+            if number == COUNT {
+                break;
+            }
+        }
     }
 }

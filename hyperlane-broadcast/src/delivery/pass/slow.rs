@@ -1,18 +1,17 @@
 //! The part of a pass that concerns members that are behind: slow ones, and new ones that receive the history first.
 
-use std::{sync::Arc, task::Waker};
+use std::sync::Arc;
 
 use hyperlane_core::{CloseCode, hub::Undelivered};
 use tokio::time::{Duration, Instant};
 
-use super::{Drained, Pass};
+use super::Pass;
 use crate::{
     config::SlowPolicy,
     delivery::{
         seat::{Batch, Behind, Courier, Delivery, Seats},
         shard::Pause,
     },
-    outlet::Outlet,
     post::{Draft, Post},
 };
 
@@ -77,7 +76,7 @@ impl Pass {
         if let Some(mut behind) = self.seats.take_behind(id, &self.core.ledger) {
             behind.seat.membership().set_departing(&self.shard, false);
             behind.pass_releases();
-            self.shard.set_delivered(&self.seats);
+            self.has_progressed = true;
         }
     }
 
@@ -90,23 +89,28 @@ impl Pass {
             self.lose_place(id);
             return self.due.push_back(id);
         }
-        let mut courier = Courier::of_log(&self.core, &self.shard);
+        let mut courier = Courier::of_log(&self.core, &self.shard, *budget);
         let behind = self.seats.behind.get_mut(&id);
         let Some((behind, (_, next, batch))) = behind.zip(self.part.as_mut()) else {
             return;
         };
-        *budget = budget.saturating_sub(1 + batch.posts.len() / 16);
         let delivery = match batch.posts.is_empty() {
             true => Delivery::Done,
             false => courier.deliver(&behind.seat, batch),
         };
         let delivered = courier.delivered;
+        *budget = courier.budget().saturating_sub(1);
         self.delivered += delivered;
         match delivery {
             Delivery::Done => {
                 behind.position = *next;
                 behind.progress = Instant::now();
                 self.go_on(id);
+            }
+            Delivery::Paused(at) => {
+                behind.position = batch.number_before(at) + 1;
+                behind.progress = Instant::now();
+                self.due.push_back(id);
             }
             Delivery::Held(number) => {
                 behind.position = number;
@@ -142,10 +146,14 @@ impl Pass {
         };
         let last = behind.last(cursor);
         let newest = self.core.read_conflated(behind.position, last);
-        *budget = budget.saturating_sub(1 + newest.len());
-        let mut courier = Courier::of_log(&self.core, &self.shard);
+        let mut courier = Courier::of_log(&self.core, &self.shard, *budget);
         let mut refused = None;
         let mut next = newest.last().map_or(last + 1, |last| last.number + 1);
+        if next.saturating_sub(behind.position) > newest.len() as u64 {
+            // The client learns of the gap before it has an id after it.
+            let member = behind.seat.membership();
+            member.set_gap(self.core.epoch, behind.position);
+        }
         for post in &newest {
             let sent = courier.deliver_post(&behind.seat, post);
             if let Err(reason @ (Undelivered::Full | Undelivered::Held)) = sent {
@@ -160,6 +168,7 @@ impl Pass {
             behind.progress = Instant::now();
         }
         self.delivered += courier.delivered;
+        *budget = courier.budget().saturating_sub(1);
         self.note_missed(id, missed);
         match refused {
             Some(Undelivered::Held) => self.await_release(id),
@@ -188,6 +197,10 @@ impl Pass {
             return;
         };
         let missed = position.saturating_sub(behind.position);
+        if missed > 0 {
+            let member = behind.seat.membership();
+            member.set_gap(self.core.epoch, behind.position);
+        }
         behind.position = position.max(behind.position);
         self.note_missed(id, missed);
     }
@@ -212,28 +225,34 @@ impl Pass {
         if behind.missed == 0 {
             return true;
         }
+        *budget = budget.saturating_sub(1);
+        let mut courier = Courier::of_log(&self.core, &self.shard, *budget);
+        let mut sent = courier.deliver_gap(&behind.seat);
         let notice = self.core.limits.missed_notice.as_ref();
-        if let Some(message) = notice.and_then(|notice| notice.message(behind.missed)) {
-            *budget = budget.saturating_sub(1);
+        if sent.is_ok()
+            && let Some(message) = notice.and_then(|notice| notice.message(behind.missed))
+        {
             // Volatile: an event stream must not take it for a message of the room, which has an offset.
             let mut draft = Draft::new(message);
             draft.is_volatile = true;
             let post = Arc::new(Post::new(0, draft));
-            match Courier::of_log(&self.core, &self.shard).deliver_post(&behind.seat, &post) {
-                Err(Undelivered::Held) => {
-                    self.await_release(id);
-                    return false;
-                }
-                Err(Undelivered::Full) => {
-                    self.set_slow(id);
-                    self.await_room(id);
-                    return false;
-                }
-                Ok(()) | Err(Undelivered::Closed) => {}
+            sent = courier.deliver_post(&behind.seat, &post);
+        }
+        match sent {
+            Err(Undelivered::Held) => {
+                self.await_release(id);
+                false
+            }
+            Err(Undelivered::Full) => {
+                self.set_slow(id);
+                self.await_room(id);
+                false
+            }
+            Ok(()) | Err(Undelivered::Closed) => {
+                behind.missed = 0;
+                true
             }
         }
-        behind.missed = 0;
-        true
     }
 
     /// Notes that the outbox of a member has refused a message.
@@ -257,23 +276,18 @@ impl Pass {
     /// Registers for the time when the outbox of a slow member has room again.
     pub(super) fn await_room(&mut self, id: u64) {
         let limit = self.core.limits.outbox_limit() / 2;
-        self.await_outlet(id, |outlet, waker| outlet.poll_drained(limit, waker));
+        if let Some(behind) = self.seats.behind.get_mut(&id)
+            && behind.await_room(&self.shard, limit)
+        {
+            self.due.push_back(id);
+        }
     }
 
     /// Registers for the time when a connection holds nothing any more.
     pub(super) fn await_release(&mut self, id: u64) {
-        self.await_outlet(id, Outlet::poll_released);
-    }
-
-    fn await_outlet(&mut self, id: u64, is_ready: impl FnOnce(&Outlet, &Waker) -> bool) {
-        let Some(behind) = self.seats.behind.get(&id) else {
-            return;
-        };
-        let waker = Waker::from(Arc::new(Drained {
-            shard: Arc::downgrade(&self.shard),
-            id,
-        }));
-        if is_ready(behind.seat.outlet(), &waker) {
+        if let Some(behind) = self.seats.behind.get_mut(&id)
+            && behind.await_release(&self.shard)
+        {
             self.due.push_back(id);
         }
     }
@@ -305,6 +319,18 @@ impl Pass {
         match self.core.limits.slow {
             SlowPolicy::Disconnect => self.disconnect(id),
             _ => self.skip_to(id, self.core.log_first()),
+        }
+    }
+
+    /// Ends the earlier stays of a member that has left and joined too often while it was behind, as the room's policy
+    /// says.
+    pub(super) fn lose_stays(&mut self, id: u64) {
+        if self.core.limits.slow == SlowPolicy::Disconnect {
+            return self.disconnect(id);
+        }
+        if let Some(behind) = self.seats.behind.get_mut(&id) {
+            let from = behind.end_earlier_stays();
+            self.skip_to(id, from);
         }
     }
 
