@@ -503,7 +503,9 @@ impl RoomRegistry {
         join: Join,
     ) -> Result<Joined, RoomError> {
         let membership = self.admit(outlet)?;
-        self.join_as(core, &membership, join, false)
+        let joined = self.join_as(core, &membership, join, false);
+        flush_current();
+        joined
     }
 
     /// Returns the membership of a connection that may join rooms. The connection is about to join one.
@@ -516,7 +518,7 @@ impl RoomRegistry {
             return Err(RoomError::NotConnected);
         }
         // What the handler has sent in this poll, such as the head of a WebSocket handshake, comes before the room's
-        // messages. It leaves after the member is seated, so that a client that has received it is a member.
+        // messages. It leaves when the member is seated, so that a client that has received it is a member.
         queue_current();
         self.start_hubs(outlet.runtime());
         let (membership, is_new) = self.membership(outlet);

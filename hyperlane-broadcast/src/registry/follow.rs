@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use hyperlane_core::{WireFormat, hub::PastHeld};
+use hyperlane_core::{
+    WireFormat,
+    hub::{PastHeld, flush_current},
+};
 
 use super::RoomRegistry;
 use crate::{
@@ -43,6 +46,7 @@ impl RoomRegistry {
         for core in cores {
             self.release(core);
         }
+        flush_current();
         followed
     }
 

@@ -383,29 +383,28 @@ pub(crate) fn drain(id: u64, write: impl FnOnce(Pieces<'_>)) {
 /// calls this function first. The client thus gets the answer before the published message.
 pub fn flush_current() {
     if let Some(connection) = corked_connection() {
-        connection.lane().flush();
+        connection.lane().flush_all();
     }
 }
 
-/// Moves the cork of the connection that this thread polls into the connection's queue. The end of the poll writes it.
+/// Moves the cork of the connection that this thread polls into the connection's queue. The next [`flush_current`], or
+/// the end of the poll, writes it.
 ///
 /// A handler may send the head of a response, and then join a room, whose messages other threads deliver. Joining calls
-/// this function first. The messages thus come after the head, and a client that has received the head is a member: the
-/// head leaves after the handler has joined.
+/// this function first, and `flush_current` last. The messages thus come after the head, and a client that has received
+/// the head is a member.
 pub fn queue_current() {
     if let Some(connection) = corked_connection() {
         connection.lane().queue_cork();
     }
 }
 
-/// Returns the connection that this thread polls if its cork has bytes.
+/// Returns the connection that this thread polls if its cork or its queue has bytes.
 fn corked_connection() -> Option<Arc<Link>> {
     CORK.with_borrow(|cork| {
-        if cork.is_empty() {
-            None
-        } else {
-            cork.connection.clone()
-        }
+        let connection = cork.connection.as_ref()?;
+        let has_bytes = !cork.is_empty() || connection.lane.has_backlog();
+        has_bytes.then(|| connection.clone())
     })
 }
 

@@ -304,8 +304,8 @@ impl Link {
     /// Makes the connection an event stream. The task discards all later bytes from the client.
     pub(crate) fn begin_events(&self, format: WireFormat) {
         // The head of the response is in the queue before another task can get a handle to the event stream. Otherwise an
-        // event could overtake the head. It leaves at the end of the poll: when the client receives it, the handler has
-        // joined the rooms that it joins first.
+        // event could overtake the head. It leaves when the handler joins a room, or first waits: a client that has
+        // received it is a member.
         self.lane().queue_cork();
         let mut input = self.lock_input();
         if matches!(input.mode, Mode::Discard) {

@@ -128,6 +128,8 @@ pub(crate) struct Out {
     awaits_body_room: bool,
     /// True if bytes have left the queue since the waiters were last woken.
     has_drained: bool,
+    /// True if the queue was filled from the cork, and no write has been tried since. The socket may accept its bytes.
+    is_fresh: bool,
     /// True if writes call the operating system even when tokio has not reported the socket as writable. The first
     /// write that fails clears this flag; see [`try_write_more`](Self::try_write_more).
     skips_readiness: bool,
@@ -149,6 +151,7 @@ impl Out {
             waiters: Wakers::default(),
             awaits_body_room: false,
             has_drained: false,
+            is_fresh: false,
             skips_readiness: false,
             #[cfg(feature = "deflate")]
             compressor: None,
@@ -310,6 +313,17 @@ impl Out {
         }
     }
 
+    /// Queues the pieces of the cork. The next flush writes them.
+    pub(super) fn queue_cork(&mut self, lane: LaneRef<'_>, pieces: Pieces<'_>) {
+        self.is_fresh |= self.queue.is_empty();
+        self.keep(lane, pieces, 0);
+    }
+
+    /// Returns whether the queue has bytes that no write has been tried for.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
     /// Queues the pieces without their first `taken` bytes, which the socket has accepted.
     pub(super) fn keep(&mut self, lane: LaneRef<'_>, pieces: Pieces<'_>, mut taken: usize) {
         pieces.for_each(|piece| {
@@ -376,6 +390,7 @@ impl Out {
 
     /// Writes as much from the front of the queue as the socket accepts.
     fn write_front(&mut self) -> io::Result<usize> {
+        self.is_fresh = false;
         let Self {
             queue,
             writer,

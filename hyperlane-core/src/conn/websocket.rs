@@ -247,7 +247,7 @@ impl Link {
                 .rsv1_allowed(extensions.allow_rsv1()),
         );
         // The 101 is in the queue before another task can get a handle. Otherwise a frame could overtake the 101. It
-        // leaves at the end of the poll: when the client receives it, the handler has joined the rooms that it joins first.
+        // leaves when the handler joins a room, or first waits: a client that has received it is a member.
         self.lane().queue_cork();
         let mut input = self.lock_input();
         #[cfg_attr(not(feature = "deflate"), expect(unused_mut))]

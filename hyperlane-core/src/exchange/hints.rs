@@ -43,7 +43,7 @@ pub(crate) fn push(
     body: &Bytes,
 ) -> bool {
     #[cfg(feature = "http2")]
-    if exchange.wire.is_http2 && exchange.answer.can_begin() {
+    if exchange.wire.is_http2() && exchange.answer.can_begin() {
         return exchange.wire.push_http2(request, path, response, body);
     }
     let _ = (request, path, response, body);

@@ -136,8 +136,6 @@ pub(crate) struct Wire {
     /// A request was read before the previous one was answered, so the client cannot tell which request an answer is
     /// for.
     has_skipped_answer: bool,
-    /// The connection is a stream of HTTP/2.
-    pub(crate) is_http2: bool,
     reading: Reading,
 }
 
@@ -155,7 +153,6 @@ enum Reading {
 impl Wire {
     pub(super) fn new(connection: Arc<Link>) -> Self {
         Self {
-            is_http2: connection.lane.is_stream,
             connection,
             facts: Facts::default(),
             closes: false,
@@ -163,6 +160,11 @@ impl Wire {
             has_skipped_answer: false,
             reading: Reading::No,
         }
+    }
+
+    /// Returns whether the connection is a stream of HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.connection.lane.is_stream
     }
 
     pub(crate) fn connection(&self) -> &Arc<Link> {
@@ -193,7 +195,7 @@ impl Wire {
         cx: &mut TaskContext<'_>,
     ) -> Poll<HeadRead> {
         #[cfg(feature = "http2")]
-        if self.is_http2 {
+        if self.is_http2() {
             return Poll::Ready(self.take_head_http2(request));
         }
         let link = &*self.connection;
@@ -274,7 +276,7 @@ impl Wire {
         closes: bool,
     ) -> Result<(), ResponseError> {
         #[cfg(feature = "http2")]
-        if self.is_http2 {
+        if self.is_http2() {
             return self.send_head_http2(head, framing, body);
         }
         let is_1_0 = self.facts.is_1_0 || head.response.get_version().is_http1_0();
@@ -340,7 +342,7 @@ impl Wire {
             return Err(ResponseError::ConnectionClosed);
         }
         connection.driver.charge(32 + piece.len() / 4);
-        let chunked = chunked && !self.is_http2;
+        let chunked = chunked && !self.is_http2();
         connection.lane().compose(|cork| {
             if chunked {
                 encode_chunk_head(piece.len(), cork.bytes());
@@ -355,7 +357,7 @@ impl Wire {
 
     /// Ends the body: sends the last chunk if the body is chunked.
     pub(super) fn finish(&self, chunked: bool) {
-        if chunked && !self.is_http2 {
+        if chunked && !self.is_http2() {
             self.write(LAST_CHUNK);
         }
     }
@@ -363,7 +365,7 @@ impl Wire {
     /// Sends an interim head, after which the client waits on.
     pub(super) fn write_interim(&self, head: &[u8]) -> Result<(), ResponseError> {
         #[cfg(feature = "http2")]
-        if self.is_http2 {
+        if self.is_http2() {
             http2::write_text(&self.connection, head, self.facts.is_head);
             return Ok(());
         }
@@ -374,7 +376,7 @@ impl Wire {
     /// Sends bytes of an answer that the program has written as text of HTTP/1.1.
     pub(super) fn write_text(&self, bytes: &[u8]) {
         #[cfg(feature = "http2")]
-        if self.is_http2 {
+        if self.is_http2() {
             self.connection.lane.set_awaited(Awaited::Nothing);
             return http2::write_text(&self.connection, bytes, self.facts.is_head);
         }
@@ -401,7 +403,7 @@ impl Wire {
     pub(super) fn switch_to_websocket(&self, handshake: Box<Handshake>, added: &Headers) {
         let head = handshake.head(&self.connection, added);
         #[cfg(feature = "http2")]
-        let is_sent = self.is_http2 && http2::send_handshake(&self.connection, &head);
+        let is_sent = self.is_http2() && http2::send_handshake(&self.connection, &head);
         #[cfg(not(feature = "http2"))]
         let is_sent = false;
         match is_sent {
@@ -416,7 +418,7 @@ impl Wire {
     /// at once.
     pub(super) fn switch_to_events(&self, head: Head<'_>, chunked: bool) {
         #[cfg(feature = "http2")]
-        if self.is_http2 {
+        if self.is_http2() {
             // The next use of the connection meets an error.
             let framing = match self.facts.is_head {
                 true => Framing::None,

@@ -127,7 +127,7 @@ impl Exchange {
     /// Sends the head of an event stream. The response already has the content type.
     pub(crate) fn begin_events(&mut self, head: Head<'_>) -> Result<(), ResponseError> {
         self.check_events(head.response)?;
-        let chunked = !self.wire.is_http2
+        let chunked = !self.wire.is_http2()
             && !self.wire.facts.is_1_0
             && !head.response.get_version().is_http1_0();
         self.end_expectation();

@@ -97,7 +97,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
     let mut stream = Stream::new(connection);
     async move {
         if stream.connection().facts.via() == Via::Balancer
-            && !stream.exchange.wire.is_http2
+            && !stream.exchange.wire.is_http2()
             && !Box::pin(read_proxy_header(stream.connection())).await
         {
             return Ending::Abort;

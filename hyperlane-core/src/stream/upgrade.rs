@@ -133,7 +133,7 @@ impl Stream {
         let accepted = handshake::validate(HandshakeRequest {
             method: request.get_method().as_str(),
             version: match wire.facts.is_1_0 {
-                _ if wire.is_http2 => (2, 0),
+                _ if wire.is_http2() => (2, 0),
                 true => (1, 0),
                 false => (1, 1),
             },

@@ -440,20 +440,24 @@ async fn a_slow_member_that_leaves_and_joins_again_gets_both_stays() {
     assert!(room.is_empty());
 }
 
-// Joins, and tells the test. Then it blocks its thread until the test has looked at what its client has received.
-handler!(JoinsAndBlocks, |stream, ctx| {
+// Sends the head, and tells the test. Then it blocks its thread until the test has looked at what its client has
+// received, and joins.
+handler!(BlocksAndJoins, |stream, ctx| {
     let room = ctx.room("lobby").unwrap();
     let Blocked(gate, passed) = &*ctx.try_state::<Blocked>().unwrap();
     if ctx.get_request().try_get_query_front("events").is_some() {
         let events = ctx.event_stream(stream).await.unwrap();
-        room.join(&events).await.unwrap();
         passed.fetch_add(1, Ordering::AcqRel);
+        gate.lock().unwrap().recv().unwrap();
+        room.join(&events).await.unwrap();
+        // The thread stays blocked, and the head leaves nevertheless.
         gate.lock().unwrap().recv().unwrap();
         events.closed().await;
     } else {
         let socket = ctx.upgrade(stream).await.unwrap();
-        room.join(&socket).await.unwrap();
         passed.fetch_add(1, Ordering::AcqRel);
+        gate.lock().unwrap().recv().unwrap();
+        room.join(&socket).await.unwrap();
         gate.lock().unwrap().recv().unwrap();
         while socket.recv().await.is_ok() {}
     }
@@ -471,18 +475,18 @@ async fn a_client_that_has_received_the_head_is_a_member() {
         ("/?events", ""),
     ] {
         let (seen, gate) = channel();
-        let joined = Arc::new(AtomicU64::new(0));
-        let gate = Blocked(Arc::new(std::sync::Mutex::new(gate)), joined.clone());
+        let sent = Arc::new(AtomicU64::new(0));
+        let gate = Blocked(Arc::new(std::sync::Mutex::new(gate)), sent.clone());
         let rooms = Rooms::new();
         let room = rooms.room("lobby").unwrap();
         let control = start(|server| {
-            server.state(gate).state(rooms).route::<JoinsAndBlocks>("/");
+            server.state(gate).state(rooms).route::<BlocksAndJoins>("/");
         })
         .await;
         let mut client = Client::connect(address(&control)).await;
         client.request("GET", target, fields).await;
-        eventually("the client is a member", || {
-            joined.load(Ordering::Acquire) == 1
+        eventually("the handler has sent the head", || {
+            sent.load(Ordering::Acquire) == 1
         })
         .await;
         let early = tokio::time::timeout(Duration::from_millis(50), client.fill()).await;
@@ -490,12 +494,12 @@ async fn a_client_that_has_received_the_head_is_a_member() {
             early.is_err(),
             "the head has left before the join: {target}"
         );
-        // What the hub delivers meanwhile comes after the head.
-        room.broadcast("welcome").await.unwrap();
         seen.send(()).unwrap();
         let head = client.reply_to(true).await;
         assert!(head.status == 101 || head.status == 200, "{}", head.head);
+        room.broadcast("welcome").await.unwrap();
         let received = client.until(b"welcome").await;
         assert!(received.len() < 40, "{received:?}");
+        seen.send(()).unwrap();
     }
 }
