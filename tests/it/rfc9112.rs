@@ -75,7 +75,10 @@ async fn server() -> (ServerControlHook, Probed) {
             .route::<Streamed>("/read")
             .route::<Streamed>("/unread")
             .route::<Probe>("/probe");
-        server.get_mut_server_config().max_body = 1000;
+        let config = server.get_mut_server_config();
+        config.max_body = 1000;
+        // A server that speaks only HTTP/1.1 refuses the preface of HTTP/2.
+        config.http2 = false;
     })
     .await;
     (control, probed)

@@ -444,7 +444,7 @@ async fn a_member_that_takes_nothing_for_the_stall_time_is_closed_though_nothing
 async fn a_member_that_reads_slowly_has_not_stalled() {
     let limits = limits(SlowPolicy::Disconnect)
         .outbox_bytes(1 << 20)
-        .slow_stall(Duration::from_secs(1));
+        .slow_stall(Duration::from_secs(3));
     let mut stage = Stage::new(limits).await;
     let mut reader = stage.slow.swap_remove(0);
     stage.publish(0..400).await;
@@ -452,7 +452,7 @@ async fn a_member_that_reads_slowly_has_not_stalled() {
     for number in 0..400 {
         assert_eq!(reader.text().await, number.to_string());
         if number < 200 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }
     eventually("the others have left", || stage.room.len() == 2).await;

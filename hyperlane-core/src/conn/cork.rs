@@ -383,7 +383,11 @@ pub(crate) fn drain(id: u64, write: impl FnOnce(Pieces<'_>)) {
 /// calls this function first. The client thus gets the answer before the published message.
 pub fn flush_current() {
     if let Some(connection) = corked_connection() {
-        connection.lane().flush_all();
+        let lane = connection.lane();
+        lane.flush();
+        if connection.lane.has_backlog() {
+            connection.lane.lock_out().write_fresh(lane);
+        }
     }
 }
 

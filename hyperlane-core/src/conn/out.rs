@@ -319,9 +319,11 @@ impl Out {
         self.keep(lane, pieces, 0);
     }
 
-    /// Returns whether the queue has bytes that no write has been tried for.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.is_fresh
+    /// Writes the queue if it was filled from the cork, and no write has been tried since.
+    pub(super) fn write_fresh(&mut self, lane: LaneRef<'_>) {
+        if self.is_fresh {
+            self.write_queue(lane, true);
+        }
     }
 
     /// Queues the pieces without their first `taken` bytes, which the socket has accepted.

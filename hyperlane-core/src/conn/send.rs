@@ -349,18 +349,6 @@ impl LaneRef<'_> {
         }
     }
 
-    /// Writes the cork and what [`queue_cork`](Self::queue_cork) has moved from it. Not called under a lock of the
-    /// connection.
-    pub(super) fn flush_all(self) {
-        self.flush();
-        if self.lane.has_backlog() {
-            let mut out = self.lane.lock_out();
-            if out.is_fresh() {
-                out.write_queue(self, true);
-            }
-        }
-    }
-
     /// Moves the cork into the queue, which the end of the poll writes. Not called under a lock of the connection.
     pub(crate) fn queue_cork(self) {
         if cork::has_bytes(self.lane.id)
