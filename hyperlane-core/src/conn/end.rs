@@ -250,6 +250,8 @@ impl Link {
                     }
                     let mut input = self.lock_input();
                     if !linger || life.has_input_ended() {
+                        // TLS tells the peer that no bytes are missing (`close_notify`).
+                        let _ = input.reader.poll_shutdown_driven(cx);
                         life.set_transport(Transport::Closed);
                         continue;
                     }
