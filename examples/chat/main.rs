@@ -109,7 +109,10 @@ fn certificate() -> std::io::Result<TlsConfig> {
     let path = std::env::temp_dir().join("chat-certificate.pem");
     std::fs::write(&path, &certificate)?;
     println!("certificate: {}", path.display());
-    Ok(TlsConfig::pem(certificate, made.signing_key.serialize_pem()))
+    Ok(TlsConfig::pem(
+        certificate,
+        made.signing_key.serialize_pem(),
+    ))
 }
 
 #[hyperlane(server: Server)]
