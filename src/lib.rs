@@ -160,6 +160,9 @@ pub mod docs {
     pub mod observability {}
     #[doc = include_str!("../docs/performance.md")]
     pub mod performance {}
+    #[cfg(any(feature = "tls", feature = "tls-ring", feature = "tls-graviola"))]
+    #[doc = include_str!("../docs/tls.md")]
+    pub mod tls {}
     #[cfg(feature = "test-util")]
     #[doc = include_str!("../docs/testing.md")]
     pub mod testing {}

@@ -493,12 +493,18 @@ async fn a_start_without_what_tls_needs_says_so() {
         let mut server = Server::from(config);
         server.route::<Facts>("/").run().await.err().unwrap()
     };
-    let error = start(|config| drop(config.set_address("tls:127.0.0.1:0"))).await;
+    let error = start(|config| {
+        config.set_address("tls:127.0.0.1:0");
+    })
+    .await;
     assert!(
         matches!(error, ServerError::Config(ConfigError::NoCertificate(_))),
         "{error}"
     );
-    let error = start(|config| drop(config.set_protocol(ServerProtocol::Http3))).await;
+    let error = start(|config| {
+        config.set_protocol(ServerProtocol::Http3);
+    })
+    .await;
     assert!(matches!(error, ServerError::MissingTlsForHttp3), "{error}");
     let error = start(|config| {
         config.set_protocol(ServerProtocol::Http3);
@@ -509,7 +515,10 @@ async fn a_start_without_what_tls_needs_says_so() {
         matches!(error, ServerError::Config(ConfigError::Http3)),
         "{error}"
     );
-    let error = start(|config| drop(config.add_address("redirect:127.0.0.1:0"))).await;
+    let error = start(|config| {
+        config.add_address("redirect:127.0.0.1:0");
+    })
+    .await;
     assert!(
         matches!(error, ServerError::Config(ConfigError::NoRedirectTarget(_))),
         "{error}"

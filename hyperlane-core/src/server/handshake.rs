@@ -182,19 +182,16 @@ fn serve(
 ) {
     let (socket, tls) = stream.get_ref();
     let info = TlsInfo::of(tls, socket.local_addr().ok());
-    // The protocols that `tls::protocols` offers. A client without ALPN speaks HTTP/1.1 (RFC 9112 §2.3).
-    match info.alpn() {
-        _ => {
-            let accepted = Accepted {
-                peer,
-                halves: transport::driven(stream),
-                via,
-            };
-            tokio::spawn(task::task_of(connections, app, accepted, permit, |link| {
-                link.facts.set_tls(info);
-            }));
-        }
-    }
+    // `info.alpn()` is one of `tls::protocols`, or none. A client without ALPN speaks HTTP/1.1. Another version of HTTP
+    // would begin its own task here.
+    let accepted = Accepted {
+        peer,
+        halves: transport::driven(stream),
+        via,
+    };
+    tokio::spawn(task::task_of(connections, app, accepted, permit, |link| {
+        link.facts.set_tls(info);
+    }));
 }
 
 /// Reads what precedes the handshake, and runs the handshake. Sets `source` to the client that a load balancer names.
@@ -284,17 +281,13 @@ async fn client_of(stream: &mut TcpStream, peer: Peer, env: &Env) -> Result<Peer
     const FIXED: usize = 16;
 
     let mut header = vec![0; FIXED];
+    let mut read = 0;
     let parsed = loop {
-        let at = header.len()
-            - if header.len() == FIXED {
-                FIXED
-            } else {
-                header.len() - FIXED
-            };
-        let part = header.get_mut(at..).unwrap_or_default();
+        let part = header.get_mut(read..).unwrap_or_default();
         if stream.read_exact(part).await.is_err() {
             return Err(Failure::Left);
         }
+        read = header.len();
         match proxy::parse(&header) {
             Ok(Some(parsed)) => break parsed,
             Ok(None) => {

@@ -1,6 +1,8 @@
 //! The addresses of a server with TLS, and those that redirect to `https`.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+#[cfg(feature = "__tls")]
+use std::net::SocketAddr;
+use std::{collections::HashMap, sync::Arc};
 
 #[cfg(feature = "__tls")]
 use tokio::sync::watch;
