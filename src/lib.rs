@@ -30,6 +30,11 @@ pub use hyperlane_core::{
     ServerError, ServerHook, Status, Stream, Timeout,
 };
 
+// TLS, and the redirect to it.
+#[cfg(any(feature = "tls", feature = "tls-ring", feature = "tls-graviola"))]
+pub use hyperlane_core::{ClientCertificates, TlsConfig, TlsInfo};
+pub use hyperlane_core::{Hsts, HttpsRedirect, ServerProtocol};
+
 // Requests and responses.
 pub use hyperlane_core::{
     Body, BodyMode, BodyStream, ContentType, Cors, Csrf, Error, ErrorInfo, Extension, FileBody,
@@ -75,7 +80,7 @@ pub mod server {
     pub use hyperlane_core::{
         AccessLog, At, Cidr, CidrError, ConfigError, CorsError, ForwardedField, Handler, HookInfo,
         Place, RenderError, RouteInfo, Routes, ServerControlHookHandler, ServerHookHandler,
-        ServerScope, States, Transport, server_hook_factory,
+        ServerScope, States, TlsError, TlsSource, Transport, server_hook_factory,
     };
 }
 
@@ -155,6 +160,9 @@ pub mod docs {
     pub mod observability {}
     #[doc = include_str!("../docs/performance.md")]
     pub mod performance {}
+    #[cfg(any(feature = "tls", feature = "tls-ring", feature = "tls-graviola"))]
+    #[doc = include_str!("../docs/tls.md")]
+    pub mod tls {}
     #[cfg(feature = "test-util")]
     #[doc = include_str!("../docs/testing.md")]
     pub mod testing {}

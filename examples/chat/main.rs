@@ -3,7 +3,12 @@
 //!
 //! ```text
 //! cargo run --example chat
+//! cargo run --example chat -- --tls
 //! ```
+//!
+//! With `--tls`, the chat makes a certificate for this machine and speaks TLS. A browser warns of the certificate, because
+//! no authority has issued it. The example writes it to `chat-certificate.pem` in the folder for temporary files, for
+//! clients such as `curl --cacert`.
 //!
 //! The environment variable `CHAT_ADDR` sets the address. Default: `127.0.0.1:8080`. With port 0, the system chooses a
 //! free port.
@@ -13,7 +18,7 @@ mod rooms;
 #[cfg(test)]
 mod tests;
 
-use hyperlane::prelude::*;
+use hyperlane::{TlsConfig, prelude::*};
 
 use crate::{
     protocol::{FromClient, Name, ToClient},
@@ -96,6 +101,20 @@ async fn follow(stream: &mut Stream, ctx: &mut Context) -> Status {
     Status::Continue
 }
 
+/// Makes a certificate for this machine.
+fn certificate() -> std::io::Result<TlsConfig> {
+    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let made = rcgen::generate_simple_self_signed(names).map_err(std::io::Error::other)?;
+    let certificate = made.cert.pem();
+    let path = std::env::temp_dir().join("chat-certificate.pem");
+    std::fs::write(&path, &certificate)?;
+    println!("certificate: {}", path.display());
+    Ok(TlsConfig::pem(
+        certificate,
+        made.signing_key.serialize_pem(),
+    ))
+}
+
 #[hyperlane(server: Server)]
 #[tokio::main]
 async fn main() -> Result<(), ServerError> {
@@ -104,9 +123,15 @@ async fn main() -> Result<(), ServerError> {
     }
     tracing_subscriber::fmt().with_target(false).init();
     let address = std::env::var("CHAT_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    let control = server.bind(address).state(Chat::default()).run().await?;
+    let is_tls = std::env::args().any(|argument| argument == "--tls");
+    match is_tls {
+        true => server.bind_tls(address, certificate()?),
+        false => server.bind(address),
+    };
+    let control = server.state(Chat::default()).run().await?;
     if let Some(address) = control.local_addr() {
-        println!("chat: http://{address}/lobby");
+        let scheme = if is_tls { "https" } else { "http" };
+        println!("chat: {scheme}://{address}/lobby");
     }
     if tokio::signal::ctrl_c().await.is_ok() {
         control.shutdown().await;

@@ -5,17 +5,31 @@
 mod access;
 mod check;
 mod error;
+mod https;
 mod json;
+mod protocol;
 mod request;
 #[cfg(feature = "sessions")]
 mod session;
+#[cfg(feature = "__tls")]
+mod tls;
 
 use std::time::Duration;
 
-pub(crate) use self::check::PROXIED;
+pub(crate) use self::check::{Form, PROXIED};
 #[cfg(feature = "sessions")]
 pub use self::session::{CookieSameSite, CookieSecure, SessionKey};
-pub use self::{access::AccessLog, error::ConfigError, request::RequestConfig};
+#[cfg(feature = "__tls")]
+pub use self::tls::{ClientCertificates, TlsConfig};
+#[cfg(feature = "__tls")]
+pub(crate) use self::tls::{KeyPair, Pem};
+pub use self::{
+    access::AccessLog,
+    error::ConfigError,
+    https::{Hsts, HttpsRedirect},
+    protocol::ServerProtocol,
+    request::RequestConfig,
+};
 
 use crate::proto::http::{
     forwarded::{Cidr, ForwardedField},
@@ -101,6 +115,8 @@ macro_rules! server_config {
 server_config! {
     /// The addresses to listen on: `host:port`, `[ipv6]:port` or `unix:/path`. The prefix `proxy:` marks the address of
     /// a load balancer that begins each connection with a PROXY protocol header, version 2 (feature `proxy-protocol`).
+    /// The prefix `tls:` marks a TCP address that speaks TLS (feature `tls`); it comes after `proxy:`. The prefix
+    /// `redirect:` marks a TCP address that redirects to `https`.
     /// Default: `127.0.0.1:8080`, an address that only programs on this machine can reach. To open the server to the
     /// network, set another address.
     addresses: Vec<String> = vec!["127.0.0.1:8080".to_owned()];
@@ -174,6 +190,26 @@ server_config! {
     /// addresses.
     allowed_hosts: Vec<String> = Vec::new();
 
+    /// The highest version of HTTP that the server speaks, on every address. With HTTP/2, a client begins with the preface
+    /// of HTTP/2 or with a request of HTTP/1.1, and chooses by ALPN over TLS. Default: HTTP/2 with the feature `http2`, or
+    /// else HTTP/1.1.
+    protocol: ServerProtocol = ServerProtocol::highest();
+    /// The certificates for addresses with TLS. If no address has the prefix `tls:`, all TCP addresses without a prefix
+    /// speak TLS. Otherwise those with the prefix do. [`Server::bind_tls`](crate::Server::bind_tls) adds an address
+    /// with certificates of its own. Default: `None`.
+    tls: Option<TlsConfig> as impl Into<Option<TlsConfig>> = None, if "__tls";
+    /// Maximum time from the start of a connection to the end of its TLS handshake. Default: 10 s, the same as
+    /// `header_timeout`.
+    tls_handshake_timeout: Duration = Duration::from_secs(10), if "__tls";
+    /// Maximum number of TLS handshakes at the same time. A further handshake ends the oldest one, which has probably
+    /// been abandoned: a handshake takes two round trips to the client. Default: 1024, with about 30 KiB each.
+    max_tls_handshakes: usize = 1024, if "__tls";
+    /// Maximum number of TLS handshakes per second over all addresses, with a burst of a tenth of this number. Further
+    /// connections wait in the `backlog`. Default: 10 000, more than 4 cores compute.
+    max_tls_handshakes_per_second: u32 = 10_000, if "__tls";
+    /// The field `strict-transport-security` of responses over TLS. Default: `None`; the server does not send it.
+    hsts: Option<Hsts> as impl Into<Option<Hsts>> = None;
+
     /// Maximum time from the first byte of a request to the end of its head. Default: 10 s. The limit keeps slow
     /// clients from occupying connections.
     header_timeout: Duration = Duration::from_secs(10);
@@ -192,9 +228,6 @@ server_config! {
     /// handler can finish its work. After this time the server drops the handler.
     handler_linger: Duration = Duration::from_secs(120);
 
-    /// Speaks HTTP/2 with clients that begin with its preface, on every listener. Default: true. With false, such a client
-    /// gets 505.
-    http2: bool = true, if "http2";
     /// Maximum number of streams that a client may open at the same time on one HTTP/2 connection. Default: 100. Each
     /// stream carries a request, an event stream or a WebSocket.
     http2_streams: u32 = 100, if "http2";
@@ -297,7 +330,7 @@ server_config! {
     /// each kind, the server evicts the least recently used sessions first.
     session_memory: usize = 64 * MIB, if "sessions";
     /// The rule that decides whether the session cookie is Secure. Browsers send a Secure cookie over TLS only.
-    /// Default: `Auto`; the cookie is then Secure if a trusted proxy reports that the client used TLS.
+    /// Default: `Auto`; the cookie is then Secure if the connection uses TLS, or if a trusted proxy reports that the client used TLS.
     cookie_secure: CookieSecure = CookieSecure::Auto, if "sessions";
     /// The cross-site requests with which browsers send the session cookie. Default: `Lax`; a cross-site request then
     /// carries the cookie only if a user has followed a link to the server. The value `None` is for pages of other
@@ -406,6 +439,36 @@ impl ServerConfig {
     /// Sets the IP time to live, in hops. `None` means the default of the operating system.
     pub fn set_ttl(&mut self, ttl: Option<u32>) -> &mut Self {
         self.ttl = ttl;
+        self
+    }
+
+    /// Returns the highest version of HTTP that the server speaks.
+    pub fn get_protocol(&self) -> ServerProtocol {
+        self.protocol
+    }
+
+    /// Sets the highest version of HTTP that the server speaks.
+    pub fn set_protocol(&mut self, protocol: ServerProtocol) -> &mut Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// Returns the certificates for addresses with TLS.
+    #[cfg(feature = "__tls")]
+    pub fn get_tls(&self) -> Option<&TlsConfig> {
+        self.tls.as_ref()
+    }
+
+    /// Same as [`get_tls`](Self::get_tls).
+    #[cfg(feature = "__tls")]
+    pub fn try_get_tls(&self) -> Option<&TlsConfig> {
+        self.tls.as_ref()
+    }
+
+    /// Sets the certificates for addresses with TLS.
+    #[cfg(feature = "__tls")]
+    pub fn set_tls(&mut self, tls: impl Into<Option<TlsConfig>>) -> &mut Self {
+        self.tls = tls.into();
         self
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     conn::link::Link,
     error::{PanicData, RequestError},
     exchange::body::{BodyStream, Incoming},
+    http::constants::STRICT_TRANSPORT_SECURITY,
     http::{Failure, Head, Precondition, cors::CorsRules, describe},
     panic::contain,
     proto::http::forwarded::{self, Forwarded},
@@ -158,6 +159,8 @@ pub struct Context {
     head_is_out: bool,
     /// True if the server may be published under a path. The value is the same for all requests of a connection.
     may_have_base_path: bool,
+    /// True if responses over TLS get the field of HSTS.
+    may_have_hsts: bool,
 }
 
 impl fmt::Debug for Context {
@@ -173,6 +176,7 @@ impl fmt::Debug for Context {
 impl Context {
     pub(crate) fn new(program: Arc<Program>, connection: Arc<Link>) -> Self {
         let may_have_base_path = base_path::may_have_base_path(&connection.env.config);
+        let may_have_hsts = connection.env.config.hsts.is_some();
         Self {
             request: Request::default(),
             response: None,
@@ -187,6 +191,7 @@ impl Context {
             can_roll_back: false,
             head_is_out: false,
             may_have_base_path,
+            may_have_hsts,
         }
     }
 
@@ -268,9 +273,35 @@ impl Context {
             .map(|address| address.to_canonical())
     }
 
-    /// Returns whether a trusted proxy reports that the client uses TLS.
+    /// Returns the scheme by which the client has sent the request: `https` over TLS, else `http`. If the peer is one of
+    /// the [`trusted_proxies`](crate::ServerConfig), the scheme is the one that the proxy reports.
+    ///
+    /// ```
+    /// use hyperlane_core::Context;
+    ///
+    /// fn absolute(ctx: &Context, path: &str) -> String {
+    ///     format!("{}://{}{path}", ctx.scheme(), ctx.get_request().get_host())
+    /// }
+    /// ```
+    pub fn scheme(&self) -> &'static str {
+        match self.is_secure() {
+            true => "https",
+            false => "http",
+        }
+    }
+
+    /// Returns the facts of the connection's TLS. Returns `None` for a connection without TLS, even if a proxy reports
+    /// that its own client uses TLS.
+    #[cfg(feature = "__tls")]
+    pub fn tls(&self) -> Option<&crate::tls::TlsInfo> {
+        self.connection.as_ref()?.facts.tls()
+    }
+
+    /// Returns whether the client uses TLS. The report of a trusted proxy counts more than the connection of the proxy.
     pub(crate) fn is_secure(&self) -> bool {
-        self.forwarded().and_then(|forwarded| forwarded.secure) == Some(true)
+        let reported = self.forwarded().and_then(|forwarded| forwarded.secure);
+        let connection = self.connection.as_ref();
+        reported.unwrap_or_else(|| connection.is_some_and(|link| link.facts.is_tls()))
     }
 
     /// Returns the data that trusted proxies report about the request.
@@ -328,7 +359,25 @@ impl Context {
         if self.may_have_base_path {
             self.add_base_path();
         }
+        if self.may_have_hsts {
+            self.add_hsts();
+        }
         Head::new(self.get_response())
+    }
+
+    /// Adds the field `strict-transport-security` to a response over TLS. A field of the program stays.
+    #[cold]
+    fn add_hsts(&mut self) {
+        let link = self.connection.clone();
+        let Some(hsts) = link.as_ref().and_then(|link| link.env.config.hsts.as_ref()) else {
+            return;
+        };
+        if self.is_secure() {
+            let response = self.get_mut_response();
+            if !response.get_headers().contains(STRICT_TRANSPORT_SECURITY) {
+                response.set_header(STRICT_TRANSPORT_SECURITY, &hsts.value);
+            }
+        }
     }
 
     /// Returns the request, and the response for changes.

@@ -149,6 +149,12 @@ impl Env {
         self.admission.enter(peer)
     }
 
+    /// Removes a connection that has not begun from the count of its address.
+    #[cfg(feature = "__tls")]
+    pub(crate) fn leave(&self, peer: Peer) {
+        self.admission.leave(peer);
+    }
+
     /// Removes an ended connection from the registry, and from the count of its address if it was counted there.
     pub(crate) fn forget(&self, slot: u32, counted: Option<Peer>) {
         (self.release)(slot);

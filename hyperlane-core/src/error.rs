@@ -6,6 +6,7 @@ mod info;
 mod send;
 mod session;
 mod start;
+mod tls;
 
 use std::{any::Any, fmt, time::Duration};
 
@@ -16,6 +17,7 @@ pub use self::{
     send::{ClosedByClient, PushError, ResponseError},
     session::SessionError,
     start::{Place, ServerError, SetupError},
+    tls::{TlsError, TlsSource},
 };
 pub(crate) use self::{send::LeftWithoutClose, start::counted};
 

@@ -50,6 +50,8 @@ mod sse;
 mod stream;
 #[cfg(feature = "test-util")]
 pub mod test_kit;
+#[cfg(feature = "__tls")]
+mod tls;
 mod upgrade;
 mod websocket;
 mod wire;
@@ -70,7 +72,11 @@ pub mod hub {
     };
 }
 
-pub use config::{AccessLog, ConfigError, RequestConfig, ServerConfig};
+pub use config::{
+    AccessLog, ConfigError, Hsts, HttpsRedirect, RequestConfig, ServerConfig, ServerProtocol,
+};
+#[cfg(feature = "__tls")]
+pub use config::{ClientCertificates, TlsConfig};
 #[cfg(feature = "sessions")]
 pub use config::{CookieSameSite, CookieSecure, SessionKey};
 pub use conn::outbox::Outbox;
@@ -83,7 +89,7 @@ pub use endpoint::{
 };
 pub use error::{
     ChannelError, ClosedByClient, Error, ErrorInfo, PanicData, Place, PushError, RequestError,
-    ResponseError, ServerError, SessionError, SetupError,
+    ResponseError, ServerError, SessionError, SetupError, TlsError, TlsSource,
 };
 pub use exchange::body::{BodyMode, BodyStream};
 pub use extract::{Extension, FromContext, Path, State, handler::Handler};
@@ -134,6 +140,8 @@ pub use server::{
 pub use session::{Session, SessionData, SessionId, SessionStore};
 pub use sse::ServerSentEvents;
 pub use stream::{Stream, Transport};
+#[cfg(feature = "__tls")]
+pub use tls::TlsInfo;
 pub use upgrade::Upgrade;
 pub use websocket::WebSocket;
 pub use wire::WireFormat;

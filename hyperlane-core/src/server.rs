@@ -4,10 +4,13 @@ mod at;
 pub(crate) mod connections;
 pub(crate) mod control;
 mod detached;
+#[cfg(feature = "__tls")]
+pub(crate) mod handshake;
 #[macro_use]
 mod hooks;
 #[cfg(feature = "http2")]
 pub(crate) mod http2;
+mod https;
 pub(crate) mod listener;
 mod listing;
 mod pace;
@@ -28,6 +31,7 @@ use std::{
 
 use tokio::sync::watch;
 
+use self::connections::Connections;
 use self::scopes::Scopes;
 pub use self::{
     at::{At, Registrar, Routes},
@@ -37,7 +41,6 @@ pub use self::{
     routes::RouteInfo,
     scopes::ServerScope,
 };
-use self::{connections::Connections, listener::Listener};
 use crate::{
     ServerHook,
     config::{AccessLog, ConfigError, RequestConfig, ServerConfig},
@@ -99,6 +102,7 @@ pub struct Server {
     bound: bool,
     /// The limits that `request_config` has set.
     limits: Option<RequestConfig>,
+    https: https::Planned,
     /// The error of `config_from_json`. The start of the server returns it.
     refused: Option<ConfigError>,
     sessions: session::Planned,
@@ -113,7 +117,8 @@ impl Server {
     }
 
     /// Sets an address to listen on: `host:port`, or `unix:` and a path. With port 0, the operating system chooses the
-    /// port. The first call replaces the configured addresses, and each later call adds an address.
+    /// port. The first call of `bind`, [`bind_tls`](Self::bind_tls) or [`redirect_to_https`](Self::redirect_to_https)
+    /// replaces the configured addresses, and each later call adds an address.
     pub fn bind(&mut self, address: impl AsRef<str>) -> &mut Self {
         if self.bound {
             self.config.add_address(address.as_ref());
@@ -279,17 +284,8 @@ impl Server {
         let config = self.config.clone();
         let app = self.check_start()?;
         tokio::runtime::Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
-        let mut listeners = Vec::with_capacity(config.addresses.len());
-        let mut addresses = Vec::with_capacity(config.addresses.len());
-        for address in &config.addresses {
-            let listener = Listener::bind(address, &config).await?;
-            addresses.push(listener.address().map_err(|source| ServerError::Bind {
-                address: address.clone(),
-                source,
-            })?);
-            listeners.push(listener);
-        }
-        Ok(Self::launch(config, app, listeners, addresses))
+        let bound = self.bind_all(&config).await?;
+        Ok(Self::launch(config, app, bound))
     }
 
     /// Starts the server without listeners. Connections reach it only by [`ServerControlHook::serve`].
@@ -300,18 +296,19 @@ impl Server {
         Ok(Self::launch(
             self.config.clone(),
             app,
-            Vec::new(),
-            Vec::new(),
+            https::Bound::default(),
         ))
     }
 
     /// Starts the tasks of a server: its clock and its listeners. Runs within a runtime.
-    fn launch(
-        config: ServerConfig,
-        app: Arc<App>,
-        listeners: Vec<Listener>,
-        addresses: Vec<BoundAddress>,
-    ) -> ServerControlHook {
+    fn launch(config: ServerConfig, app: Arc<App>, bound: https::Bound) -> ServerControlHook {
+        let https::Bound {
+            listeners,
+            addresses,
+            #[cfg(feature = "__tls")]
+            tls,
+            ..
+        } = bound;
         let bound = addresses.iter().filter_map(BoundAddress::ip);
         let hosts = Hosts::new(&config, bound);
         let connections = Connections::new(config, hosts);
@@ -332,15 +329,28 @@ impl Server {
                 ))
             })
             .collect();
-        ServerControlHook::new((connections, app, permits), addresses, stop, tasks, clock)
+        #[cfg(feature = "__tls")]
+        https::keep_fresh(&tls, &stopped);
+        ServerControlHook::new(
+            (connections, app, permits),
+            (
+                addresses,
+                #[cfg(feature = "__tls")]
+                tls,
+            ),
+            stop,
+            tasks,
+            clock,
+        )
     }
 
     /// Checks the configuration and the hooks, and builds the [`App`] that runs the hooks.
     pub(crate) fn check(&self) -> Result<App, ServerError> {
         match &self.refused {
             Some(error) => return Err(error.clone().into()),
-            None => self.config.validate()?,
+            None => self.check_protocol()?,
         }
+        self.config.validate()?;
         let (planned, scopes) = self.planned();
         App::build(planned, &scopes, self.states.clone())
     }

@@ -68,7 +68,7 @@ impl Transport for Stream {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         let connection = self.connection();
-        let detached = connection.facts.detached_local();
+        let detached = connection.facts.local_addr();
         let address = detached.or_else(|| connection.lock_input().reader.local_addr());
         address.ok_or_else(no_address)
     }

@@ -44,6 +44,7 @@ mod sessions;
 mod sinks;
 mod slow_members;
 mod sse;
+mod tls;
 mod tower;
 mod websocket;
 

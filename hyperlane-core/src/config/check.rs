@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{ConfigError, MAX_DURATION, ServerConfig};
+use super::{ConfigError, MAX_DURATION, ServerConfig, ServerProtocol};
 #[cfg(feature = "deflate")]
 use crate::proto::ws::deflate::DeflateConfig;
 use crate::{
@@ -14,8 +14,57 @@ use crate::{
     },
 };
 
+/// The maximum of [`Hsts`](super::Hsts): the list that browsers ship accepts no more than some years.
+const MAX_HSTS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// The prefix of an address at which a load balancer speaks the PROXY protocol.
 pub(crate) const PROXIED: &str = "proxy:";
+
+/// The prefix of an address that speaks TLS.
+const SECURED: &str = "tls:";
+
+/// The prefix of an address that redirects to `https`.
+const REDIRECTED: &str = "redirect:";
+
+/// The kind of an address, as its prefixes name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Plain,
+    Tls,
+    Redirect,
+}
+
+impl Form {
+    /// Splits an address into its kind and the rest, which may have the prefix `proxy:`.
+    pub(crate) fn of(address: &str) -> (Self, std::borrow::Cow<'_, str>) {
+        if let Some(rest) = address.strip_prefix(REDIRECTED) {
+            return (Self::Redirect, rest.into());
+        }
+        let (proxied, rest) = match address.strip_prefix(PROXIED) {
+            Some(rest) => (true, rest),
+            None => (false, address),
+        };
+        match (rest.strip_prefix(SECURED), proxied) {
+            (Some(rest), true) => (Self::Tls, format!("{PROXIED}{rest}").into()),
+            (Some(rest), false) => (Self::Tls, rest.into()),
+            (None, _) => (Self::Plain, address.into()),
+        }
+    }
+
+    /// Writes the prefix of the kind before an address.
+    pub(crate) fn mark(self, address: &str) -> String {
+        let (proxied, rest) = match address.strip_prefix(PROXIED) {
+            Some(rest) if self == Self::Tls => (PROXIED, rest),
+            _ => ("", address),
+        };
+        let prefix = match self {
+            Self::Plain => "",
+            Self::Tls => SECURED,
+            Self::Redirect => REDIRECTED,
+        };
+        format!("{proxied}{prefix}{rest}")
+    }
+}
 
 impl ServerConfig {
     /// Checks the settings, and the combinations of settings.
@@ -29,11 +78,26 @@ impl ServerConfig {
         if let Some(address) = self.addresses.iter().find(|address| !is_address(address)) {
             return Err(ConfigError::Address(address.clone()));
         }
+        if self.protocol.is_quic() {
+            return Err(ConfigError::Http3);
+        }
+        if self.protocol == ServerProtocol::Http2 && cfg!(not(feature = "http2")) {
+            return Err(ConfigError::Http2);
+        }
         if let Some(ttl) = self.ttl.filter(|ttl| !(1..=255).contains(ttl)) {
             return Err(ConfigError::Ttl(ttl));
         }
         check_sizes(&self.sizes())?;
         check_durations(&self.durations())?;
+        #[cfg(feature = "__tls")]
+        self.check_tls()?;
+        if self
+            .hsts
+            .as_ref()
+            .is_some_and(|hsts| hsts.max_age > MAX_HSTS)
+        {
+            return Err(ConfigError::TooLong("hsts"));
+        }
         if let Some(name) = self.subprotocols.iter().find(|name| !is_token(name)) {
             return Err(ConfigError::Subprotocol(name.clone()));
         }
@@ -58,6 +122,20 @@ impl ServerConfig {
             }
         }
         Ok(())
+    }
+
+    #[cfg(feature = "__tls")]
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        let rate = usize::try_from(self.max_tls_handshakes_per_second).unwrap_or(usize::MAX);
+        check_sizes(&[
+            ("max_tls_handshakes", self.max_tls_handshakes),
+            ("max_tls_handshakes_per_second", rate),
+        ])?;
+        let every = self.tls.as_ref().and_then(|tls| tls.reload_every);
+        check_durations(&[
+            ("tls_handshake_timeout", self.tls_handshake_timeout),
+            ("reload_every", every.unwrap_or(MAX_DURATION)),
+        ])
     }
 
     fn sizes(&self) -> [(&'static str, usize); 16] {
@@ -139,12 +217,17 @@ pub(super) fn check_durations(durations: &[(&'static str, Duration)]) -> Result<
 /// Returns whether the text is `host:port`, a numeric address with a port, or `unix:` with a path. With the feature
 /// `proxy-protocol`, the text may have the prefix `proxy:`. The function does not resolve the host.
 fn is_address(address: &str) -> bool {
+    let (form, address) = Form::of(address);
+    let address = &*address;
+    if form == Form::Tls && !cfg!(feature = "__tls") {
+        return false;
+    }
     let address = match address.strip_prefix(PROXIED) {
         Some(rest) if cfg!(feature = "proxy-protocol") => rest,
         _ => address,
     };
     if let Some(path) = address.strip_prefix("unix:") {
-        return !path.is_empty() && !path.contains('\0');
+        return form == Form::Plain && !path.is_empty() && !path.contains('\0');
     }
     let is_name = |host: &str| !host.is_empty() && !host.contains([':', '/', '[', ']', ' ']);
     address.parse::<SocketAddr>().is_ok()

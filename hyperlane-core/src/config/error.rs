@@ -14,12 +14,32 @@ pub enum ConfigError {
     /// There is no address to listen on.
     #[error("no address to listen on")]
     NoAddress,
-    /// The address is neither `host:port` nor `unix:/path`, or it begins with `proxy:` without the feature
-    /// `proxy-protocol`.
+    /// The address is neither `host:port` nor `unix:/path`, it begins with `proxy:` without the feature
+    /// `proxy-protocol`, or it begins with `tls:` without the feature `tls`.
     #[error(
-        "address {0:?} is neither `host:port` nor `unix:/path` (`proxy:` before it needs feature `proxy-protocol`)"
+        "address {0:?} is neither `host:port` nor `unix:/path` (`proxy:` before it needs feature `proxy-protocol`, `tls:` \
+         needs feature `tls` and a TCP address)"
     )]
     Address(String),
+    /// An address has the prefix `tls:`, and the configuration has no certificate.
+    #[error(
+        "address {0:?} speaks TLS, but there is no certificate: set `tls`, or bind it by `bind_tls`"
+    )]
+    NoCertificate(String),
+    /// An address redirects to `https`, and no address speaks TLS.
+    #[error(
+        "address {0:?} redirects to `https`, but no address speaks TLS: bind one by `bind_tls`, or set the port of the \
+         redirect if a proxy speaks TLS"
+    )]
+    NoRedirectTarget(String),
+    /// The protocol is HTTP/3.
+    #[error("HTTP/3 is not supported: set `protocol` to Http2")]
+    Http3,
+    /// HTTP/2, without the cargo feature `http2`.
+    #[error(
+        "`protocol` is HTTP/2, and the program is built without it: add the cargo feature `http2`"
+    )]
+    Http2,
     /// The IP time to live (`ttl`) is not between 1 and 255 hops.
     #[error("ttl {0} is not in 1 to 255")]
     Ttl(u32),

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{AccessLog, ConfigError, ServerConfig};
+#[cfg(feature = "__tls")]
+use super::TlsConfig;
+use super::{AccessLog, ConfigError, Hsts, ServerConfig, ServerProtocol};
 #[cfg(feature = "sessions")]
 use super::{CookieSameSite, CookieSecure, SessionKey};
 use crate::proto::http::forwarded::{Cidr, ForwardedField};
@@ -180,6 +182,47 @@ impl FromJson for ForwardedField {
             "x_forwarded_for" => Ok(Self::XForwardedFor),
             "forwarded" => Ok(Self::Forwarded),
             _ => Err(wrong_type(path, EXPECTED)),
+        }
+    }
+}
+
+impl FromJson for ServerProtocol {
+    fn from_json(value: &Value, path: &str) -> Result<Self, ConfigError> {
+        const EXPECTED: &str = "\"http1\", \"http2\" or \"http3\"";
+        match text(value, path, EXPECTED)? {
+            "http1" => Ok(Self::Http1),
+            "http2" => Ok(Self::Http2),
+            "http3" => Ok(Self::Http3),
+            _ => Err(wrong_type(path, EXPECTED)),
+        }
+    }
+}
+
+impl FromJson for Hsts {
+    fn from_json(value: &Value, path: &str) -> Result<Self, ConfigError> {
+        Duration::from_json(value, path).map(Self::new)
+    }
+}
+
+/// An object with the paths of two PEM files.
+#[cfg(feature = "__tls")]
+impl FromJson for TlsConfig {
+    fn from_json(value: &Value, path: &str) -> Result<Self, ConfigError> {
+        let (mut certificate, mut key) = (None, None);
+        for (name, value) in object(value, path)? {
+            let path = format!("{path}.{name}");
+            match name.as_str() {
+                "certificate_path" => certificate = Some(String::from_json(value, &path)?),
+                "private_key_path" => key = Some(String::from_json(value, &path)?),
+                _ => return Err(ConfigError::UnknownKey { path }),
+            }
+        }
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Ok(Self::new(certificate, key)),
+            _ => Err(wrong_type(
+                path,
+                "an object with `certificate_path` and `private_key_path`",
+            )),
         }
     }
 }

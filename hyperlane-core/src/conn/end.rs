@@ -254,10 +254,8 @@ impl Link {
                     }
                     let mut input = self.lock_input();
                     if !linger || life.has_input_ended() || self.lane.is_stream {
-                        // A stream of HTTP/2 ends here; a socket is dropped later.
-                        if self.lane.is_stream {
-                            let _ = input.reader.poll_shutdown_driven(cx);
-                        }
+                        // TLS tells the peer that no bytes are missing (`close_notify`), and a stream of HTTP/2 ends.
+                        let _ = input.reader.poll_shutdown_driven(cx);
                         life.set_transport(Transport::Closed);
                         continue;
                     }

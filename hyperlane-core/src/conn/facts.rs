@@ -2,13 +2,16 @@
 
 use std::{
     net::{SocketAddr, SocketAddrV4, SocketAddrV6},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use tokio::sync::oneshot;
 
 use super::{end::Ending, handshake::Subprotocol};
-use crate::env::peer::{Peer, Via};
+use crate::{
+    config::HttpsRedirect,
+    env::peer::{Peer, Via},
+};
 
 /// The peer of a connection, the kind of address at which the connection arrived, and facts that few connections have.
 ///
@@ -42,6 +45,11 @@ struct Rare {
     subprotocol: OnceLock<Subprotocol>,
     /// Facts about a connection without a server.
     detached: OnceLock<Detached>,
+    /// The facts of the TLS handshake. Boxed, because most of these connections have other rare facts.
+    #[cfg(feature = "__tls")]
+    tls: OnceLock<Arc<crate::tls::TlsInfo>>,
+    /// The rule by which the address of the connection redirects to `https`.
+    redirect: OnceLock<Arc<HttpsRedirect>>,
 }
 
 /// Facts about a connection that the program created without a server.
@@ -112,9 +120,60 @@ impl Facts {
         let _ = self.rare().extensions.set(extensions);
     }
 
-    /// Returns the address of the server's end, for a connection without a server.
-    pub(crate) fn detached_local(&self) -> Option<SocketAddr> {
-        self.rare.get()?.detached.get()?.local
+    /// Returns the address of the server's end, if the transport does not know it: over TLS, and for a connection
+    /// without a server.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        let rare = self.rare.get()?;
+        #[cfg(feature = "__tls")]
+        if let Some(tls) = rare.tls.get() {
+            return tls.local_addr();
+        }
+        rare.detached.get()?.local
+    }
+
+    /// Returns whether the connection uses TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        #[cfg(feature = "__tls")]
+        return self.tls().is_some();
+        #[cfg(not(feature = "__tls"))]
+        false
+    }
+
+    /// Returns the facts of the TLS handshake.
+    #[cfg(feature = "__tls")]
+    pub(crate) fn tls(&self) -> Option<&crate::tls::TlsInfo> {
+        self.rare.get()?.tls.get().map(|info| &**info)
+    }
+
+    /// Sets the facts of the TLS handshake. Called once, before the connection is used.
+    #[cfg(feature = "__tls")]
+    pub(crate) fn set_tls(&self, info: Arc<crate::tls::TlsInfo>) {
+        let _ = self.rare().tls.set(info);
+    }
+
+    /// Takes over what the TLS and the address of another connection say. This connection is a stream of the other.
+    #[cfg(feature = "http2")]
+    pub(crate) fn inherit(&self, other: &Self) {
+        let Some(rare) = other.rare.get() else {
+            return;
+        };
+        #[cfg(feature = "__tls")]
+        if let Some(tls) = rare.tls.get() {
+            self.set_tls(tls.clone());
+        }
+        if let Some(redirect) = rare.redirect.get() {
+            self.set_redirect(redirect.clone());
+        }
+    }
+
+    /// Returns the rule by which the connection redirects to `https`.
+    pub(crate) fn redirect(&self) -> Option<&HttpsRedirect> {
+        self.rare.get()?.redirect.get().map(|redirect| &**redirect)
+    }
+
+    /// Sets the rule by which the connection redirects to `https`. Called once, before the connection is used.
+    pub(crate) fn set_redirect(&self, redirect: Arc<HttpsRedirect>) {
+        let _ = self.rare().redirect.set(redirect);
     }
 
     /// Takes the sender that ends a connection without a server. Returns `None` for a connection of a server.

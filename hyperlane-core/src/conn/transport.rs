@@ -59,6 +59,15 @@ pub(crate) fn tcp(stream: TcpStream) -> (Reader, Writer) {
     (Reader::Tcp(read), Writer::Tcp(write))
 }
 
+/// Joins the halves of a TCP connection again. Returns `None` for another transport.
+#[cfg(feature = "__tls")]
+pub(crate) fn rejoin(halves: (Reader, Writer)) -> Option<TcpStream> {
+    match halves {
+        (Reader::Tcp(read), Writer::Tcp(write)) => read.reunite(write).ok(),
+        _ => None,
+    }
+}
+
 /// Splits a Unix connection.
 #[cfg(unix)]
 pub(crate) fn unix(stream: UnixStream) -> (Reader, Writer) {

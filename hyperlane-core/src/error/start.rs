@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt, io, panic::Location};
 
+use super::TlsError;
 use crate::{
     config::ConfigError, http::CorsError, proto::http::origin::OriginError, route::RouteError,
 };
@@ -22,6 +23,17 @@ pub enum ServerError {
     /// The configuration is invalid.
     #[error("invalid configuration: {0}")]
     Config(#[from] ConfigError),
+    /// The certificates or keys of an address with TLS cannot be used.
+    #[error("TLS at `{address}`: {source}")]
+    Tls {
+        /// The address as configured.
+        address: String,
+        /// What is wrong, in which file, and what to do.
+        source: TlsError,
+    },
+    /// The protocol is HTTP/3, which needs TLS, and the server has no certificate.
+    #[error("HTTP/3 needs TLS, and is not supported: set `protocol` to Http2")]
+    MissingTlsForHttp3,
     /// The pattern of a route is invalid.
     #[error("{pattern:?} at {place}: {source}")]
     Route {

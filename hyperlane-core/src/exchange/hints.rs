@@ -46,6 +46,6 @@ pub(crate) fn push(
     if exchange.wire.is_http2() && exchange.answer.can_begin() {
         return exchange.wire.push_http2(request, path, response, body);
     }
-    let _ = (request, path, response, body);
+    let _ = (exchange, request, path, response, body);
     false
 }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Context, Stream,
+    config::HttpsRedirect,
     context::{Caught, Stage},
     error::RequestError,
     exchange::{
@@ -61,6 +62,23 @@ pub(super) fn unread(
     {
         Ok(_) => refused,
         Err(error) => error,
+    }
+}
+
+/// Sets the response to a request at an address that redirects to `https`. The caller has checked the host.
+pub(super) fn redirected(ctx: &mut Context, redirect: &HttpsRedirect) {
+    let request = ctx.get_request();
+    let location = redirect.location(request.get_host(), request.get_target());
+    match location {
+        Some(location) => {
+            fail(ctx, 308);
+            ctx.get_mut_response().set_header("location", location);
+        }
+        None => {
+            fail(ctx, 400);
+            ctx.get_mut_response()
+                .set_body("use https, and name the host");
+        }
     }
 }
 

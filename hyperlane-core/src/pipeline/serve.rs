@@ -6,7 +6,9 @@ use std::{pin::Pin, sync::Arc};
 use super::{
     app::{App, Hook, Routed},
     proxy_header::read_proxy_header,
-    refusal::{declined, misdirected, not_found, refused_further, still_unrouted, unread},
+    refusal::{
+        declined, misdirected, not_found, redirected, refused_further, still_unrouted, unread,
+    },
     render::render_error,
     report::{names, report},
 };
@@ -96,8 +98,10 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
     let mut ctx = Context::new(app.program.clone(), connection.clone());
     let mut stream = Stream::new(connection);
     async move {
+        // With TLS, the handshake has read the header.
         if stream.connection().facts.via() == Via::Balancer
             && !stream.exchange.wire.is_http2()
+            && !stream.connection().facts.is_tls()
             && !Box::pin(read_proxy_header(stream.connection())).await
         {
             return Ending::Abort;
@@ -130,6 +134,7 @@ pub(crate) fn serve(connection: Arc<Link>, app: Arc<App>) -> impl Future<Output 
                     error => error,
                 };
                 match started {
+                    Ok(_) if redirects(&stream, &ctx) => Step::ResponseMiddleware,
                     Ok(_) => Step::RequestMiddleware(0),
                     Err(error) => match *error {
                         RequestError::ConnectionClosed => return Ending::Idle,
@@ -449,13 +454,20 @@ fn begin<'a>(
     if let Err(refused) = stream.exchange.check_host(ctx.get_request()) {
         return Err(Box::new(misdirected(stream, ctx, app, head, refused)));
     }
-    let plan = match app.route(ctx) {
+    let routed = match redirects(stream, ctx) {
+        true => Routed::NotFound,
+        false => app.route(ctx),
+    };
+    let plan = match routed {
         Routed::To(hook) => {
             *route = Some(hook);
             hook.body
         }
         Routed::NotFound => {
-            not_found(ctx, app);
+            match stream.connection().facts.redirect() {
+                Some(redirect) if redirects(stream, ctx) => redirected(ctx, redirect),
+                _ => not_found(ctx, app),
+            }
             app.unrouted_body(ctx.chain)
         }
         Routed::Declined(kind, allowed) => {
@@ -483,6 +495,12 @@ fn begin<'a>(
         ctx.set_incoming(incoming);
     }
     started.map_err(Box::new)
+}
+
+/// Returns whether the address of the connection redirects the request to `https`.
+fn redirects(stream: &Stream, ctx: &Context) -> bool {
+    let redirect = stream.connection().facts.redirect();
+    redirect.is_some_and(|redirect| redirect.redirects(ctx.get_request().get_raw_path()))
 }
 
 // The following helpers are plain functions, not async blocks in `serve`. Otherwise `serve` would keep space for each

@@ -39,11 +39,16 @@ pub(crate) struct Connections {
     pub(crate) live: Arc<Registry>,
     /// The rate limit of new connections, for all listeners together.
     pub(crate) accepts: Pace,
+    /// The TLS handshakes of all listeners together.
+    #[cfg(feature = "__tls")]
+    pub(crate) handshakes: super::handshake::Handshakes,
 }
 
 impl Connections {
     pub(crate) fn new(config: ServerConfig, hosts: Hosts) -> Arc<Self> {
         let accepts = Pace::new(config.max_accepts_per_second);
+        #[cfg(feature = "__tls")]
+        let handshakes = super::handshake::Handshakes::new(&config);
         let live = Arc::new(Registry::default());
         let registry = live.clone();
         let permits = permits(&config);
@@ -56,6 +61,8 @@ impl Connections {
             )),
             live,
             accepts,
+            #[cfg(feature = "__tls")]
+            handshakes,
         })
     }
 

@@ -19,6 +19,8 @@ use tokio::{
     time::Instant,
 };
 
+#[cfg(feature = "__tls")]
+use super::https::Secured;
 use super::{
     connections::Connections,
     listener::{Accepted, BoundAddress},
@@ -52,6 +54,8 @@ struct Running {
     app: Arc<App>,
     permits: Arc<Semaphore>,
     addresses: Vec<BoundAddress>,
+    #[cfg(feature = "__tls")]
+    tls: Vec<Secured>,
     stop: watch::Sender<bool>,
     /// Becomes true when the server has ended.
     done: watch::Receiver<bool>,
@@ -66,7 +70,8 @@ pub type ServerControlHookHandler<T> =
 impl ServerControlHook {
     pub(crate) fn new(
         (connections, app, permits): (Arc<Connections>, Arc<App>, Arc<Semaphore>),
-        addresses: Vec<BoundAddress>,
+        #[cfg(not(feature = "__tls"))] (addresses,): (Vec<BoundAddress>,),
+        #[cfg(feature = "__tls")] (addresses, tls): (Vec<BoundAddress>, Vec<Secured>),
         stop: watch::Sender<bool>,
         listeners: Vec<JoinHandle<()>>,
         clock: AbortHandle,
@@ -87,6 +92,8 @@ impl ServerControlHook {
                 app,
                 permits,
                 addresses,
+                #[cfg(feature = "__tls")]
+                tls,
                 stop,
                 done,
                 draining: AtomicBool::new(false),
@@ -214,6 +221,68 @@ impl ServerControlHook {
             BoundAddress::Tcp(address) => Some(*address),
             BoundAddress::Unix(_) => None,
         })
+    }
+
+    /// Returns the first address with TLS, with the port that the operating system chose.
+    #[cfg(feature = "__tls")]
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        let running = self.running.as_ref()?;
+        running.tls.iter().find_map(|secured| secured.bound)
+    }
+
+    /// Reads the certificates and keys of all addresses with TLS again, for new connections. Open connections continue.
+    /// Returns at once for a control hook without a server.
+    ///
+    /// ```no_run
+    /// use hyperlane_core::ServerControlHook;
+    ///
+    /// # #[cfg(unix)]
+    /// async fn reload_on_hangup(control: ServerControlHook) -> std::io::Result<()> {
+    ///     let mut hangups = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+    ///     while hangups.recv().await.is_some() {
+    ///         // The server has logged an error, and keeps the old certificates.
+    ///         let _ = control.reload_tls().await;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the first [`TlsError`](crate::TlsError): it names the file and what is wrong with it. The address keeps
+    /// its old certificates. Other addresses are reloaded all the same.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, some addresses may have new certificates and others old ones.
+    #[cfg(feature = "__tls")]
+    pub async fn reload_tls(&self) -> Result<(), crate::TlsError> {
+        self.change_tls(None).await
+    }
+
+    /// Replaces the certificates and rules of all addresses with TLS, for new connections. Open connections continue.
+    /// Use it for certificates that are not in files. [`TlsConfig::reload_every`](crate::TlsConfig) of the new value
+    /// has no effect.
+    ///
+    /// # Errors
+    /// As in [`reload_tls`](Self::reload_tls).
+    ///
+    /// # Cancel safety
+    /// As in [`reload_tls`](Self::reload_tls).
+    #[cfg(feature = "__tls")]
+    pub async fn replace_tls(&self, tls: crate::TlsConfig) -> Result<(), crate::TlsError> {
+        self.change_tls(Some(tls)).await
+    }
+
+    #[cfg(feature = "__tls")]
+    async fn change_tls(&self, tls: Option<crate::TlsConfig>) -> Result<(), crate::TlsError> {
+        let Some(running) = &self.running else {
+            return Ok(());
+        };
+        let mut result = Ok(());
+        for secured in &running.tls {
+            let reloaded = super::https::reload(secured.clone(), tls.clone()).await;
+            result = result.and(reloaded);
+        }
+        result
     }
 
     /// Returns the number of live connections.

@@ -35,9 +35,10 @@ use self::{
 };
 use super::connections::Connections;
 use crate::{
-    config::ServerConfig,
+    config::{ServerConfig, ServerProtocol},
     conn::{
         driver::signals,
+        facts::Facts,
         http2::{Http2Stream, StreamCounts, hand_over},
         link::Link,
         task::{ConnectionGuard, ConnectionTask},
@@ -58,7 +59,7 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// Makes the server speak HTTP/2 with clients that begin with its preface.
 pub(crate) fn enable(connections: &Arc<Connections>, app: &Arc<App>) {
-    if !connections.env.config.http2 {
+    if connections.env.config.protocol != ServerProtocol::Http2 {
         return;
     }
     let (to, of): (Weak<Connections>, Weak<App>) =
@@ -72,22 +73,28 @@ pub(crate) fn enable(connections: &Arc<Connections>, app: &Arc<App>) {
         };
         let from = (link.peer(), link.facts.via());
         let env = connections.env.clone();
-        env.spawn(task(&connections, &app, (socket, unread), from));
+        let task = task(&connections, &app, (socket, unread), from, |facts| {
+            facts.inherit(&link.facts);
+        });
+        env.spawn(task);
         true
     }));
 }
 
 /// Creates the task of a connection whose client speaks HTTP/2. `socket` comes with the bytes that were read from it.
+/// `prepare` sets the facts of the connection.
 pub(crate) fn task(
     connections: &Arc<Connections>,
     app: &Arc<App>,
     (socket, unread): (Box<dyn Duplex>, Bytes),
     from: (Peer, Via),
+    prepare: impl FnOnce(&Facts),
 ) -> impl Future<Output = ()> + Send + 'static {
     let link = connections.live.insert(|key| {
         let closed = (Reader::Closed, Writer::Closed);
         Link::new(key, from, closed, connections.env.clone())
     });
+    prepare(&link.facts);
     let guard = ConnectionGuard::resume(link.clone());
     let config = &connections.env.config;
     let io = Arc::new(Mutex::new(Io::new(socket, unread, link.now())));
@@ -95,14 +102,15 @@ pub(crate) fn task(
     link.arm(link.now().after(config.header_timeout));
     let counts = Arc::<StreamCounts>::default();
     let (connections, app) = (connections.clone(), app.clone());
-    let (stream_from, stream_counts) = (from, counts.clone());
+    let (parent, stream_counts) = (link.clone(), counts.clone());
     let serve_stream = move |request, respond| {
         let stream = Http2Stream::new(request, respond, stream_counts.clone());
         let halves = transport::http2(stream);
         let env = &connections.env;
         let link = connections
             .live
-            .insert(|key| Link::new(key, stream_from, halves, env.clone()));
+            .insert(|key| Link::new(key, from, halves, env.clone()));
+        link.facts.inherit(&parent.facts);
         ConnectionTask::new(link.clone(), None, serve(link, app.clone()))
     };
     Http2Task {

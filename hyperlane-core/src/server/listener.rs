@@ -9,16 +9,24 @@ use std::{
 
 use tokio::{
     net::{TcpListener, TcpSocket},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::Instant,
 };
 
 #[cfg(unix)]
 use tokio::net::UnixListener;
 
+#[cfg(feature = "__tls")]
+use super::handshake;
 use super::{connections::Connections, task};
+#[cfg(feature = "__tls")]
+use crate::tls::LiveTls;
 use crate::{
-    config::{PROXIED, ServerConfig},
-    conn::transport::{self, Reader, Writer},
+    config::{HttpsRedirect, PROXIED, ServerConfig},
+    conn::{
+        link::Link,
+        transport::{self, Reader, Writer},
+    },
     env::peer::{Peer, Via},
     error::ServerError,
     pipeline::app::App,
@@ -37,9 +45,21 @@ pub(crate) struct Listener {
     socket: Socket,
     /// True if each connection begins with the PROXY protocol header of a load balancer.
     proxied: bool,
+    role: Role,
     /// The size of the send buffer of accepted Unix sockets.
     #[cfg_attr(not(unix), expect(dead_code))]
     send_buffer: Option<u32>,
+}
+
+/// What the server does with the connections of an address.
+pub(crate) enum Role {
+    /// Serves them.
+    Plain,
+    /// Serves them after a TLS handshake.
+    #[cfg(feature = "__tls")]
+    Tls(Arc<LiveTls>),
+    /// Redirects their requests to `https`.
+    Redirect(Arc<HttpsRedirect>),
 }
 
 enum Socket {
@@ -127,7 +147,11 @@ fn socket_at(path: &std::path::Path) -> Option<FileId> {
 impl Listener {
     /// Binds a configured address: `host:port`, or `unix:` and a path. The prefix `proxy:` marks an address at which a
     /// load balancer connects and speaks the PROXY protocol.
-    pub(crate) async fn bind(address: &str, config: &ServerConfig) -> Result<Self, ServerError> {
+    pub(crate) async fn bind(
+        address: &str,
+        role: Role,
+        config: &ServerConfig,
+    ) -> Result<Self, ServerError> {
         let behind = address.strip_prefix(PROXIED);
         let bound = match behind.unwrap_or(address).strip_prefix("unix:") {
             #[cfg(unix)]
@@ -143,6 +167,7 @@ impl Listener {
             Ok(socket) => Ok(Self {
                 socket,
                 proxied: behind.is_some(),
+                role,
                 send_buffer: config.send_buffer,
             }),
             Err(source) => Err(ServerError::Bind {
@@ -196,6 +221,46 @@ impl Listener {
         }
     }
 
+    /// Starts the task of an accepted connection. With TLS, starts the task of its handshake.
+    fn begin(
+        &self,
+        connections: &Arc<Connections>,
+        app: &Arc<App>,
+        accepted: Accepted,
+        permit: OwnedSemaphorePermit,
+        #[cfg_attr(not(feature = "__tls"), expect(unused))] stop: &watch::Receiver<bool>,
+    ) {
+        match &self.role {
+            Role::Plain => {
+                tokio::spawn(task::task(connections, app, accepted, permit));
+            }
+            #[cfg(feature = "__tls")]
+            Role::Tls(tls) => {
+                tokio::spawn(handshake::shake_hands(
+                    connections.clone(),
+                    app.clone(),
+                    (accepted, tls.clone()),
+                    permit,
+                    stop.clone(),
+                ));
+            }
+            Role::Redirect(redirect) => {
+                let prepare = |link: &Link| link.facts.set_redirect(redirect.clone());
+                tokio::spawn(task::task_of(connections, app, accepted, permit, prepare));
+            }
+        }
+    }
+
+    /// Counts an accepted connection for the rate limits. Returns the earliest moment for the next one, if it must wait.
+    fn pause(&self, connections: &Connections) -> Option<Instant> {
+        let next = connections.accepts.count();
+        #[cfg(feature = "__tls")]
+        if matches!(self.role, Role::Tls(_)) {
+            return next.max(connections.handshakes.pace.count());
+        }
+        next
+    }
+
     /// Accepts connections until the server shuts down. An error does not end the loop.
     pub(crate) async fn serve(
         self,
@@ -245,7 +310,7 @@ impl Listener {
                         },
                     };
                     if connections.env.admit(accepted.peer) {
-                        tokio::spawn(task::task(&connections, &app, accepted, permit));
+                        self.begin(&connections, &app, accepted, permit, &stop);
                     } else {
                         connections
                             .env
@@ -255,7 +320,7 @@ impl Listener {
                     }
                     // If the rate is exceeded, the loop pauses. The server serves the accepted connection in the
                     // meantime, and further connections wait in the backlog.
-                    if let Some(next) = connections.accepts.count() {
+                    if let Some(next) = self.pause(&connections) {
                         tokio::select! {
                             _ = stop.wait_for(|stop| *stop) => return,
                             () = tokio::time::sleep_until(next) => {}
@@ -405,7 +470,7 @@ mod tests {
 
         let path = std::env::temp_dir().join(format!("hyperlane-buffer-{}", std::process::id()));
         let accepted = async |address: &str, config: &ServerConfig| {
-            let listener = Listener::bind(address, config).await.unwrap();
+            let listener = Listener::bind(address, Role::Plain, config).await.unwrap();
             let accepting = listener.accept();
             match listener.address().unwrap() {
                 BoundAddress::Tcp(address) => {

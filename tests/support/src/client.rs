@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -13,10 +13,10 @@ use crate::{
     frame::{CLOSE, Frame, PING, PONG, TEXT, frame},
 };
 
-/// A connection at byte level.
-pub struct Client {
+/// A connection at byte level, over TCP or over TLS.
+pub struct Client<S = TcpStream> {
     /// The socket.
-    pub stream: TcpStream,
+    pub stream: S,
     /// Bytes that were read and not yet looked at.
     pub buffer: Vec<u8>,
 }
@@ -62,6 +62,25 @@ impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("connect");
         stream.set_nodelay(true).expect("nodelay");
+        Self::on(stream)
+    }
+
+    /// Connects and upgrades.
+    pub async fn websocket(address: SocketAddr, target: &str) -> Self {
+        let mut client = Self::connect(address).await;
+        client.open(target).await;
+        client
+    }
+
+    /// Resets the connection.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().expect("linger");
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Uses a stream that is connected.
+    pub fn on(stream: S) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
@@ -207,17 +226,15 @@ impl Client {
 
     // ------------------------------------------------------------ WebSocket
 
-    /// Connects and upgrades.
-    pub async fn websocket(address: SocketAddr, target: &str) -> Self {
-        let mut client = Self::connect(address).await;
-        let reply = client.upgrade(target, "").await;
+    /// Upgrades to a WebSocket.
+    pub async fn open(&mut self, target: &str) {
+        let reply = self.upgrade(target, "").await;
         assert_eq!(reply.status, 101, "{}", reply.head);
         // The example of RFC 6455 §1.3.
         assert_eq!(
             reply.header("sec-websocket-accept"),
             Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
         );
-        client
     }
 
     /// Sends a handshake with further fields and reads the answer.
@@ -289,11 +306,6 @@ impl Client {
         };
         assert_eq!(answer.code(), 1000);
         assert!(self.ends().await);
-    }
-
-    /// Resets the connection.
-    pub fn reset(self) {
-        self.stream.set_zero_linger().expect("linger");
     }
 
     /// Reads `count` data frames and returns their texts.

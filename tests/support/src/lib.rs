@@ -18,6 +18,7 @@ mod log;
 mod memory;
 mod server;
 mod signals;
+mod tls;
 
 pub use client::{Client, Reply};
 pub use frame::{BINARY, CLOSE, Frame, PING, PONG, TEXT, frame};
@@ -26,6 +27,7 @@ pub use log::{Lines, collect_log};
 pub use memory::{Memory, memory};
 pub use server::{HOSTS, address, hosts, start};
 pub use signals::{Gate, Noted, Notes, notes};
+pub use tls::{Authority, Issued, connect_tls, provider};
 
 /// Time limit of every wait: a hang fails the test instead of stopping the run.
 pub const PATIENCE: Duration = Duration::from_secs(20);

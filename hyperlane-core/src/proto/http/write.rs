@@ -12,6 +12,12 @@ pub(crate) const LINE_END: &str = "\r\n";
 /// The interim response that tells a waiting client to send the body of the request (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// The answer to a request without TLS at an address that speaks TLS.
+#[cfg(feature = "__tls")]
+pub(crate) const PLAIN_ON_TLS_PORT: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+content-type: text/plain; charset=utf-8\r\ncontent-length: 36\r\nconnection: close\r\n\r\n\
+this port speaks TLS: use https://\r\n";
+
 /// Length of the line of a `date` field, in bytes: its name, an IMF-fixdate (RFC 9110 §5.6.7) and the line end.
 const DATE_LINE: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
 

@@ -1,0 +1,236 @@
+//! TLS: certificates, the configuration of rustls that is in use, and the facts of a handshake.
+//!
+//! Only this module, `config/tls.rs` and `server/handshake.rs` name rustls. The connection sees TLS as a transport like
+//! any other.
+
+mod certificates;
+mod info;
+mod provider;
+mod resolver;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use rustls::{ServerConfig, server::ProducesTickets, server::ServerSessionMemoryCache};
+
+pub use self::info::TlsInfo;
+use self::{
+    certificates::{client_verifier, key_pair},
+    resolver::Resolver,
+};
+use crate::{
+    config::{Pem, ServerProtocol, TlsConfig},
+    error::{TlsError, TlsSource},
+};
+
+/// The number of sessions that clients can resume without a ticket. A session takes about 1 KiB.
+const STORED_SESSIONS: usize = 4096;
+
+/// Returns the identifiers of the protocols that the server offers by ALPN, the preferred one first.
+pub(crate) fn protocols(protocol: ServerProtocol) -> Vec<Vec<u8>> {
+    let spoken = match protocol {
+        ServerProtocol::Http2 if cfg!(feature = "http2") => {
+            &[ServerProtocol::Http2, ServerProtocol::Http1][..]
+        }
+        _ => &[ServerProtocol::Http1],
+    };
+    let ids = spoken
+        .iter()
+        .map(|spoken| spoken.get_alpn_protocol().to_vec());
+    ids.collect()
+}
+
+/// The TLS of an address: the configuration for new connections, and what a reload needs.
+pub(crate) struct LiveTls {
+    protocol: ServerProtocol,
+    current: RwLock<Arc<ServerConfig>>,
+    /// Locked during a whole reload, so that two reloads do not mix.
+    loaded: Mutex<Loaded>,
+}
+
+/// The origin of the current configuration.
+struct Loaded {
+    plan: TlsConfig,
+    files: Files,
+    resumption: Resumption,
+}
+
+/// What files contained when they were read.
+#[derive(Default, PartialEq, Eq)]
+pub(super) struct Files(Vec<(Pem, Arc<[u8]>)>);
+
+impl Files {
+    /// Returns the PEM text of a source, and remembers it. Reads each file once, so that a certificate and a key in one
+    /// file are of the same time.
+    pub(super) fn read(&mut self, pem: &Pem) -> Result<Arc<[u8]>, TlsError> {
+        if let Some((_, text)) = self.0.iter().find(|(known, _)| known == pem) {
+            return Ok(text.clone());
+        }
+        let text: Arc<[u8]> = match pem {
+            Pem::Memory(text) => text.clone(),
+            Pem::File(path) => match std::fs::read(path) {
+                Ok(text) => text.into(),
+                Err(error) => {
+                    return Err(TlsError::Read {
+                        file: source(pem),
+                        reason: error.to_string(),
+                    });
+                }
+            },
+        };
+        self.0.push((pem.clone(), text.clone()));
+        Ok(text)
+    }
+}
+
+/// Returns the name of a source, for errors.
+pub(super) fn source(pem: &Pem) -> TlsSource {
+    match pem {
+        Pem::File(path) => TlsSource::File(path.clone()),
+        Pem::Memory(_) => TlsSource::Memory,
+    }
+}
+
+/// What the server stores of the sessions that clients may resume. A reload keeps it, unless the rules for the
+/// certificates of clients have changed: a resumed session is not checked again.
+#[derive(Clone)]
+struct Resumption {
+    tickets: Option<Arc<dyn ProducesTickets>>,
+    sessions: Arc<ServerSessionMemoryCache>,
+    /// The authorities of the certificates of clients.
+    authorities: Option<Arc<[u8]>>,
+}
+
+impl Resumption {
+    fn new(authorities: Option<Arc<[u8]>>) -> Result<Self, TlsError> {
+        Ok(Self {
+            tickets: Some(provider::tickets()?),
+            sessions: ServerSessionMemoryCache::new(STORED_SESSIONS),
+            authorities,
+        })
+    }
+}
+
+impl LiveTls {
+    /// Reads the files of a plan and checks them.
+    pub(crate) fn load(plan: TlsConfig, protocol: ServerProtocol) -> Result<Self, TlsError> {
+        let (config, loaded) = load(plan, protocol, None)?;
+        Ok(Self {
+            protocol,
+            current: RwLock::new(config),
+            loaded: Mutex::new(loaded),
+        })
+    }
+
+    /// Returns the configuration for a new connection.
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Returns the interval in which the server reads the files again.
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.plan.reload_every
+    }
+
+    /// Reads the files again. Returns true if they have changed. After an error, the old configuration stays.
+    pub(crate) fn reload(&self) -> Result<bool, TlsError> {
+        let plan = {
+            let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            loaded.plan.clone()
+        };
+        self.replace(plan)
+    }
+
+    /// Uses another plan for new connections. Returns true if it differs from the old one, or if files have changed.
+    /// After an error, the old configuration stays.
+    pub(crate) fn replace(&self, plan: TlsConfig) -> Result<bool, TlsError> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let (config, new) = load(plan, self.protocol, Some(&loaded.resumption))?;
+        let is_changed = new.plan != loaded.plan || new.files != loaded.files;
+        if is_changed {
+            *loaded = new;
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+        }
+        Ok(is_changed)
+    }
+}
+
+/// Builds the configuration of rustls for a plan.
+fn load(
+    plan: TlsConfig,
+    protocol: ServerProtocol,
+    before: Option<&Resumption>,
+) -> Result<(Arc<ServerConfig>, Loaded), TlsError> {
+    let mut files = Files::default();
+    let protocols = protocols(protocol);
+    if let Some(ready) = &plan.ready {
+        let mut config = ready.0.clone();
+        if config.alpn_protocols.is_empty() {
+            Arc::make_mut(&mut config).alpn_protocols = protocols;
+        }
+        let resumption = Resumption {
+            tickets: None,
+            sessions: ServerSessionMemoryCache::new(1),
+            authorities: None,
+        };
+        let loaded = Loaded {
+            plan,
+            files,
+            resumption,
+        };
+        return Ok((config, loaded));
+    }
+    let provider = provider::provider()?;
+    let default = plan.default.as_ref().ok_or(TlsError::NoDefault)?;
+    let mut resolver = Resolver::new(key_pair(default, &mut files, &provider)?);
+    for (host, pair) in &plan.hosts {
+        let key = key_pair(pair, &mut files, &provider)?;
+        resolver.add(host, key, source(&pair.certificate))?;
+    }
+    let authorities = match &plan.clients {
+        Some((pem, _)) => Some(files.read(pem)?),
+        None => None,
+    };
+    let resumption = match before {
+        Some(before) if before.authorities == authorities && before.tickets.is_some() => {
+            before.clone()
+        }
+        _ => Resumption::new(authorities)?,
+    };
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(refused)?;
+    let builder = match &plan.clients {
+        Some((pem, need)) => {
+            builder.with_client_cert_verifier(client_verifier(pem, *need, &mut files, provider)?)
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(resolver));
+    config.alpn_protocols = protocols;
+    config.session_storage = resumption.sessions.clone();
+    if let Some(tickets) = &resumption.tickets {
+        config.ticketer = tickets.clone();
+    }
+    let loaded = Loaded {
+        plan,
+        files,
+        resumption,
+    };
+    Ok((Arc::new(config), loaded))
+}
+
+fn refused(error: rustls::Error) -> TlsError {
+    TlsError::Rustls {
+        reason: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
