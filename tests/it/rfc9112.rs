@@ -78,7 +78,7 @@ async fn server() -> (ServerControlHook, Probed) {
         let config = server.get_mut_server_config();
         config.max_body = 1000;
         // A server that speaks only HTTP/1.1 refuses the preface of HTTP/2.
-        config.protocol = ServerProtocol::Http1;
+        config.protocol = hyperlane::ServerProtocol::Http1;
     })
     .await;
     (control, probed)

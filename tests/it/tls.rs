@@ -1,6 +1,7 @@
 //! TLS: certificates, handshakes, facts, and what uses them.
 
 mod handshakes;
+mod http2;
 mod https;
 
 use std::{net::SocketAddr, sync::Arc};

@@ -440,6 +440,11 @@ async fn a_slow_member_that_leaves_and_joins_again_gets_both_stays() {
     assert!(room.is_empty());
 }
 
+/// Blocks the thread until the test goes on. Other tasks of the thread run elsewhere.
+fn block(gate: &std::sync::Mutex<Receiver<()>>) {
+    tokio::task::block_in_place(|| gate.lock().unwrap().recv_timeout(PATIENCE).unwrap());
+}
+
 // Sends the head, and tells the test. Then it blocks its thread until the test has looked at what its client has
 // received, and joins.
 handler!(BlocksAndJoins, |stream, ctx| {
@@ -448,17 +453,17 @@ handler!(BlocksAndJoins, |stream, ctx| {
     if ctx.get_request().try_get_query_front("events").is_some() {
         let events = ctx.event_stream(stream).await.unwrap();
         passed.fetch_add(1, Ordering::AcqRel);
-        gate.lock().unwrap().recv().unwrap();
+        block(gate);
         room.join(&events).await.unwrap();
         // The thread stays blocked, and the head leaves nevertheless.
-        gate.lock().unwrap().recv().unwrap();
+        block(gate);
         events.closed().await;
     } else {
         let socket = ctx.upgrade(stream).await.unwrap();
         passed.fetch_add(1, Ordering::AcqRel);
-        gate.lock().unwrap().recv().unwrap();
+        block(gate);
         room.join(&socket).await.unwrap();
-        gate.lock().unwrap().recv().unwrap();
+        block(gate);
         while socket.recv().await.is_ok() {}
     }
 });
