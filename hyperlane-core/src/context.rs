@@ -157,10 +157,9 @@ pub struct Context {
     can_roll_back: bool,
     /// True if the head of an upgrade or event stream was sent. No header field can be set any more.
     head_is_out: bool,
-    /// True if the server may be published under a path. The value is the same for all requests of a connection.
-    may_have_base_path: bool,
-    /// True if responses over TLS get the field of HSTS.
-    may_have_hsts: bool,
+    /// True if heads may get the path under which the server is published, or the field of HSTS. The value is the same
+    /// for all requests of a connection.
+    completes_heads: bool,
 }
 
 impl fmt::Debug for Context {
@@ -175,8 +174,8 @@ impl fmt::Debug for Context {
 
 impl Context {
     pub(crate) fn new(program: Arc<Program>, connection: Arc<Link>) -> Self {
-        let may_have_base_path = base_path::may_have_base_path(&connection.env.config);
-        let may_have_hsts = connection.env.config.hsts.is_some();
+        let config = &connection.env.config;
+        let completes_heads = base_path::may_have_base_path(config) || config.hsts.is_some();
         Self {
             request: Request::default(),
             response: None,
@@ -190,8 +189,7 @@ impl Context {
             stage: Stage::default(),
             can_roll_back: false,
             head_is_out: false,
-            may_have_base_path,
-            may_have_hsts,
+            completes_heads,
         }
     }
 
@@ -356,10 +354,8 @@ impl Context {
             self.attach_session();
             self.attach_cors();
         }
-        if self.may_have_base_path {
+        if self.completes_heads {
             self.add_base_path();
-        }
-        if self.may_have_hsts {
             self.add_hsts();
         }
         Head::new(self.get_response())

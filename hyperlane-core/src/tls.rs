@@ -57,7 +57,7 @@ struct Loaded {
     resumption: Resumption,
 }
 
-/// What files contained when they were read.
+/// The contents of files when they were read.
 #[derive(Default, PartialEq, Eq)]
 pub(super) struct Files(Vec<(Pem, Arc<[u8]>)>);
 

@@ -36,7 +36,7 @@ pub struct TlsConfig {
     pub(crate) ready: Option<Ready>,
 }
 
-/// Whether clients need a certificate.
+/// The need of clients for a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientCertificates {

@@ -26,7 +26,7 @@ pub enum TlsError {
     NoCertificate {
         /// The file.
         file: TlsSource,
-        /// What the file contains instead, with what to do. Empty if that is unknown.
+        /// The contents of the file, with what to do. Empty if they are unknown.
         hint: &'static str,
     },
     /// A file that should have a private key has none.
@@ -34,7 +34,7 @@ pub enum TlsError {
     NoKey {
         /// The file.
         file: TlsSource,
-        /// What the file contains instead, with what to do. Empty if that is unknown.
+        /// The contents of the file, with what to do. Empty if they are unknown.
         hint: &'static str,
     },
     /// The private key is encrypted by a passphrase.
@@ -50,7 +50,7 @@ pub enum TlsError {
     Key {
         /// The file of the key.
         file: TlsSource,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
     /// A certificate is damaged, or has a form that rustls does not support.
@@ -60,7 +60,7 @@ pub enum TlsError {
         file: TlsSource,
         /// The number of the certificate within its file, from 1.
         number: usize,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
     /// The private key belongs to another certificate.
@@ -97,13 +97,13 @@ pub enum TlsError {
     Authorities {
         /// The file of the authorities.
         file: TlsSource,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
     /// rustls refuses the configuration.
     #[error("TLS cannot be used: {reason}")]
     Rustls {
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
 }

@@ -54,7 +54,7 @@ pub(crate) struct Handshakes {
     /// The rate limit of handshakes.
     pub(super) pace: Pace,
     most: usize,
-    /// What ends each handshake, by its number. The oldest is first.
+    /// The sender that ends each handshake, by its number. The oldest is first.
     open: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
 }
 

@@ -22,7 +22,7 @@ use crate::{
 #[cfg(feature = "__tls")]
 const HTTPS_PORT: u16 = 443;
 
-/// What the program has set for single addresses.
+/// The settings of single addresses.
 #[derive(Default)]
 pub(super) struct Planned {
     /// By address, without the prefix `tls:`.

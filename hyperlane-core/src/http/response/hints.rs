@@ -1,4 +1,4 @@
-//! What a client may load before the response: preloads (RFC 8297) and pushed responses (RFC 9113 §8.4).
+//! Resources that a client may load before the response: preloads (RFC 8297) and pushed responses (RFC 9113 §8.4).
 
 use super::Response;
 
