@@ -36,6 +36,7 @@ mod origins;
 mod reconnect;
 mod request_limits;
 mod rfc9112;
+mod rfc9113;
 mod roll_back;
 mod rooms;
 mod runtimes;
