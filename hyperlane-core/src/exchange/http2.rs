@@ -151,9 +151,23 @@ fn fill(
         let limit = limits.request_line;
         return Err(HeadError::RequestLineTooLong { limit });
     }
+    let is_asterisk = path == "*";
+    if is_asterisk && parts.method != http::Method::OPTIONS {
+        return Err(HeadError::AsteriskNeedsOptions);
+    }
+    // A scheme is a name, and a path is absolute (RFC 9113 §8.3.1).
+    if parts.uri.scheme_str() == Some("") || !(is_asterisk || path.starts_with('/')) {
+        return Err(HeadError::InvalidTarget);
+    }
+    if headers
+        .values()
+        .any(|value| has_blank_around(value.as_bytes()))
+    {
+        return Err(HeadError::BlankAroundValue);
+    }
     let target = match path.split_once('?') {
         _ if is_connect => Target::Authority(host),
-        _ if parts.method == http::Method::OPTIONS && path == "*" => Target::Asterisk,
+        _ if is_asterisk => Target::Asterisk,
         Some((path, query)) => Target::Origin {
             path,
             query: Some(query),
@@ -216,6 +230,12 @@ fn host(parts: &Parts) -> Result<&str, HeadError> {
         (Some(host), _) | (None, Some(host)) => Ok(host),
         (None, None) => Err(HeadError::MissingHost),
     }
+}
+
+/// Returns whether a value begins or ends with a blank, which no value may (RFC 9113 §8.2.1).
+fn has_blank_around(value: &[u8]) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_blank(value.first()) || is_blank(value.last())
 }
 
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HeadError> {

@@ -9,6 +9,7 @@
 //!
 //! A task per stream would be woken for each request, and each answer would be a write of its own.
 
+mod block;
 mod frames;
 mod io;
 mod quiet;
@@ -124,7 +125,8 @@ pub(crate) fn task(
         streams: FuturesUnordered::new(),
         serve_stream,
         counts,
-        is_calmed: false,
+        is_leaving: false,
+        is_refused: false,
     }
 }
 
@@ -171,8 +173,10 @@ struct Http2Task<F, S> {
     begun: Tick,
     /// The tick since which the connection has no stream.
     idle_since: Tick,
-    /// True after the connection was ended because of a flood.
-    is_calmed: bool,
+    /// True after the shutdown of an idle connection has begun.
+    is_leaving: bool,
+    /// True after the connection was ended because of a fault of the client.
+    is_refused: bool,
 }
 
 // No field is pinned: the streams are in allocations of their own.
@@ -196,7 +200,7 @@ where
             this.poll_protocol(&mut quiet_cx);
             while let Poll::Ready(Some(())) = Pin::new(&mut this.streams).poll_next(&mut quiet_cx) {
             }
-            if this.is_flooded() {
+            if this.has_fault() {
                 this.poll_protocol(&mut quiet_cx);
             }
             if !this.quiet.is_woken() {
@@ -275,6 +279,15 @@ where
             }
             self.link.arm(by);
         }
+        // A client owes the rest of a field block as it owes the rest of a head.
+        let block_since = self.lock_io().frames.block_since();
+        if let (State::Open(connection), Some(since)) = (&mut self.state, block_since) {
+            let by = since.after(config.header_timeout);
+            match by <= now {
+                true => return connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM),
+                false => self.link.arm(by),
+            }
+        }
         match &mut self.state {
             State::Handshake(_) => {
                 let by = self.begun.after(config.header_timeout);
@@ -286,7 +299,13 @@ where
             State::Open(connection) if self.streams.is_empty() => {
                 let by = self.idle_since.after(config.keep_alive_timeout);
                 match by <= now {
-                    true => connection.graceful_shutdown(),
+                    // A client that does not answer the PING of the shutdown gets no second chance.
+                    true if self.is_leaving => self.close(),
+                    true => {
+                        connection.graceful_shutdown();
+                        self.is_leaving = true;
+                        self.link.arm(now.after(LAST_WRITE));
+                    }
                     false => self.link.arm(by),
                 }
             }
@@ -322,24 +341,34 @@ where
         }
     }
 
-    /// Ends a connection whose client sends frames that cost much and ask for nothing. Returns true if the end begins now.
-    fn is_flooded(&mut self) -> bool {
-        let is_flooded = !self.is_calmed && self.lock_io().frames.is_flooded();
+    /// Ends a connection whose client breaks the rules of frames, or sends frames that cost much and ask for nothing. Returns
+    /// true if the end begins now.
+    fn has_fault(&mut self) -> bool {
+        let fault = self.lock_io().frames.fault();
         let State::Open(connection) = &mut self.state else {
             return false;
         };
-        if is_flooded {
-            self.is_calmed = true;
+        let Some(reason) = fault.filter(|_| !self.is_refused) else {
+            return false;
+        };
+        self.is_refused = true;
+        if reason == Reason::ENHANCE_YOUR_CALM {
             let cancelled = self.counts.cancelled.load(Ordering::Relaxed);
             tracing::debug!(peer = %self.link.peer(), cancelled, "HTTP/2 flood: connection closed");
             self.link.env.metrics.client_dropped("http2_flood");
-            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        } else {
+            tracing::debug!(peer = %self.link.peer(), ?reason, "HTTP/2 connection failed");
         }
-        is_flooded
+        connection.abrupt_shutdown(reason);
+        true
     }
 
-    /// Starts the timer of an idle connection.
+    /// Starts the timer of an idle connection, and that of a field block.
     fn watch_idle(&mut self) {
+        if let Some(since) = self.lock_io().frames.block_since() {
+            self.link
+                .arm(since.after(self.link.env.config.header_timeout));
+        }
         if !self.streams.is_empty() {
             self.idle_since = Tick(u32::MAX);
         } else if self.idle_since == Tick(u32::MAX) {

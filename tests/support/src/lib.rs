@@ -14,6 +14,7 @@ use tokio::time::timeout;
 mod client;
 mod frame;
 mod hook;
+mod http2;
 mod log;
 mod memory;
 mod server;
@@ -23,6 +24,10 @@ mod tls;
 pub use client::{Client, Reply};
 pub use frame::{BINARY, CLOSE, Frame, PING, PONG, TEXT, frame};
 pub use hook::Outcome;
+pub use http2::{
+    ACK, END_HEADERS, END_STREAM, Http2Frame, PREFACE, http2_field, http2_frame, http2_get,
+    http2_request, http2_settings, kind,
+};
 pub use log::{Lines, collect_log};
 pub use memory::{Memory, memory};
 pub use server::{HOSTS, address, hosts, start};

@@ -113,8 +113,25 @@ impl Io {
         Poll::Ready(Ok(self.out.len() - before))
     }
 
+    /// Corrects the code of a `GOAWAY` that is the last frame: the crate says `PROTOCOL_ERROR` for field blocks that it
+    /// cannot decode as well (RFC 9113 §4.3).
+    fn name_fault(&mut self) {
+        const END: [u8; 9] = [0, 0, 8, 7, 0, 0, 0, 0, 0];
+        const CODE: [u8; 4] = [0, 0, 0, 1];
+        if self.waiting() < END.len() + 8 || self.frames.fault().is_some() {
+            return;
+        }
+        let Some((rest, [_, _, _, _, code @ ..])) = self.out.split_last_chunk_mut::<8>() else {
+            return;
+        };
+        if rest.ends_with(&END) && *code == CODE {
+            *code = u32::from(self.frames.reason_of_block()).to_be_bytes();
+        }
+    }
+
     /// Frees the memory that an idle connection does not need.
     pub(super) fn settle(&mut self) {
+        self.frames.settle();
         if self.out.is_empty() {
             self.out = Vec::new();
         }
@@ -154,6 +171,9 @@ impl AsyncRead for SharedIo {
         target: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut io = self.lock();
+        if io.frames.fault().is_some() {
+            return Poll::Pending;
+        }
         let before = target.filled().len();
         if !io.unread.is_empty() {
             let count = io.unread.len().min(target.remaining());
@@ -166,9 +186,17 @@ impl AsyncRead for SharedIo {
             }
         }
         let now = io.now;
-        io.frames
-            .follow(target.filled().get(before..).unwrap_or_default(), now);
-        Poll::Ready(Ok(()))
+        let arrived = target.filled().get(before..).unwrap_or_default();
+        if arrived.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let count = io.frames.follow(arrived, now);
+        target.set_filled(before + count);
+        match count {
+            // No more is read. The task ends the connection.
+            0 => Poll::Pending,
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -203,6 +231,8 @@ impl AsyncWrite for SharedIo {
 
     /// Waits until everything is written. The task ends the socket.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.lock().poll_drain(cx)
+        let mut io = self.lock();
+        io.name_fault();
+        io.poll_drain(cx)
     }
 }

@@ -124,6 +124,9 @@ pub enum HeadError {
         /// The line number.
         line: usize,
     },
+    /// A field value of HTTP/2 begins or ends with a blank (RFC 9113 §8.2.1).
+    #[error("a field value begins or ends with a blank")]
+    BlankAroundValue,
     /// An HTTP/1.1 request without `Host` (RFC 9112 §3.2).
     #[error("the Host field is missing")]
     MissingHost,
