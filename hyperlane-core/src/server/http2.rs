@@ -109,7 +109,7 @@ pub(crate) fn task(
         let env = &connections.env;
         let link = connections
             .live
-            .insert(|key| Link::new(key, from, halves, env.clone()));
+            .insert_stream(|key| Link::new(key, from, halves, env.clone()));
         link.facts.inherit(&parent.facts);
         ConnectionTask::new(link.clone(), None, serve(link, app.clone()))
     };

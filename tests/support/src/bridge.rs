@@ -84,8 +84,9 @@ pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 pub async fn serve(client: TcpStream, server: TcpStream) {
     // Small messages are not delayed. A socket that has failed is found by the first read.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let addresses = client.peer_addr().ok().zip(client.local_addr().ok());
     let (reader, mut output) = client.into_split();
-    let mut input = Input::new(reader);
+    let mut input = Input::new(reader, addresses);
     let mut server = server;
     if !pass_proxy_header(&mut input, &mut output, &mut server).await {
         return close(input, output).await;
@@ -177,7 +178,10 @@ async fn pass_proxy_header(
                 _ => None,
             }
         } else if could_be(VERSION_1) {
-            known.iter().position(|byte| *byte == b'\n').map(|at| at + 1)
+            known
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map(|at| at + 1)
         } else {
             Some(0)
         };

@@ -2,18 +2,23 @@
 
 use std::{
     future::{Future as _, pending, poll_fn},
+    io,
     pin::{Pin, pin},
     sync::atomic::{AtomicBool, Ordering},
     task::Poll,
+    time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::{
     Reason, RecvStream, SendStream,
     client::{ResponseFuture, SendRequest},
 };
 use http::{Method, Response, StatusCode, header};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    time::{sleep, timeout},
+};
 
 use super::{
     Next,
@@ -56,56 +61,64 @@ where
     let Ok((response, mut stream)) = send.send_request(head.request, ends) else {
         return Next::Cut;
     };
-    let is_events = AtomicBool::new(false);
+    let seen = Seen::default();
     let next = {
-        let mut answer = pin!(answer(response, output, &client, &is_events));
-        let mut body = pin!(send_body(&mut framing, input, &mut stream));
-        let mut has_left = false;
+        let mut answer = pin!(answer(response, output, &client, &seen));
+        let mut body = pin!(send_body(&mut framing, input, &mut stream, &seen));
         poll_fn(|cx| {
-            if !has_left && let Poll::Ready(left) = body.as_mut().poll(cx) {
-                match left {
-                    Left::Ended => has_left = true,
-                    Left::Gone => return Poll::Ready(None),
-                }
+            if body.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
             }
-            let next = answer.as_mut().poll(cx);
-            // Only an event stream is over for a client that ends its direction, as over HTTP/1.1.
-            match next.is_pending() && has_left && is_events.load(Ordering::Relaxed) {
-                true => Poll::Ready(None),
-                false => next.map(Some),
+            match answer.as_mut().poll(cx) {
+                Poll::Ready(next) => Poll::Ready(Some(next)),
+                // Only an event stream is over for a client that ends its direction, as over HTTP/1.1.
+                Poll::Pending if is(&seen.has_ended) && is(&seen.is_events) => Poll::Ready(None),
+                // The client does not read, so the writing side does not find the reset.
+                Poll::Pending if is(&seen.is_reset) => Poll::Ready(Some(Next::Cut)),
+                Poll::Pending => Poll::Pending,
             }
         })
         .await
     };
     match next {
-        None => {
-            stream.send_reset(Reason::CANCEL);
-            Next::Cut
-        }
         Some(Next::Request) if !framing.is_over() => drop_body(framing, input).await,
-        Some(next) => {
-            if next == Next::Cut {
-                stream.send_reset(Reason::CANCEL);
-            }
-            next
+        Some(next) if next != Next::Cut => next,
+        _ => {
+            reset(&mut stream).await;
+            Next::Cut
         }
     }
 }
 
-/// The way in which a client has left.
-enum Left {
-    /// It has ended its direction after the request.
-    Ended,
-    /// It has reset the connection, or ended its direction within the request.
-    Gone,
+/// What one side of an exchange has seen, for the other.
+#[derive(Default)]
+struct Seen {
+    /// The answer is an event stream.
+    is_events: AtomicBool,
+    /// The client has ended its direction after the request.
+    has_ended: AtomicBool,
+    /// The server has reset the stream.
+    is_reset: AtomicBool,
 }
 
-/// Sends the body of a request, and then waits until the client leaves.
+fn is(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed)
+}
+
+/// Resets a stream. The crate drops data that it has not written at a reset, so the data gets some time.
+pub(super) async fn reset(stream: &mut SendStream<Bytes>) {
+    sleep(Duration::from_millis(5)).await;
+    stream.send_reset(Reason::CANCEL);
+}
+
+/// Sends the body of a request, and then watches the client. Returns if the client is gone: it has closed or reset the
+/// connection, or ended its direction within the request.
 async fn send_body<R: AsyncRead + Unpin>(
     framing: &mut Framing,
     input: &mut Input<R>,
     stream: &mut SendStream<Bytes>,
-) -> Left {
+    seen: &Seen,
+) {
     let mut is_sent = framing.is_over();
     while !is_sent {
         let sent = match framing.next(input).await {
@@ -117,23 +130,41 @@ async fn send_body<R: AsyncRead + Unpin>(
                     false => stream.send_trailers(trailers),
                 }
             }
-            Part::Broken => return Left::Gone,
+            Part::Broken => return,
         };
         if sent.is_err() {
             // The server has answered, or reset the stream: the answer's side finds it.
             return pending().await;
         }
     }
-    loop {
-        if input.buffer.len() > AHEAD {
-            return pending().await;
+    while input.buffer.len() <= AHEAD {
+        tokio::select! {
+            is_open = input.fill() => if !is_open {
+                break;
+            },
+            () = was_reset(stream), if !is(&seen.is_reset) => {
+                seen.is_reset.store(true, Ordering::Relaxed);
+            }
         }
-        if !input.fill().await {
-            return match input.end {
-                Some(End::Reset) => Left::Gone,
-                _ => Left::Ended,
-            };
+    }
+    match input.end {
+        None => pending().await,
+        Some(End::Reset) => {}
+        Some(End::Regular) => {
+            seen.has_ended.store(true, Ordering::Relaxed);
+            // Wakes the answer's side.
+            tokio::task::yield_now().await;
+            input.closed().await;
         }
+    }
+}
+
+/// Waits until the server resets the stream because of an error.
+pub(super) async fn was_reset(stream: &mut SendStream<Bytes>) {
+    let reason = poll_fn(|cx| stream.poll_reset(cx)).await;
+    if reason.is_ok_and(|reason| reason == Reason::NO_ERROR) {
+        // The server has answered, and wants no more of the request.
+        pending().await
     }
 }
 
@@ -189,7 +220,7 @@ async fn answer<W: AsyncWrite + Unpin>(
     mut response: ResponseFuture,
     output: &mut W,
     client: &Client,
-    is_events: &AtomicBool,
+    seen: &Seen,
 ) -> Next {
     let (parts, mut body) = loop {
         match next_head(&mut response).await {
@@ -205,15 +236,19 @@ async fn answer<W: AsyncWrite + Unpin>(
             }
         }
     };
-    let type_ = parts.headers.get(header::CONTENT_TYPE);
-    let type_ = type_.map_or(&b""[..], |value| value.as_bytes());
-    is_events.store(type_.starts_with(b"text/event-stream"), Ordering::Relaxed);
+    let kind = parts.headers.get(header::CONTENT_TYPE);
+    let is_events = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    seen.is_events.store(is_events, Ordering::Relaxed);
     let allows_body = !client.is_head
-        && !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        && !matches!(
+            parts.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
     let has_length = parts.headers.contains_key(header::CONTENT_LENGTH);
     let mut text = head_text(&parts);
     let mut is_chunked = false;
-    let mut closes = client.closes;
+    // An event stream is the last answer of its connection, as over HTTP/1.1.
+    let mut closes = client.closes || is_events;
     if allows_body && !has_length {
         if body.is_end_stream() {
             text += "content-length: 0\r\n";
@@ -233,41 +268,76 @@ async fn answer<W: AsyncWrite + Unpin>(
     if output.write_all(text.as_bytes()).await.is_err() {
         return Next::Cut;
     }
-    match write_body(&mut body, output, is_chunked).await {
+    let form = match (is_chunked, is_events) {
+        (false, _) => Form::Plain,
+        (true, false) => Form::Chunks,
+        (true, true) => Form::Events,
+    };
+    match write_body(&mut body, output, form).await {
         true if closes => Next::Close,
         true => Next::Request,
         false => Next::Cut,
     }
 }
 
+/// The form of the body of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Plain,
+    /// Each piece of data is a chunk.
+    Chunks,
+    /// Each event is a chunk.
+    Events,
+}
+
+/// The longest wait for the rest of an event.
+const REST: Duration = Duration::from_millis(50);
+
 /// Writes the body of an answer. Returns false if it is not complete.
 async fn write_body<W: AsyncWrite + Unpin>(
     body: &mut RecvStream,
     output: &mut W,
-    is_chunked: bool,
+    form: Form,
 ) -> bool {
-    while let Some(data) = body.data().await {
+    let mut kept = BytesMut::new();
+    loop {
+        let data = match kept.is_empty() {
+            true => body.data().await,
+            false => match timeout(REST, body.data()).await {
+                Ok(data) => data,
+                Err(_) => {
+                    if write_chunk(output, &kept.split()).await.is_err() {
+                        return false;
+                    }
+                    continue;
+                }
+            },
+        };
+        let Some(data) = data else {
+            break;
+        };
         let Ok(data) = data else {
             return false;
         };
-        if data.is_empty() {
-            continue;
-        }
-        let written = match is_chunked {
-            true => {
-                let mut chunk = format!("{:x}\r\n", data.len()).into_bytes();
-                chunk.extend_from_slice(&data);
-                chunk.extend_from_slice(b"\r\n");
-                output.write_all(&chunk).await
+        let length = data.len();
+        let written = match form {
+            Form::Plain => output.write_all(&data).await,
+            Form::Chunks => write_chunk(output, &data).await,
+            Form::Events => {
+                kept.extend_from_slice(&data);
+                write_events(output, &mut kept).await
             }
-            false => output.write_all(&data).await,
         };
         if written.is_err() {
             return false;
         }
         // The window cannot exceed what was received.
-        let _ = body.flow_control().release_capacity(data.len());
+        let _ = body.flow_control().release_capacity(length);
     }
+    if write_chunk(output, &kept).await.is_err() {
+        return false;
+    }
+    let is_chunked = form != Form::Plain;
     if !is_chunked {
         return true;
     }
@@ -283,6 +353,28 @@ async fn write_body<W: AsyncWrite + Unpin>(
     }
     end.extend_from_slice(b"\r\n");
     output.write_all(&end).await.is_ok()
+}
+
+/// Writes each whole event of `kept` as a chunk, and leaves the rest.
+async fn write_events<W: AsyncWrite + Unpin>(
+    output: &mut W,
+    kept: &mut BytesMut,
+) -> io::Result<()> {
+    while let Some(at) = kept.windows(2).position(|two| two == b"\n\n") {
+        write_chunk(output, &kept.split_to(at + 2)).await?;
+    }
+    Ok(())
+}
+
+/// Writes a chunk, unless it is empty: an empty one would be the last.
+async fn write_chunk<W: AsyncWrite + Unpin>(output: &mut W, data: &[u8]) -> io::Result<()> {
+    if data.is_empty() {
+        return Ok(());
+    }
+    let mut chunk = format!("{:x}\r\n", data.len()).into_bytes();
+    chunk.extend_from_slice(data);
+    chunk.extend_from_slice(b"\r\n");
+    output.write_all(&chunk).await
 }
 
 /// Returns the status line and the fields as text.

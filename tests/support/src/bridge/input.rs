@@ -1,11 +1,21 @@
 //! The bytes of a client.
 
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::sleep,
+};
 
 /// The reading half of a client, and the bytes that were read and not used yet.
 pub(super) struct Input<R> {
     reader: R,
+    /// The addresses of the client and of the bridge.
+    addresses: Option<(SocketAddr, SocketAddr)>,
     pub(super) buffer: BytesMut,
     /// The end of the client's direction, once it was read.
     pub(super) end: Option<End>,
@@ -21,9 +31,10 @@ pub(super) enum End {
 }
 
 impl<R: AsyncRead + Unpin> Input<R> {
-    pub(super) fn new(reader: R) -> Self {
+    pub(super) fn new(reader: R, addresses: Option<(SocketAddr, SocketAddr)>) -> Self {
         Self {
             reader,
+            addresses,
             buffer: BytesMut::new(),
             end: None,
         }
@@ -41,6 +52,19 @@ impl<R: AsyncRead + Unpin> Input<R> {
             Ok(_) => return true,
         }
         false
+    }
+
+    /// Waits until a client that has ended its direction has closed its socket. Over HTTP/1.1 the server finds that by a
+    /// write. A stream is reset for it, so the bridge looks.
+    pub(super) async fn closed(&self) {
+        loop {
+            sleep(Duration::from_millis(2)).await;
+            if let Some((client, bridge)) = self.addresses
+                && !is_open(client, bridge)
+            {
+                return;
+            }
+        }
     }
 
     /// Takes a head with its empty line; `None` at the end. Line ends before the head are no part of it.
@@ -89,5 +113,31 @@ fn head_length(bytes: &[u8]) -> Option<usize> {
         [b'\n', ..] => Some(at + 1),
         [b'\r', b'\n', ..] => Some(at + 2),
         _ => None,
+    })
+}
+
+/// Returns whether a process holds the socket of this connection, as far as the system tells.
+fn is_open(local: SocketAddr, remote: SocketAddr) -> bool {
+    let (IpAddr::V4(local_ip), IpAddr::V4(remote_ip)) = (local.ip(), remote.ip()) else {
+        return true;
+    };
+    let Ok(sockets) = std::fs::read_to_string("/proc/net/tcp") else {
+        return true;
+    };
+    // Addresses are in hexadecimal, in the order of the machine's bytes.
+    let local = format!(
+        "{:08X}:{:04X}",
+        u32::from_ne_bytes(local_ip.octets()),
+        local.port()
+    );
+    let remote = format!(
+        "{:08X}:{:04X}",
+        u32::from_ne_bytes(remote_ip.octets()),
+        remote.port()
+    );
+    sockets.lines().any(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        // The inode of a socket without a process is 0.
+        (words.next(), words.next()) == (Some(&local), Some(&remote)) && words.nth(6) != Some("0")
     })
 }

@@ -1,6 +1,6 @@
 //! A WebSocket: the handshake, and then bytes both ways.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     Next,
-    exchange::{head_text, next_head, send_data},
+    exchange::{head_text, next_head, reset, send_data, was_reset},
     input::{End, Input},
     request::Head,
 };
@@ -119,19 +119,24 @@ where
     W: AsyncWrite + Unpin,
 {
     let up = async {
-        while let Some(piece) = input.piece(usize::MAX).await {
+        loop {
+            let piece = tokio::select! {
+                piece = input.piece(usize::MAX) => piece,
+                // The client does not read, so the other direction does not find the reset.
+                () = was_reset(stream) => return,
+            };
+            let Some(piece) = piece else {
+                break;
+            };
             if send_data(stream, piece).await.is_err() {
                 // The other direction finds the end.
-                return std::future::pending().await;
+                return pending().await;
             }
         }
-        match input.end {
-            Some(End::Reset) => true,
-            _ => {
-                // The server may have ended the stream.
-                let _ = stream.send_data(Bytes::new(), true);
-                std::future::pending().await
-            }
+        if input.end == Some(End::Regular) {
+            // The server may have ended the stream.
+            let _ = stream.send_data(Bytes::new(), true);
+            pending().await
         }
     };
     let down = async {
@@ -147,12 +152,12 @@ where
         Next::Close
     };
     let next = tokio::select! {
+        biased;
         next = down => next,
-        // The client has reset the connection.
-        _is_reset = up => Next::Cut,
+        () = up => Next::Cut,
     };
     if next == Next::Cut {
-        stream.send_reset(Reason::CANCEL);
+        reset(stream).await;
     }
     next
 }
