@@ -15,6 +15,7 @@ mod quiet;
 
 use std::{
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering},
     task::{Context, Poll},
@@ -68,12 +69,13 @@ pub(crate) fn enable(connections: &Arc<Connections>, app: &Arc<App>) {
         let (Some(connections), Some(app)) = (to.upgrade(), of.upgrade()) else {
             return false;
         };
+        let local = link.lock_input().reader.local_addr();
         let Some((socket, unread)) = hand_over(link) else {
             return false;
         };
         let from = (link.peer(), link.facts.via());
         let env = connections.env.clone();
-        let task = task(&connections, &app, (socket, unread), from, |facts| {
+        let task = task(&connections, &app, (socket, unread), (from, local), |facts| {
             facts.inherit(&link.facts);
         });
         env.spawn(task);
@@ -82,12 +84,12 @@ pub(crate) fn enable(connections: &Arc<Connections>, app: &Arc<App>) {
 }
 
 /// Creates the task of a connection whose client speaks HTTP/2. `socket` comes with the bytes that were read from it.
-/// `prepare` sets the facts of the connection.
+/// `local` is the address of the server's end, if the facts of the connection do not have it. `prepare` sets these facts.
 pub(crate) fn task(
     connections: &Arc<Connections>,
     app: &Arc<App>,
     (socket, unread): (Box<dyn Duplex>, Bytes),
-    from: (Peer, Via),
+    (from, local): ((Peer, Via), Option<SocketAddr>),
     prepare: impl FnOnce(&Facts),
 ) -> impl Future<Output = ()> + Send + 'static {
     let link = connections.live.insert(|key| {
@@ -100,7 +102,10 @@ pub(crate) fn task(
     let io = Arc::new(Mutex::new(Io::new(socket, unread, link.now())));
     let handshake = builder(config).handshake(SharedIo(io.clone()));
     link.arm(link.now().after(config.header_timeout));
-    let counts = Arc::<StreamCounts>::default();
+    let counts = Arc::new(StreamCounts {
+        local,
+        ..StreamCounts::default()
+    });
     let (connections, app) = (connections.clone(), app.clone());
     let (parent, stream_counts) = (link.clone(), counts.clone());
     let serve_stream = move |request, respond| {

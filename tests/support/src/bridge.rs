@@ -106,7 +106,11 @@ pub async fn serve(client: TcpStream, server: TcpStream) {
         let next = request(&mut input, &mut output, &mut send, &mut connection).await;
         match next {
             Next::Request => {}
-            Next::Close => return close(input, output).await,
+            Next::Close => {
+                // The connection to the server ends with its last handle.
+                drop(send);
+                return close(input, output).await;
+            }
             // The end of the socket is the cut.
             Next::Cut => return,
         }
