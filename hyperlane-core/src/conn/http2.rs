@@ -304,8 +304,9 @@ impl Http2Stream {
 
     /// Ends the server's direction after all data.
     pub(super) fn end(&mut self) {
+        let is_cut = self.is_cut || self.raw.as_ref().is_some_and(|raw| raw.is_incomplete());
         if let Sending::Data(stream) = &mut self.send {
-            if self.is_cut {
+            if is_cut {
                 stream.send_reset(Reason::INTERNAL_ERROR);
             } else {
                 // If the client has cancelled the stream, it expects no end.
