@@ -93,6 +93,8 @@ pub async fn serve(client: TcpStream, server: TcpStream) {
     }
     let handshake = h2::client::Builder::new()
         .enable_push(false)
+        // A client may read late. The crate would end the connection because of some hundred small messages.
+        .data_frame_budget(1 << 30)
         .handshake::<_, Bytes>(server)
         .await;
     let Ok((mut send, connection)) = handshake else {
