@@ -30,6 +30,7 @@ mod hints;
 mod hooks;
 mod hosts;
 mod http;
+mod http2;
 mod http2_floods;
 mod keep_alive;
 mod limits;

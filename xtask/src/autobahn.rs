@@ -22,6 +22,8 @@ const SUITE: &str = "autobahntestsuite==25.10.1";
 /// The last that makes environments of Python 2.
 const VIRTUALENV: &str = "virtualenv<20.22";
 
+const USAGE: &str = "usage: cargo xtask autobahn [--cases 1.*,2.*] [--accept] [--http2]";
+
 const EXPECTED: &str = "xtask/autobahn/expected.json";
 
 /// Case patterns that run together. Each of the 216 cases of sections 12 and 13 sends 1000 messages.
@@ -82,17 +84,33 @@ impl std::fmt::Display for CaseId {
 }
 
 pub(crate) fn run(args: &[String]) -> Outcome {
-    let (parts, accept) = options(args)?;
+    let Options {
+        parts,
+        accept,
+        http2,
+    } = options(args)?;
     let suite = install()?;
     let program = process::release_example("echo")?;
     let mut server = process::Server::start(&program, &["127.0.0.1:0"])?;
+    // The suite speaks HTTP/1.1.
+    let bridge = match http2 {
+        true => Some(process::Server::start(
+            &process::bridge()?,
+            &[&server.address],
+        )?),
+        false => None,
+    };
+    let address = bridge
+        .as_ref()
+        .map_or(&server.address, |bridge| &bridge.address);
+    let address = address.clone();
 
     let expected = expected()?;
     let mut got = Verdicts::new();
     let mut problems = Vec::new();
     for patterns in &parts {
         let started = Instant::now();
-        let outcome = run_part(&suite, &server.address, patterns);
+        let outcome = run_part(&suite, &address, patterns);
         let verdicts = match outcome {
             Ok(verdicts) => verdicts,
             Err(problem) => {
@@ -128,23 +146,37 @@ fn all_well(problems: &[String]) -> Outcome {
     }
 }
 
-/// Reads the command line: the parts to run, and whether their outcome is the expected one.
-fn options(args: &[String]) -> Result<(Vec<Vec<String>>, bool), String> {
+/// The command line.
+struct Options {
+    /// The parts to run.
+    parts: Vec<Vec<String>>,
+    /// The outcome is the expected one from now on.
+    accept: bool,
+    /// The suite runs over HTTP/2.
+    http2: bool,
+}
+
+fn options(args: &[String]) -> Result<Options, String> {
     let owned = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect();
     let mut parts: Vec<Vec<String>> = PARTS.map(owned).into();
-    let mut accept = false;
+    let (mut accept, mut http2) = (false, false);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match (arg.as_str(), args.as_slice().first()) {
             ("--accept", _) => accept = true,
+            ("--http2", _) => http2 = true,
             ("--cases", Some(list)) => {
                 parts = list.split(',').map(|part| vec![part.to_owned()]).collect();
                 args.next();
             }
-            _ => return Err("usage: cargo xtask autobahn [--cases 1.*,2.*] [--accept]".to_owned()),
+            _ => return Err(USAGE.to_owned()),
         }
     }
-    Ok((parts, accept))
+    Ok(Options {
+        parts,
+        accept,
+        http2,
+    })
 }
 
 /// Makes an environment of Python 2 with the suite below the target directory and returns its program.

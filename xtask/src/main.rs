@@ -8,6 +8,7 @@ mod clients;
 mod cuts;
 mod deny;
 mod fuzz;
+mod http2;
 mod msrv;
 mod nginx;
 mod perf;
@@ -30,6 +31,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   autobahn  the echo example against the Autobahn test suite
             [--cases PATTERN,..]  only these, such as 1.*,9.1.1; all by default
             [--accept]            take the outcome as the expected one from now on
+            [--http2]             over HTTP/2 (RFC 8441), through a bridge
   ci        everything that must be green before a change lands
   browser   real browsers: the chat, and channels through a proxy that resets connections
             [--engine NAME]       chromium, firefox or webkit; chromium by default, with more of the chat (a server
@@ -42,6 +44,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   fuzz      the fuzz targets, one after the other
             [TARGET..]            only these; all by default
             [--minutes N]         how long each runs; 5 by default
+  http2     the end-to-end tests and the Autobahn test suite over HTTP/2, through a bridge from HTTP/1.1
+            [--suite|--autobahn]  only one of both
+            [--differences]       instead: the tests that hold over HTTP/1.1 only, and whether they still fail
   msrv      the published crates with the oldest Rust that they promise, if rustup has it, and what dependencies need
   nginx     a real nginx in front of the example `proxied`: cookies, WebSockets and events at a path, hosts
   perf      instructions per operation and bytes per idle WebSocket, beside those of a base; fails above +3 %
@@ -74,6 +79,7 @@ fn main() -> ExitCode {
         "cuts" => cuts::run(&rest),
         "deny" => deny::run(),
         "fuzz" => fuzz::run(&rest),
+        "http2" => http2::run(&rest),
         "msrv" => msrv::run(),
         "nginx" => nginx::run(),
         "perf" => perf::run(&rest),

@@ -109,6 +109,22 @@ pub(crate) fn release_example(name: &str) -> Result<PathBuf, String> {
     Ok(target().join("release").join("examples").join(name))
 }
 
+/// Builds the bridge from HTTP/1.1 to HTTP/2 and returns its path.
+pub(crate) fn bridge() -> Result<PathBuf, String> {
+    run(
+        "cargo",
+        [
+            "build",
+            "--release",
+            "-p",
+            "test-support",
+            "--bin",
+            "bridge",
+        ],
+    )?;
+    Ok(target().join("release").join("bridge"))
+}
+
 /// Raises this process's limit of open files as far as the system allows: all sockets of a client are in one process.
 pub(crate) fn raise_descriptor_limit() {
     #[cfg(target_os = "linux")]

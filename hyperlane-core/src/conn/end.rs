@@ -363,6 +363,10 @@ impl LaneRef<'_> {
     /// Ends an event stream, after the messages that are on their way to it. With `drop_unsent`, ends it at once: all
     /// events of the outbox except the first are dropped, and no last chunk follows, because events are missing.
     pub(crate) fn end_events(self, drop_unsent: bool) {
+        #[cfg(feature = "http2")]
+        if drop_unsent && let Some(stream) = self.link.lock_input().reader.http2() {
+            stream.set_cut();
+        }
         let (order, last) = match self.lane.format() {
             _ if drop_unsent => (LastOrder::DropUnsent, &b""[..]),
             WireFormat::EventStreamChunked => (LastOrder::Held, LAST_CHUNK),

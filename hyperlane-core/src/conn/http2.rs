@@ -9,6 +9,7 @@ mod text;
 
 use std::{
     io::{self, IoSlice},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -36,6 +37,8 @@ const MAX_WRITE: usize = 64 * 1024;
 pub(crate) struct StreamCounts {
     /// Number of streams that the client has cancelled before they were answered.
     pub(crate) cancelled: AtomicU32,
+    /// The address of the server's end of the connection.
+    pub(crate) local: Option<SocketAddr>,
 }
 
 /// A stream of an HTTP/2 connection.
@@ -55,6 +58,10 @@ pub(crate) struct Http2Stream {
     is_end_news: bool,
     /// True if the stream is a WebSocket: the end of the client's direction then ends the connection.
     is_tunnel: bool,
+    /// True if the request is an extended CONNECT (RFC 8441): an answer of 2xx then opens a tunnel.
+    is_connect: bool,
+    /// True if the answer ends although a part of it is missing.
+    is_cut: bool,
 }
 
 /// The sending side of a stream.
@@ -84,6 +91,7 @@ impl Http2Stream {
     ) -> Self {
         let (parts, receive) = request.into_parts();
         let has_read_all = receive.is_end_stream();
+        let is_connect = parts.extensions.get::<h2::ext::Protocol>().is_some();
         Self {
             request: Some(Box::new(parts)),
             receive,
@@ -94,6 +102,8 @@ impl Http2Stream {
             has_read_all,
             is_end_news: false,
             is_tunnel: false,
+            is_connect,
+            is_cut: false,
         }
     }
 
@@ -112,6 +122,16 @@ impl Http2Stream {
         self.is_tunnel = true;
     }
 
+    /// Makes the end of the answer a reset: the client would take a regular end for the whole answer.
+    pub(super) fn set_cut(&mut self) {
+        self.is_cut = true;
+    }
+
+    /// Returns the address of the server's end of the connection.
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        self.counts.local
+    }
+
     /// Returns true once after the end of the client's direction.
     pub(super) fn take_end_news(&mut self) -> bool {
         std::mem::take(&mut self.is_end_news)
@@ -123,10 +143,14 @@ impl Http2Stream {
     /// Returns the part of the body that the client does not take yet. `ends` says that no body follows.
     pub(crate) fn send_head(
         &mut self,
-        head: Response<()>,
+        mut head: Response<()>,
         ends: bool,
         body: Option<&Bytes>,
     ) -> Result<Option<Bytes>, HeadFailure> {
+        if self.is_connect && !self.is_tunnel && head.status().is_success() {
+            // A page instead of a WebSocket. Over HTTP/1.1 its 200 refuses the handshake, here it would accept it.
+            *head.status_mut() = StatusCode::BAD_REQUEST;
+        }
         let Sending::Head(respond) = &mut self.send else {
             return Err(HeadFailure::Sent);
         };
@@ -280,9 +304,14 @@ impl Http2Stream {
 
     /// Ends the server's direction after all data.
     pub(super) fn end(&mut self) {
+        let is_cut = self.is_cut || self.raw.as_ref().is_some_and(|raw| raw.is_incomplete());
         if let Sending::Data(stream) = &mut self.send {
-            // If the client has cancelled the stream, it expects no end.
-            let _ = stream.send_data(Bytes::new(), true);
+            if is_cut {
+                stream.send_reset(Reason::INTERNAL_ERROR);
+            } else {
+                // If the client has cancelled the stream, it expects no end.
+                let _ = stream.send_data(Bytes::new(), true);
+            }
             self.send = Sending::Ended;
         }
     }

@@ -154,6 +154,8 @@ impl Reader {
     pub(crate) fn local_addr(&self) -> Option<std::net::SocketAddr> {
         match self {
             Self::Tcp(half) => half.local_addr().ok(),
+            #[cfg(feature = "http2")]
+            Self::Http2(stream) => stream.local_addr(),
             _ => None,
         }
     }

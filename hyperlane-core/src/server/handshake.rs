@@ -188,7 +188,7 @@ fn serve(
         permit.forget();
         connections.env.metrics.connection_began();
         let socket = (stream as Box<dyn transport::Duplex>, bytes::Bytes::new());
-        let task = super::http2::task(connections, app, socket, (peer, via), |facts| {
+        let task = super::http2::task(connections, app, socket, ((peer, via), None), |facts| {
             facts.set_tls(info.clone());
         });
         tokio::spawn(task);

@@ -16,6 +16,7 @@ mod quiet;
 
 use std::{
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering},
     task::{Context, Poll},
@@ -69,26 +70,33 @@ pub(crate) fn enable(connections: &Arc<Connections>, app: &Arc<App>) {
         let (Some(connections), Some(app)) = (to.upgrade(), of.upgrade()) else {
             return false;
         };
+        let local = link.lock_input().reader.local_addr();
         let Some((socket, unread)) = hand_over(link) else {
             return false;
         };
         let from = (link.peer(), link.facts.via());
         let env = connections.env.clone();
-        let task = task(&connections, &app, (socket, unread), from, |facts| {
-            facts.inherit(&link.facts);
-        });
+        let task = task(
+            &connections,
+            &app,
+            (socket, unread),
+            (from, local),
+            |facts| {
+                facts.inherit(&link.facts);
+            },
+        );
         env.spawn(task);
         true
     }));
 }
 
 /// Creates the task of a connection whose client speaks HTTP/2. `socket` comes with the bytes that were read from it.
-/// `prepare` sets the facts of the connection.
+/// `local` is the address of the server's end, if the facts of the connection do not have it. `prepare` sets these facts.
 pub(crate) fn task(
     connections: &Arc<Connections>,
     app: &Arc<App>,
     (socket, unread): (Box<dyn Duplex>, Bytes),
-    from: (Peer, Via),
+    (from, local): ((Peer, Via), Option<SocketAddr>),
     prepare: impl FnOnce(&Facts),
 ) -> impl Future<Output = ()> + Send + 'static {
     let link = connections.live.insert(|key| {
@@ -101,7 +109,10 @@ pub(crate) fn task(
     let io = Arc::new(Mutex::new(Io::new(socket, unread, link.now())));
     let handshake = builder(config).handshake(SharedIo(io.clone()));
     link.arm(link.now().after(config.header_timeout));
-    let counts = Arc::<StreamCounts>::default();
+    let counts = Arc::new(StreamCounts {
+        local,
+        ..StreamCounts::default()
+    });
     let (connections, app) = (connections.clone(), app.clone());
     let (parent, stream_counts) = (link.clone(), counts.clone());
     let serve_stream = move |request, respond| {
@@ -110,7 +121,7 @@ pub(crate) fn task(
         let env = &connections.env;
         let link = connections
             .live
-            .insert(|key| Link::new(key, from, halves, env.clone()));
+            .insert_stream(|key| Link::new(key, from, halves, env.clone()));
         link.facts.inherit(&parent.facts);
         ConnectionTask::new(link.clone(), None, serve(link, app.clone()))
     };

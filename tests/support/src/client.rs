@@ -10,6 +10,7 @@ use tokio::{
 
 use crate::{
     PATIENCE,
+    bridge::{self, Over},
     frame::{CLOSE, Frame, PING, PONG, TEXT, frame},
 };
 
@@ -58,9 +59,12 @@ impl Reply {
 }
 
 impl Client {
-    /// Connects, with `TCP_NODELAY`.
+    /// Connects, with `TCP_NODELAY`, over the protocol of this run ([`Over`]).
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("connect");
+        let stream = match Over::of_this_run() {
+            Over::Http1 => TcpStream::connect(address).await.expect("connect"),
+            Over::H2c => bridge::connect(address).await.expect("connect"),
+        };
         stream.set_nodelay(true).expect("nodelay");
         Self::on(stream)
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+pub mod bridge;
 mod client;
 mod frame;
 mod hook;

@@ -20,12 +20,24 @@ enum RawBody {
     /// The final head is not complete.
     #[default]
     NotBegun,
-    /// The data of the stream is what the program writes.
-    Plain,
+    /// The data of the stream is what the program writes. `left` is the part of its length that was not written; `None`
+    /// for a body without a length, and for a WebSocket.
+    Plain { left: Option<u64> },
     /// The program writes chunks, whose data is the data of the stream.
     Chunked(ChunkedDecoder),
     /// The stream has ended.
     Ended,
+}
+
+impl RawAnswer {
+    /// Returns whether a part of the body that the head announces was not written.
+    pub(super) fn is_incomplete(&self) -> bool {
+        match &self.body {
+            RawBody::Plain { left } => left.is_some_and(|left| left > 0),
+            RawBody::Chunked(_) => true,
+            RawBody::NotBegun | RawBody::Ended => false,
+        }
+    }
 }
 
 /// Sends bytes that the program has written as an answer of HTTP/1.1: a head becomes the head of the stream, and the
@@ -58,8 +70,11 @@ pub(crate) fn write_text(link: &Link, mut bytes: &[u8], is_head: bool) {
                     None => return refuse_text(link),
                 }
             }
-            RawBody::Plain => {
+            RawBody::Plain { left } => {
                 write_data(link, bytes);
+                if let Some(left) = left {
+                    *left = left.saturating_sub(bytes.len() as u64);
+                }
                 bytes = &[];
             }
             RawBody::Chunked(decoder) => {
@@ -92,7 +107,7 @@ fn send_text_head(link: &Link, text: Vec<u8>, is_head: bool) -> Option<Option<Ra
         head.status = http::StatusCode::OK;
         stream.set_tunnel();
         let _ = stream.send_head(head.into_response(), false, None);
-        return Some(Some(RawBody::Plain));
+        return Some(Some(RawBody::Plain { left: None }));
     }
     if head.status.is_informational() {
         stream.send_interim(head.status, head.fields);
@@ -102,7 +117,7 @@ fn send_text_head(link: &Link, text: Vec<u8>, is_head: bool) -> Option<Option<Ra
     let body = match head.is_chunked {
         _ if ends => RawBody::Ended,
         true => RawBody::Chunked(ChunkedDecoder::default()),
-        false => RawBody::Plain,
+        false => RawBody::Plain { left: head.length },
     };
     // A stream that the client has cancelled is found by the next read.
     let _ = stream.send_head(head.into_response(), ends, None);
