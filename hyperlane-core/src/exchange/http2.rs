@@ -146,34 +146,13 @@ fn fill(
     }
     let host = host(parts)?;
     let is_connect = parts.method == http::Method::CONNECT && !is_websocket;
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    if path.len() > limits.request_line {
-        let limit = limits.request_line;
-        return Err(HeadError::RequestLineTooLong { limit });
-    }
-    let is_asterisk = path == "*";
-    if is_asterisk && parts.method != http::Method::OPTIONS {
-        return Err(HeadError::AsteriskNeedsOptions);
-    }
-    // A scheme is a name, and a path is absolute (RFC 9113 §8.3.1).
-    if parts.uri.scheme_str() == Some("") || !(is_asterisk || path.starts_with('/')) {
-        return Err(HeadError::InvalidTarget);
-    }
     if headers
         .values()
         .any(|value| has_blank_around(value.as_bytes()))
     {
         return Err(HeadError::BlankAroundValue);
     }
-    let target = match path.split_once('?') {
-        _ if is_connect => Target::Authority(host),
-        _ if is_asterisk => Target::Asterisk,
-        Some((path, query)) => Target::Origin {
-            path,
-            query: Some(query),
-        },
-        None => Target::Origin { path, query: None },
-    };
+    let target = target(parts, host, is_connect, limits.request_line)?;
     // A WebSocket begins with an extended CONNECT, which stands for the GET of HTTP/1.1 (RFC 8441 §4). Hooks see the GET.
     let method = match is_websocket {
         true => Method::Get,
@@ -208,6 +187,36 @@ fn fill(
         Err(_) => Err(Box::new(RequestError::InvalidPath)),
     };
     Ok((facts, body))
+}
+
+/// Returns the target of a request (RFC 9113 §8.3.1). `most` is its maximum length in bytes.
+fn target<'a>(
+    parts: &'a Parts,
+    host: &'a str,
+    is_connect: bool,
+    most: usize,
+) -> Result<Target<'a>, HeadError> {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    if path.len() > most {
+        return Err(HeadError::RequestLineTooLong { limit: most });
+    }
+    let is_asterisk = path == "*";
+    if is_asterisk && parts.method != http::Method::OPTIONS {
+        return Err(HeadError::AsteriskNeedsOptions);
+    }
+    // A scheme is a name, and a path is absolute (RFC 9113 §8.3.1).
+    if parts.uri.scheme_str() == Some("") || !(is_asterisk || path.starts_with('/')) {
+        return Err(HeadError::InvalidTarget);
+    }
+    Ok(match path.split_once('?') {
+        _ if is_connect => Target::Authority(host),
+        _ if is_asterisk => Target::Asterisk,
+        Some((path, query)) => Target::Origin {
+            path,
+            query: Some(query),
+        },
+        None => Target::Origin { path, query: None },
+    })
 }
 
 /// Returns the host: the one of `:authority`, or else of the field `host` (RFC 9113 §8.3.1).

@@ -178,6 +178,7 @@ const LENGTHS: [u8; 256] = [
 const LONGEST: usize = 30;
 
 /// The number of codes of each length.
+#[expect(clippy::indexing_slicing, reason = "runs at compile time")]
 const COUNTS: [u32; LONGEST + 1] = {
     let mut counts = [0; LONGEST + 1];
     let mut byte = 0;
@@ -189,6 +190,7 @@ const COUNTS: [u32; LONGEST + 1] = {
 };
 
 /// The bytes in the order of their codes.
+#[expect(clippy::indexing_slicing, reason = "runs at compile time")]
 const SYMBOLS: [u8; LENGTHS.len()] = {
     let mut symbols = [0; LENGTHS.len()];
     let (mut length, mut place) = (0, 0);
