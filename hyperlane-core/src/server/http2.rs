@@ -56,7 +56,7 @@ use crate::{
 /// Maximum number of rounds of one poll. After it, the task lets other tasks run.
 const MAX_ROUNDS: usize = 16;
 
-/// Maximum time for the last bytes of a connection that has ended.
+/// Maximum time for the last bytes of a connection that has ended, and for the client's end.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// Makes the server speak HTTP/2 with clients that begin with its preface.
@@ -136,6 +136,7 @@ pub(crate) fn task(
         streams: FuturesUnordered::new(),
         serve_stream,
         counts,
+        lingers_until: None,
         is_leaving: false,
         is_refused: false,
     }
@@ -184,6 +185,8 @@ struct Http2Task<F, S> {
     begun: Tick,
     /// The tick since which the connection has no stream.
     idle_since: Tick,
+    /// The tick at which a connection that has ended is closed.
+    lingers_until: Option<Tick>,
     /// True after the shutdown of an idle connection has begun.
     is_leaving: bool,
     /// True after the connection was ended because of a fault of the client.
@@ -226,8 +229,11 @@ where
         match written {
             Poll::Ready(Err(_)) => this.close(),
             Poll::Ready(Ok(())) if has_ended => {
-                let _ = this.lock_io().poll_shutdown(cx);
-                this.close();
+                let ended = this.lock_io().poll_linger(cx);
+                match ended {
+                    Poll::Ready(()) => this.close(),
+                    Poll::Pending => this.linger(),
+                }
             }
             Poll::Ready(Ok(())) => {}
             Poll::Pending => {
@@ -289,6 +295,12 @@ where
                 return self.close();
             }
             self.link.arm(by);
+        }
+        if let Some(by) = self.lingers_until {
+            match by <= now {
+                true => return self.close(),
+                false => self.link.arm(by),
+            }
         }
         // A client owes the rest of a field block as it owes the rest of a head.
         let block_since = self.lock_io().frames.block_since();
@@ -372,6 +384,15 @@ where
         }
         connection.abrupt_shutdown(reason);
         true
+    }
+
+    /// Starts the timer of a connection that has ended and waits for the client's end.
+    fn linger(&mut self) {
+        if self.lingers_until.is_none() {
+            let by = self.link.now().after(LAST_WRITE);
+            self.lingers_until = Some(by);
+            self.link.arm(by);
+        }
     }
 
     /// Starts the timer of an idle connection, and that of a field block.

@@ -6,11 +6,12 @@ use super::source_files;
 use crate::process;
 
 /// Documents whose code paths are followed.
-const WITH_PATHS: [&str; 4] = [
+const WITH_PATHS: [&str; 5] = [
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "docs/rfc6455.md",
     "docs/rfc9112.md",
+    "docs/rfc9113.md",
 ];
 
 /// Folders from which their paths may begin.
@@ -33,6 +34,7 @@ pub(super) fn problems() -> Result<Vec<String>, String> {
         "docs/errors.md",
         "docs/rfc6455.md",
         "docs/rfc9112.md",
+        "docs/rfc9113.md",
         "docs/sessions.md",
     ] {
         problems.extend(missing_tests(document)?);

@@ -19,6 +19,9 @@ const HIGH: usize = 64 * 1024;
 /// Capacity that stays allocated between the polls of a connection that has streams, in bytes.
 const KEEP: usize = 16 * 1024;
 
+/// Maximum number of bytes of a client that are dropped after the end.
+const MAX_DROPPED: usize = 256 * 1024;
+
 /// A socket, and the bytes for it.
 pub(super) struct Io {
     /// `None` after the end.
@@ -31,6 +34,10 @@ pub(super) struct Io {
     /// The tick since which the socket has accepted nothing although `out` has bytes.
     stalled_since: Tick,
     now: Tick,
+    /// True after the server's direction has ended.
+    is_lingering: bool,
+    /// The number of bytes that were dropped after the end.
+    dropped: usize,
     pub(super) frames: Frames,
 }
 
@@ -43,6 +50,8 @@ impl Io {
             written: 0,
             stalled_since: now,
             now,
+            is_lingering: false,
+            dropped: 0,
             frames: Frames::new(now),
         }
     }
@@ -137,11 +146,26 @@ impl Io {
         }
     }
 
-    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Some(socket) => Pin::new(socket).poll_shutdown(cx),
-            None => Poll::Ready(Ok(())),
+    /// Ends the server's direction, and drops what the client still sends, up to [`MAX_DROPPED`] bytes. Ready at the end of the
+    /// client's direction. A socket that is closed with unread bytes resets the connection, and the reset could destroy the
+    /// last frames.
+    pub(super) fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(socket) = &mut self.socket else {
+            return Poll::Ready(());
+        };
+        if !self.is_lingering {
+            let _ = ready!(Pin::new(&mut *socket).poll_shutdown(cx));
+            self.is_lingering = true;
         }
+        let mut bytes = [0; 4096];
+        while self.dropped < MAX_DROPPED {
+            let mut target = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut *socket).poll_read(cx, &mut target)) {
+                Ok(()) if !target.filled().is_empty() => self.dropped += target.filled().len(),
+                _ => break,
+            }
+        }
+        Poll::Ready(())
     }
 
     pub(super) fn is_closed(&self) -> bool {
