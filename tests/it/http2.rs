@@ -816,7 +816,7 @@ async fn an_idle_connection_ends_and_one_with_a_stream_does_not() {
 #[tokio::test]
 async fn a_server_without_http_2_refuses_the_preface() {
     let control = start(|server| {
-        server.get_mut_server_config().http2 = false;
+        server.get_mut_server_config().protocol = hyperlane::ServerProtocol::Http1;
         server.route::<Facts>("/facts");
     })
     .await;

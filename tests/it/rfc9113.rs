@@ -94,7 +94,7 @@ hook! {
         stream.disconnected().await;
     }
     Socket |stream, ctx| {
-        let Ok(mut socket) = ctx.upgrade(stream).await else {
+        let Ok(socket) = ctx.upgrade(stream).await else {
             return Status::Continue;
         };
         while let Ok(message) = socket.recv().await {
