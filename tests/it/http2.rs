@@ -812,18 +812,3 @@ async fn an_idle_connection_ends_and_one_with_a_stream_does_not() {
     within(client.connection).await.unwrap().unwrap();
     eventually("it is counted out", || control.connections() == 0).await;
 }
-
-#[tokio::test]
-async fn a_server_without_http_2_refuses_the_preface() {
-    let control = start(|server| {
-        server.get_mut_server_config().http2 = false;
-        server.route::<Facts>("/facts");
-    })
-    .await;
-    let mut client = test_support::Client {
-        stream: TcpStream::connect(address(&control)).await.unwrap(),
-        buffer: Vec::new(),
-    };
-    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-    assert_eq!(client.reply().await.status, 505);
-}
