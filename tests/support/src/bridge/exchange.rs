@@ -324,8 +324,9 @@ async fn write_body<W: AsyncWrite + Unpin>(
             Form::Plain => output.write_all(&data).await,
             Form::Chunks => write_chunk(output, &data).await,
             Form::Events => {
+                let known = kept.len();
                 kept.extend_from_slice(&data);
-                write_events(output, &mut kept).await
+                write_events(output, &mut kept, known).await
             }
         };
         if written.is_err() {
@@ -355,13 +356,16 @@ async fn write_body<W: AsyncWrite + Unpin>(
     output.write_all(&end).await.is_ok()
 }
 
-/// Writes each whole event of `kept` as a chunk, and leaves the rest.
+/// Writes each whole event of `kept` as a chunk, and leaves the rest. The first `known` bytes have no end of an event.
 async fn write_events<W: AsyncWrite + Unpin>(
     output: &mut W,
     kept: &mut BytesMut,
+    known: usize,
 ) -> io::Result<()> {
-    while let Some(at) = kept.windows(2).position(|two| two == b"\n\n") {
-        write_chunk(output, &kept.split_to(at + 2)).await?;
+    let mut from = known.saturating_sub(1);
+    while let Some(at) = kept[from..].windows(2).position(|two| two == b"\n\n") {
+        write_chunk(output, &kept.split_to(from + at + 2)).await?;
+        from = 0;
     }
     Ok(())
 }
