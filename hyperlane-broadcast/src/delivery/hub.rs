@@ -264,8 +264,13 @@ impl Timers<'_> {
             return;
         }
         let now = Instant::now();
-        for (_, shard) in self.list.extract_if(.., |(at, _)| *at <= now) {
-            self.hub.list(&shard);
+        let due: Vec<_> = self.list.extract_if(.., |(at, _)| *at <= now).collect();
+        for (_, shard) in due {
+            match shard.paused_until().filter(|until| *until > now) {
+                // This time was that of an earlier pause, which has ended early. The shard pauses again.
+                Some(until) => self.set(until, &shard),
+                None => _ = self.hub.list(&shard),
+            }
         }
     }
 }

@@ -262,6 +262,11 @@ impl Shard {
         self.hub.enqueue(self);
     }
 
+    /// Returns the end of the current pause.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.lock_queue().paused_until
+    }
+
     /// Ends a pause at once. The caller wakes the hub.
     pub(super) fn end_pause(&self) {
         self.lock_queue().paused_until = None;

@@ -464,3 +464,41 @@ async fn stays_of_a_slow_member_are_merged_and_have_a_limit() {
         }
     }
 }
+
+/// A member that reads ends the pause of a flooded room early, and the room pauses again. If the member then stops, the
+/// timer of the first pause must not be the last one.
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_follows_another_one_ends() {
+    let limits = RoomLimits::default()
+        .outbox_bytes(200)
+        .queue_messages(16)
+        .slow_bytes(1 << 20);
+    let stage = Stage::new(limits);
+    let queue = queue();
+    stage.join(&queue, Join::new());
+    // The member becomes slow.
+    let text = "x".repeat(100);
+    (0..10).for_each(|_| stage.publish(&text));
+    stage.settle().await;
+    let shard = stage.core.shards.iter().next().unwrap();
+    // The room is flooded, and pauses for the member.
+    let mut rounds = 0;
+    while rounds < 3 {
+        while shard.has_room(1000, &stage.core.limits) {
+            stage.publish(&text);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        if shard.paused_until().is_some() {
+            rounds += 1;
+        }
+        // The member reads a little, which ends the pause.
+        taken(&queue);
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    }
+    while shard.has_room(1000, &stage.core.limits) {
+        stage.publish(&text);
+    }
+    // It reads no more.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert!(shard.is_queue_empty(), "the pause has ended");
+}
