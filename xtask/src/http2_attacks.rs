@@ -16,8 +16,10 @@ const USAGE: &str = "usage: cargo xtask http2-attacks";
 /// The number of times that an attack sends its frames.
 const TIMES: u32 = 10_000;
 
-/// The time for which the normal client is measured, with and without an attack.
-const MEASURED: Duration = Duration::from_secs(4);
+/// The time for which the normal client is measured, with and without an attack, and the number of times that it is. The
+/// smallest value counts: other load of the machine only adds.
+const MEASURED: Duration = Duration::from_millis(1_500);
+const ROUNDS: usize = 3;
 
 /// An attacker comes back after this time, until the normal client is measured.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -26,10 +28,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const MOST_SECONDS: f64 = 1.0;
 const MOST_BYTES: u64 = 20 * 1000 * 1000;
 
-/// The factor by which the 99th percentile of the normal client may grow. Below the floor it does not count: a client that
-/// shares two processors with an attacker waits so long for its turn alone.
+/// The factor by which the 99th percentile of the normal client may grow.
 const MOST_GROWTH: u32 = 2;
-const FLOOR: Duration = Duration::from_millis(1);
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -98,7 +98,6 @@ fn measure(
     server: &process::Server,
     address: SocketAddr,
 ) -> Result<Vec<String>, String> {
-    let alone = slow::percentile(&slow::latencies(address, MEASURED)?, 99);
     // One attack alone shows what it costs.
     let (cpu, memory) = (cpu_seconds(server)?, status(server, "VmRSS:")?);
     reset_peak(server)?;
@@ -106,13 +105,17 @@ fn measure(
     let cpu = cpu_seconds(server)? - cpu;
     let memory = status(server, "VmHWM:")?.saturating_sub(memory);
     // Further ones show what they cost the normal client.
-    let beside = thread::spawn(move || slow::latencies(address, MEASURED));
-    let attacked = attack_until(attack, address, || beside.is_finished());
-    let beside = beside
-        .join()
-        .map_err(|_| "the normal client panicked".to_owned())??;
-    attacked?;
-    let beside = slow::percentile(&beside, 99);
+    let (mut alone, mut beside) = (Duration::MAX, Duration::MAX);
+    for _ in 0..ROUNDS {
+        alone = alone.min(slow::percentile(&slow::latencies(address, MEASURED)?, 99));
+        let client = thread::spawn(move || slow::latencies(address, MEASURED));
+        let attacked = attack_until(attack, address, || client.is_finished());
+        let taken = client
+            .join()
+            .map_err(|_| "the normal client panicked".to_owned())??;
+        attacked?;
+        beside = beside.min(slow::percentile(&taken, 99));
+    }
     println!(
         "{:<28}|{cpu:>8.2} |{:>8.1} |{:>10} |{:>10} | {end}",
         attack.name,
@@ -129,10 +132,7 @@ fn measure(
         (end != expected, "ended otherwise"),
         (cpu >= MOST_SECONDS, "took too much of the processor"),
         (memory >= MOST_BYTES, "took too much memory"),
-        (
-            beside > FLOOR && beside > alone * MOST_GROWTH,
-            "slowed a normal client down",
-        ),
+        (beside > alone * MOST_GROWTH, "slowed a normal client down"),
     ] {
         if is_missed {
             problems.push(format!("{}: {what}", attack.name));
