@@ -24,6 +24,11 @@ pub(crate) fn run() -> Outcome {
         ],
     )?;
     process::run("bash", ["xtask/clients/client.sh", address])?;
+    process::run("bash", ["xtask/clients/http2.sh", address])?;
+    process::run(
+        &python,
+        [Path::new("xtask/clients/http2.py"), Path::new(address)],
+    )?;
     let hello = process::example("hello")?;
     let hello = process::Server::start(&hello, &["127.0.0.1:0"])?;
     process::run(
@@ -49,7 +54,7 @@ pub(crate) fn run() -> Outcome {
 }
 
 /// What the Python clients need.
-const PYTHON_PACKAGES: [&str; 2] = ["websockets", "httpx"];
+const PYTHON_PACKAGES: [&str; 4] = ["websockets", "httpx[http2]", "h2", "wsproto"];
 
 /// A Python with these packages, in an environment of its own.
 pub(crate) fn python() -> Result<PathBuf, String> {

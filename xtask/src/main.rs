@@ -9,6 +9,7 @@ mod cuts;
 mod deny;
 mod fuzz;
 mod http2;
+mod http2_attacks;
 mod msrv;
 mod nginx;
 mod perf;
@@ -36,7 +37,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   browser   real browsers: the chat, and channels through a proxy that resets connections
             [--engine NAME]       chromium, firefox or webkit; chromium by default, with more of the chat (a server
                                   restart, screenshots), compression, two sites and the other examples with a page
-  clients   the bench server and `hello` against Python websockets and httpx, node ws and undici, and curl
+  clients   the bench server and `hello` against Python websockets, httpx, h2 and wsproto, node ws and undici, curl,
+            nghttp and h2load
   cuts      clients of channels that are cut at any byte and come back: all they get is what was sent
             [--cuts N]            10000 by default
             [--seed N]            replays a run, whose seed it prints
@@ -47,6 +49,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   http2     the end-to-end tests and the Autobahn test suite over HTTP/2, through a bridge from HTTP/1.1
             [--suite|--autobahn]  only one of both
             [--differences]       instead: the tests that hold over HTTP/1.1 only, and whether they still fail
+  http2-attacks
+            floods, resets and small windows of HTTP/2: what each costs the bench server and a normal client
   msrv      the published crates with the oldest Rust that they promise, if rustup has it, and what dependencies need
   nginx     a real nginx in front of the example `proxied`: cookies, WebSockets and events at a path, hosts
   perf      instructions per operation and bytes per idle WebSocket, beside those of a base; fails above +3 %
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         "deny" => deny::run(),
         "fuzz" => fuzz::run(&rest),
         "http2" => http2::run(&rest),
+        "http2-attacks" => http2_attacks::run(&rest),
         "msrv" => msrv::run(),
         "nginx" => nginx::run(),
         "perf" => perf::run(&rest),

@@ -215,7 +215,7 @@ fn crowd(address: SocketAddr, connections: usize, slow: &Arc<Slow>) -> Outcome {
 /// Runs this thread only while the processor is idle. A thread that is merely nice is not preempted at once, and
 /// would delay the thread that wakes beside it.
 #[cfg(target_os = "linux")]
-fn yield_to_all() -> Outcome {
+pub(crate) fn yield_to_all() -> Outcome {
     let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
     let changed = std::process::Command::new("chrt")
         .args(["--idle", "--pid", "0", &thread])
@@ -271,7 +271,7 @@ async fn send_slowly(stream: &mut tokio::net::TcpStream) -> Result<Vec<u8>, Stri
 }
 
 /// Sends a request at a time over one connection for a while, and gives what each took, in order of size.
-fn latencies(address: SocketAddr, time: Duration) -> Result<Vec<Duration>, String> {
+pub(crate) fn latencies(address: SocketAddr, time: Duration) -> Result<Vec<Duration>, String> {
     let failed = |error| format!("the normal client: {error}");
     let mut stream = TcpStream::connect(address).map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
@@ -301,7 +301,7 @@ fn latencies(address: SocketAddr, time: Duration) -> Result<Vec<Duration>, Strin
     Ok(taken)
 }
 
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let at = sorted.len() * percent / 100;
     sorted.get(at).copied().unwrap_or_default()
 }

@@ -1,0 +1,399 @@
+//! Clients of HTTP/2 that cost much and ask for little, against the bench server: what each costs the server and a normal
+//! client.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    thread,
+    time::Duration,
+};
+
+use crate::{Outcome, process, slow};
+
+const USAGE: &str = "usage: cargo xtask http2-attacks";
+
+/// The number of times that an attack sends its frames.
+const TIMES: u32 = 10_000;
+
+/// The time for which the normal client is measured, with and without an attack, and the number of times that it is. The
+/// smallest value counts: other load of the machine only adds.
+const MEASURED: Duration = Duration::from_millis(1_500);
+const ROUNDS: usize = 3;
+
+/// An attacker comes back after this time, until the normal client is measured.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What an attack may cost: seconds of the processor, and bytes.
+const MOST_SECONDS: f64 = 1.0;
+const MOST_BYTES: u64 = 20 * 1000 * 1000;
+
+/// The factor by which the 99th percentile of the normal client may grow.
+const MOST_GROWTH: u32 = 2;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const WHOLE: u8 = END_STREAM | END_HEADERS;
+
+/// The end that an attack has to meet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// `GOAWAY` with `ENHANCE_YOUR_CALM`.
+    Calm,
+    /// None: the client is answered, or keeps what it has.
+    Open,
+}
+
+struct Attack {
+    name: &'static str,
+    /// The window that the client gives to streams.
+    window: u32,
+    /// What comes first, once.
+    begin: Vec<u8>,
+    /// Maximum number of times that the frames are sent.
+    times: u32,
+    frames: fn(u32) -> Vec<u8>,
+    end: End,
+}
+
+pub(crate) fn run(args: &[String]) -> Outcome {
+    if !args.is_empty() {
+        return Err(USAGE.to_owned());
+    }
+    let program = process::release_example("bench_server")?;
+    let mut problems = Vec::new();
+    println!(
+        "{:<28}|{:>8} |{:>8} |{:>10} |{:>10} | end",
+        "attack", "CPU s", "MB", "p99 alone", "p99"
+    );
+    for attack in attacks() {
+        let server = process::Server::start(&program, &["0"])?;
+        let address: SocketAddr = server
+            .address
+            .parse()
+            .map_err(|_| format!("no address: {}", server.address))?;
+        problems.extend(measure(&attack, &server, address)?);
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(problems.join("\n")),
+    }
+}
+
+/// Runs an attack while a normal client sends requests. Returns the bars that were missed.
+fn measure(
+    attack: &Attack,
+    server: &process::Server,
+    address: SocketAddr,
+) -> Result<Vec<String>, String> {
+    // One attack alone shows what it costs.
+    let (cpu, memory) = (cpu_seconds(server)?, status(server, "VmRSS:")?);
+    reset_peak(server)?;
+    let end = send(attack, address)?;
+    let cpu = cpu_seconds(server)? - cpu;
+    let memory = status(server, "VmHWM:")?.saturating_sub(memory);
+    // Further ones show what they cost the normal client.
+    let (mut alone, mut beside) = (Duration::MAX, Duration::MAX);
+    for _ in 0..ROUNDS {
+        alone = alone.min(slow::percentile(&slow::latencies(address, MEASURED)?, 99));
+        let client = thread::spawn(move || slow::latencies(address, MEASURED));
+        let attacked = attack_until(attack, address, || client.is_finished());
+        let taken = client
+            .join()
+            .map_err(|_| "the normal client panicked".to_owned())??;
+        attacked?;
+        beside = beside.min(slow::percentile(&taken, 99));
+    }
+    println!(
+        "{:<28}|{cpu:>8.2} |{:>8.1} |{:>10} |{:>10} | {end}",
+        attack.name,
+        memory as f64 / 1e6,
+        format!("{alone:.0?}"),
+        format!("{beside:.0?}"),
+    );
+    let expected = match attack.end {
+        End::Calm => "ENHANCE_YOUR_CALM",
+        End::Open => "open",
+    };
+    let mut problems = Vec::new();
+    for (is_missed, what) in [
+        (end != expected, "ended otherwise"),
+        (cpu >= MOST_SECONDS, "took too much of the processor"),
+        (memory >= MOST_BYTES, "took too much memory"),
+        (beside > alone * MOST_GROWTH, "slowed a normal client down"),
+    ] {
+        if is_missed {
+            problems.push(format!("{}: {what}", attack.name));
+        }
+    }
+    Ok(problems)
+}
+
+fn attack_until(attack: &Attack, address: SocketAddr, is_over: impl Fn() -> bool) -> Outcome {
+    while !is_over() {
+        send(attack, address)?;
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// Attacks once, and returns how the connection ends.
+fn send(attack: &Attack, address: SocketAddr) -> Result<&'static str, String> {
+    let failed = |error| format!("{}: {error}", attack.name);
+    let mut stream = TcpStream::connect(address).map_err(failed)?;
+    stream
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .map_err(failed)?;
+    let mut reader = stream.try_clone().map_err(failed)?;
+    // All that the server sends is read, so that it never waits.
+    let reads = thread::spawn(move || read(&mut reader));
+    let mut bytes = PREFACE.to_vec();
+    let mut settings = vec![0, 4];
+    settings.extend(attack.window.to_be_bytes());
+    bytes.extend(frame(SETTINGS, 0, 0, &settings));
+    bytes.extend(&attack.begin);
+    for number in 0..attack.times {
+        bytes.extend((attack.frames)(number));
+        if bytes.len() >= 16 * 1024 {
+            // The server may have ended the connection.
+            if stream.write_all(&bytes).is_err() {
+                bytes.clear();
+                break;
+            }
+            bytes.clear();
+        }
+    }
+    let _ = stream.write_all(&bytes);
+    reads.join().map_err(|_| "the reader panicked".to_owned())
+}
+
+/// Reads until the end, or until nothing comes for a while. Returns how the connection ended.
+fn read(stream: &mut TcpStream) -> &'static str {
+    let mut last = Vec::new();
+    let mut buffer = [0; 64 * 1024];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                last.extend(buffer.get(..count).unwrap_or_default());
+                // The end is all that counts.
+                let old = last.len().saturating_sub(1024);
+                last.drain(..old);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return "open",
+            Err(_) => break,
+        }
+    }
+    // The last frame is a GOAWAY, which may have a text of the reason.
+    let is_calm = last
+        .windows(17)
+        .any(|bytes| matches!(bytes, [0, _, _, GOAWAY, 0, 0, 0, 0, 0, .., 0, 0, 0, 0xB]));
+    match is_calm {
+        true => "ENHANCE_YOUR_CALM",
+        false => "closed",
+    }
+}
+
+// ---------------------------------------------------------------- the attacks
+
+// Long: a table.
+fn attacks() -> Vec<Attack> {
+    let attack = |name, begin, frames| Attack {
+        name,
+        window: 65_535,
+        begin,
+        times: TIMES,
+        frames,
+        end: End::Calm,
+    };
+    let post = || head(HEADERS, END_HEADERS, 1, &request("POST", "/publish"));
+    let open = |name, window, times, frames| Attack {
+        window,
+        times,
+        end: End::Open,
+        ..attack(name, vec![], frames)
+    };
+    vec![
+        attack("rapid reset", vec![], |number| {
+            let reset = frame(RST_STREAM, 0, stream(number), &[0, 0, 0, 8]);
+            [get(number, "/plaintext"), reset].concat()
+        }),
+        attack("rapid reset of event streams", vec![], |number| {
+            let reset = frame(RST_STREAM, 0, stream(number), &[0, 0, 0, 8]);
+            [get(number, "/sse"), reset].concat()
+        }),
+        attack("resets by the server", vec![], |number| {
+            head(HEADERS, WHOLE, stream(number), &field("x", b"no request"))
+        }),
+        attack(
+            "CONTINUATION",
+            head(HEADERS, END_STREAM, 1, &request("GET", "/plaintext")),
+            |_| head(CONTINUATION, 0, 1, &field("x", b"1")),
+        ),
+        attack(
+            "empty CONTINUATION",
+            head(HEADERS, END_STREAM, 1, &request("GET", "/plaintext")),
+            |_| frame(CONTINUATION, 0, 1, &[]),
+        ),
+        attack("SETTINGS", vec![], |_| frame(SETTINGS, 0, 0, &[])),
+        attack(
+            "SETTINGS of windows",
+            (0..100).flat_map(|number| get(number, "/sse")).collect(),
+            |number| {
+                let [.., last] = (1 + number % 2).to_be_bytes();
+                frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, last])
+            },
+        ),
+        attack("PING", vec![], |_| frame(PING, 0, 0, &[0; 8])),
+        attack("empty DATA", post(), |_| frame(DATA, 0, 1, &[])),
+        attack("padded DATA", post(), |_| frame(DATA, 8, 1, &[3, 0, 0, 0])),
+        attack("small window updates", vec![], |_| {
+            frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])
+        }),
+        attack("priority churn", vec![], |number| {
+            let [a, b, c, d] = stream(number + 1).to_be_bytes();
+            frame(PRIORITY, 0, stream(number), &[a, b, c, d, 7])
+        }),
+        attack("unknown frames", vec![], |_| frame(0xEE, 0, 0, &[])),
+        attack("header bomb", vec![], |number| {
+            // An entry of the table, and references to it.
+            let mut block = request("GET", "/plaintext");
+            block.extend(b"\x40\x01x\x7f\x81\x1e");
+            block.extend([b'a'; 4000]);
+            block.extend([0xBE; 10_000]);
+            frame(HEADERS, WHOLE, stream(number), &block)
+        }),
+        open("100 streams, window 0", 0, 100, |number| {
+            get(number, "/plaintext")
+        }),
+        open("100 streams, window 1", 1, 100, |number| {
+            get(number, "/plaintext")
+        }),
+        open("32 KiB of fields x 100", 65_535, 100, |number| {
+            let large = field("a", &[b'x'; 15_000]);
+            let block = [request("GET", "/plaintext"), large.clone()].concat();
+            let rest = frame(CONTINUATION, END_HEADERS, stream(number), &large);
+            [frame(HEADERS, END_STREAM, stream(number), &block), rest].concat()
+        }),
+        open("table churn", 65_535, 1_000, |number| {
+            let mut block = b"\x20\x3f\xe1\x1f".to_vec();
+            block.extend(request("GET", "/plaintext"));
+            for part in 0..20_u32 {
+                block.extend(b"\x40\x01x\x08");
+                block.extend(number.to_be_bytes());
+                block.extend(part.to_be_bytes().map(|byte| byte | 0x40));
+            }
+            // No byte of a value may be a control.
+            let printable = block.len() - 20 * 12;
+            for value in block
+                .get_mut(printable..)
+                .unwrap_or_default()
+                .chunks_mut(12)
+            {
+                for byte in value.iter_mut().skip(4) {
+                    *byte |= 0x80;
+                }
+            }
+            frame(HEADERS, WHOLE, stream(number), &block)
+        }),
+    ]
+}
+
+fn stream(number: u32) -> u32 {
+    2 * number + 1
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let [_, a, b, c] = u32::try_from(payload.len())
+        .unwrap_or_default()
+        .to_be_bytes();
+    let mut bytes = vec![a, b, c, kind, flags];
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+fn head(kind: u8, flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
+    frame(kind, flags, stream, block)
+}
+
+fn get(number: u32, path: &str) -> Vec<u8> {
+    head(HEADERS, WHOLE, stream(number), &request("GET", path))
+}
+
+fn request(method: &str, path: &str) -> Vec<u8> {
+    [
+        field(":method", method.as_bytes()),
+        field(":scheme", b"http"),
+        field(":path", path.as_bytes()),
+        field(":authority", b"localhost"),
+    ]
+    .concat()
+}
+
+/// Returns a literal field that enters no table.
+fn field(name: &str, value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0];
+    for text in [name.as_bytes(), value] {
+        // An integer with a prefix of seven bits.
+        match text.len().checked_sub(0x7F) {
+            None => bytes.extend(u8::try_from(text.len())),
+            Some(mut rest) => {
+                bytes.push(0x7F);
+                while rest >= 0x80 {
+                    bytes.extend(u8::try_from(0x80 | (rest & 0x7F)));
+                    rest >>= 7;
+                }
+                bytes.extend(u8::try_from(rest));
+            }
+        }
+        bytes.extend(text);
+    }
+    bytes
+}
+
+// ---------------------------------------------------------------- the server's process
+
+/// Returns the time of the processors that the server has used.
+fn cpu_seconds(server: &process::Server) -> Result<f64, String> {
+    let path = format!("/proc/{}/stat", server.id());
+    let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    // The name of the program may have blanks. It ends with a parenthesis.
+    let fields = text.rsplit(')').next().unwrap_or_default();
+    let ticks: u32 = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<u32>().ok())
+        .sum();
+    Ok(f64::from(ticks) / 100.0)
+}
+
+/// Returns a number of bytes in the status of the server's process.
+fn status(server: &process::Server, name: &str) -> Result<u64, String> {
+    let path = format!("/proc/{}/status", server.id());
+    let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|value| value.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .map(|kilobytes| kilobytes * 1024)
+        .ok_or_else(|| format!("{path} has no {name}"))
+}
+
+/// Makes the peak of the server's memory what it uses now.
+fn reset_peak(server: &process::Server) -> Outcome {
+    let path = format!("/proc/{}/clear_refs", server.id());
+    fs::write(&path, "5").map_err(|error| format!("cannot write {path}: {error}"))
+}
