@@ -160,6 +160,9 @@ pub mod docs {
     pub mod observability {}
     #[doc = include_str!("../docs/performance.md")]
     pub mod performance {}
+    #[cfg(feature = "http2")]
+    #[doc = include_str!("../docs/http2.md")]
+    pub mod http2 {}
     #[cfg(any(feature = "tls", feature = "tls-ring", feature = "tls-graviola"))]
     #[doc = include_str!("../docs/tls.md")]
     pub mod tls {}
