@@ -827,3 +827,43 @@ async fn a_server_without_http_2_refuses_the_preface() {
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     assert_eq!(client.reply().await.status, 505);
 }
+
+/// Requests that are answered within one poll leave no stream behind for the timer to see.
+#[tokio::test]
+async fn a_connection_that_is_used_is_not_idle() {
+    let (control, _shared) = server(|server| {
+        server.get_mut_server_config().keep_alive_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut client = Client::connect(&control).await;
+    for _ in 0..20 {
+        assert_eq!(client.get("/facts").await.0, 200);
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    assert!(!client.connection.is_finished());
+}
+
+handler!(WorksOn, |stream, ctx| {
+    let answer = ctx.get_mut_response().build();
+    stream.try_send(answer).await.unwrap();
+    ctx.state::<Notes>().note("answered");
+    stream.closed().await;
+    ctx.state::<Notes>().note("left");
+});
+
+#[tokio::test]
+async fn a_handler_that_has_answered_learns_of_the_end_of_the_connection() {
+    let (control, mut shared) = server(|server| {
+        server.route::<WorksOn>("/works-on");
+    })
+    .await;
+    let mut client = Client::connect(&control).await;
+    let answer = client.answer(client.request_to(Method::GET, "/works-on"));
+    let answer = answer.await;
+    assert_eq!(shared.noted.next().await, "answered");
+    drop(answer);
+    client.connection.abort();
+    drop(client);
+    assert_eq!(shared.noted.next().await, "left");
+    eventually("it is counted out", || control.connections() == 0).await;
+}

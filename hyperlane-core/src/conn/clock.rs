@@ -146,6 +146,10 @@ impl Input {
         } else if link.lane.life.takes_bytes() && link.lane.format().is_events() {
             let (after, order) = (AfterLast::Close, LastOrder::DropUnsent);
             is_closing = link.lane().send_last(&[], after, order).is_ok();
+            #[cfg(feature = "http2")]
+            if let Some(stream) = self.reader.http2() {
+                stream.set_cut();
+            }
             link.begin_linger(self);
         }
         if is_closing {

@@ -11,10 +11,10 @@ use std::{
     io::{self, IoSlice},
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -29,6 +29,12 @@ use super::{
     transport::{self, Duplex, Reader},
 };
 
+/// Maximum length of the body of a pushed response, in bytes: the client has to take it at once.
+const MAX_PUSH: usize = 64 * 1024;
+
+/// Maximum number of streams that are known to wait for the end of their connection.
+const MAX_WAITING: usize = 256;
+
 /// Maximum number of bytes that one write hands over to the connection.
 const MAX_WRITE: usize = 64 * 1024;
 
@@ -39,6 +45,46 @@ pub(crate) struct StreamCounts {
     pub(crate) cancelled: AtomicU32,
     /// The address of the server's end of the connection.
     pub(crate) local: Option<SocketAddr>,
+    /// True after the end of the connection.
+    closed: AtomicBool,
+    /// The streams that have sent everything and wait for the end of the connection.
+    waiting: Mutex<Vec<Waker>>,
+}
+
+impl StreamCounts {
+    pub(crate) fn new(local: Option<SocketAddr>) -> Self {
+        Self {
+            local,
+            ..Self::default()
+        }
+    }
+
+    /// Tells the streams that the connection has ended. Those that have sent everything do not learn it from the protocol.
+    pub(crate) fn set_closed(&self) {
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            let waiting = std::mem::take(&mut *self.lock_waiting());
+            waiting.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut waiting = self.lock_waiting();
+        if self.closed.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            if waiting.len() >= MAX_WAITING {
+                // Most of these streams have ended. The others come again.
+                waiting.drain(..).for_each(Waker::wake);
+            }
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn lock_waiting(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A stream of an HTTP/2 connection.
@@ -201,15 +247,21 @@ impl Http2Stream {
         let Sending::Head(respond) = &mut self.send else {
             return false;
         };
+        if body.len() > MAX_PUSH {
+            return false;
+        }
         let Ok(mut pushed) = respond.push_request(request) else {
             return false;
         };
-        let sent = pushed.send_response(head, body.is_empty());
-        if let Ok(mut stream) = sent
+        if let Ok(mut stream) = pushed.send_response(head, body.is_empty())
             && !body.is_empty()
         {
-            // The body is in memory already, and the crate `h2` holds a reference.
-            let _ = stream.send_data(body.clone(), true);
+            stream.reserve_capacity(body.len());
+            match stream.capacity() >= body.len() {
+                true => _ = stream.send_data(body.clone(), true),
+                // No task waits for a window. The client asks for the resource itself.
+                false => stream.send_reset(Reason::CANCEL),
+            }
         }
         true
     }
@@ -259,10 +311,16 @@ impl Http2Stream {
         let cancelled = match &mut self.send {
             Sending::Head(respond) => ready!(respond.poll_reset(cx)),
             Sending::Data(stream) => ready!(stream.poll_reset(cx)),
-            Sending::Ended => return Poll::Pending,
+            Sending::Ended => {
+                ready!(self.counts.poll_closed(cx));
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
         };
         let error = match cancelled {
-            Ok(reason) => reason.into(),
+            Ok(reason) => {
+                self.count_cancelled();
+                reason.into()
+            }
             Err(error) => error,
         };
         Poll::Ready(Err(self.failed(error)))
@@ -316,10 +374,16 @@ impl Http2Stream {
         }
     }
 
-    fn failed(&mut self, error: h2::Error) -> io::Error {
-        if error.is_remote() && error.is_reset() && !matches!(self.send, Sending::Ended) {
+    fn count_cancelled(&mut self) {
+        if !matches!(self.send, Sending::Ended) {
             self.counts.cancelled.fetch_add(1, Ordering::Relaxed);
             self.send = Sending::Ended;
+        }
+    }
+
+    fn failed(&mut self, error: h2::Error) -> io::Error {
+        if error.is_remote() && error.is_reset() {
+            self.count_cancelled();
         }
         io::Error::new(io::ErrorKind::ConnectionReset, error)
     }
@@ -359,6 +423,11 @@ impl Drop for Http2Stream {
     fn drop(&mut self) {
         match &mut self.send {
             Sending::Head(respond) => respond.send_reset(Reason::INTERNAL_ERROR),
+            // The end of the client's direction is the end of a WebSocket, as on a socket (RFC 8441 §5).
+            Sending::Data(stream) if self.is_tunnel && self.has_read_all => {
+                let _ = stream.send_data(Bytes::new(), true);
+            }
+            Sending::Data(stream) if self.is_tunnel => stream.send_reset(Reason::CANCEL),
             Sending::Data(stream) => stream.send_reset(Reason::INTERNAL_ERROR),
             Sending::Ended => {}
         }

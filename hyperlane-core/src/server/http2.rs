@@ -104,15 +104,16 @@ pub(crate) fn task(
         Link::new(key, from, closed, connections.env.clone())
     });
     prepare(&link.facts);
+    if link.env.is_shutting_down() {
+        // The server may have told its connections already.
+        link.driver.signal(signals::SHUTDOWN);
+    }
     let guard = ConnectionGuard::resume(link.clone());
     let config = &connections.env.config;
     let io = Arc::new(Mutex::new(Io::new(socket, unread, link.now())));
     let handshake = builder(config).handshake(SharedIo(io.clone()));
     link.arm(link.now().after(config.header_timeout));
-    let counts = Arc::new(StreamCounts {
-        local,
-        ..StreamCounts::default()
-    });
+    let counts = Arc::new(StreamCounts::new(local));
     let (connections, app) = (connections.clone(), app.clone());
     let (parent, stream_counts) = (link.clone(), counts.clone());
     let serve_stream = move |request, respond| {
@@ -153,10 +154,19 @@ fn builder(config: &ServerConfig) -> h2::server::Builder {
         .initial_connection_window_size(config.http2_window)
         .max_send_buffer_size(config.outbox_bytes.min(MAX_SEND_BUFFER))
         .max_pending_accept_reset_streams(20)
-        .max_concurrent_reset_streams(20)
+        // An early refusal resets the stream while its data is still on its way. What comes for a stream that is forgotten
+        // counts as a fault of the connection.
+        .max_concurrent_reset_streams(RESET_STREAMS.max(2 * config.http2_streams as usize))
+        .reset_stream_duration(RESET_TIME)
         .enable_connect_protocol();
     builder
 }
+
+/// Minimum number of streams that the server has reset and still knows.
+const RESET_STREAMS: usize = 50;
+
+/// The time for which the server knows a stream that it has reset.
+const RESET_TIME: Duration = Duration::from_secs(10);
 
 /// Maximum number of bytes of a stream that have left its outbox and wait for the connection.
 const MAX_SEND_BUFFER: usize = 256 * 1024;
@@ -207,6 +217,8 @@ where
         let this = &mut *self;
         let signals = this.link.driver.begin_poll(cx);
         let waker = this.quiet.begin(cx.waker());
+        let now = this.link.now();
+        this.lock_io().set_now(now);
         this.handle_signals(signals);
         let mut quiet_cx = Context::from_waker(&waker);
         for _ in 0..MAX_ROUNDS {
@@ -222,6 +234,9 @@ where
             }
         }
         let has_ended = matches!(this.state, State::Closed);
+        if has_ended {
+            this.counts.set_closed();
+        }
         let written = this.lock_io().poll_write_out(cx, this.link.now());
         if this.quiet.end() {
             cx.waker().wake_by_ref();
@@ -237,8 +252,11 @@ where
             }
             Poll::Ready(Ok(())) => {}
             Poll::Pending => {
-                let limit = this.link.env.config.write_timeout;
-                this.link.arm(this.link.now().after(limit));
+                let limit = match has_ended {
+                    true => LAST_WRITE,
+                    false => this.link.env.config.write_timeout,
+                };
+                this.link.arm(now.after(limit));
             }
         }
         this.watch_idle();
@@ -265,7 +283,12 @@ where
         if signals & signals::SHUTDOWN != 0 {
             match &mut self.state {
                 // The client learns which of its requests are answered, and sends the others elsewhere (RFC 9113 §6.8).
-                State::Open(connection) => connection.graceful_shutdown(),
+                State::Open(connection) => {
+                    connection.graceful_shutdown();
+                    // The end waits for an answer of the client, and a silent client does not hold up the shutdown.
+                    self.is_leaving = true;
+                    self.link.arm(self.link.now().after(LAST_WRITE));
+                }
                 State::Handshake(_) => self.close(),
                 State::Closed => {}
             }
@@ -320,8 +343,16 @@ where
                 }
             }
             State::Open(connection) if self.streams.is_empty() => {
-                let by = self.idle_since.after(config.keep_alive_timeout);
+                let limit = match self.is_leaving {
+                    true => LAST_WRITE,
+                    false => config.keep_alive_timeout,
+                };
+                let by = self.idle_since.after(limit);
+                // The bytes of an answer may still be on their way. Their limit is that of a write stall.
+                let is_busy = stalled.is_some() || connection.has_streams();
+                let is_late = self.idle_since.after(config.write_timeout) <= now;
                 match by <= now {
+                    true if is_busy && !is_late => self.link.arm(now.after(LAST_WRITE)),
                     // A client that does not answer the PING of the shutdown gets no second chance.
                     true if self.is_leaving => self.close(),
                     true => {
@@ -354,6 +385,8 @@ where
                 Poll::Pending => return,
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.streams.push((self.serve_stream)(request, respond));
+                    // A stream may begin and end within one poll.
+                    self.idle_since = Tick(u32::MAX);
                 }
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(peer = %self.link.peer(), %error, "HTTP/2 connection failed");
@@ -405,7 +438,10 @@ where
             self.idle_since = Tick(u32::MAX);
         } else if self.idle_since == Tick(u32::MAX) {
             self.idle_since = self.link.now();
-            let limit = self.link.env.config.keep_alive_timeout;
+            let limit = match self.is_leaving {
+                true => LAST_WRITE,
+                false => self.link.env.config.keep_alive_timeout,
+            };
             self.link.arm(self.idle_since.after(limit));
             self.lock_io().settle();
         }

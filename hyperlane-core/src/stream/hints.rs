@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Maximum length of the body of a pushed response, in bytes.
-const MAX_PUSH: u64 = 1024 * 1024;
+const MAX_PUSH: u64 = 64 * 1024;
 
 impl Stream {
     /// Sends a 103 (RFC 8297) with a field `link` for each of `links`, so that the client loads these resources while the

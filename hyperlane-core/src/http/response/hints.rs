@@ -48,8 +48,8 @@ impl Response {
     ///
     /// Over HTTP/2, the server sends `PUSH_PROMISE` and the response if the client allows it (RFC 9113 §8.4). Browsers do not
     /// allow it any more. To all other clients, the server names `path` in a 103 and by a field `link`, as
-    /// [`preload`](Self::preload) does. A pushed response has at most 1 MiB, and its body is in memory or a file. At most
-    /// 32 responses are pushed.
+    /// [`preload`](Self::preload) does. A pushed response has at most 64 KiB, which the client has to
+    /// take at once, and its body is in memory or a file. At most 32 responses are pushed.
     ///
     /// ```
     /// use std::path::Path;

@@ -22,6 +22,9 @@ const KEEP: usize = 16 * 1024;
 /// Maximum number of bytes of a client that are dropped after the end.
 const MAX_DROPPED: usize = 256 * 1024;
 
+/// Capacity that an idle connection keeps, in bytes.
+const KEEP_IDLE: usize = 1024;
+
 /// A socket, and the bytes for it.
 pub(super) struct Io {
     /// `None` after the end.
@@ -54,6 +57,11 @@ impl Io {
             dropped: 0,
             frames: Frames::new(now),
         }
+    }
+
+    /// Sets the time of the current poll.
+    pub(super) fn set_now(&mut self, now: Tick) {
+        self.now = now;
     }
 
     fn waiting(&self) -> usize {
@@ -141,7 +149,7 @@ impl Io {
     /// Frees the memory that an idle connection does not need.
     pub(super) fn settle(&mut self) {
         self.frames.settle();
-        if self.out.is_empty() {
+        if self.out.is_empty() && self.out.capacity() > KEEP_IDLE {
             self.out = Vec::new();
         }
     }
