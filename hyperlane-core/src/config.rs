@@ -16,6 +16,8 @@ mod tls;
 
 use std::time::Duration;
 
+#[cfg(feature = "__tls")]
+pub(crate) use self::check::check_plan;
 pub(crate) use self::check::{Form, PROXIED};
 #[cfg(feature = "sessions")]
 pub use self::session::{CookieSameSite, CookieSecure, SessionKey};
@@ -194,8 +196,8 @@ server_config! {
     /// of HTTP/2 or with a request of HTTP/1.1, and chooses by ALPN over TLS. Default: HTTP/2 with the feature `http2`, or
     /// else HTTP/1.1.
     protocol: ServerProtocol = ServerProtocol::highest();
-    /// The certificates for addresses with TLS. If no address has the prefix `tls:`, all TCP addresses without a prefix
-    /// speak TLS. Otherwise those with the prefix do. [`Server::bind_tls`](crate::Server::bind_tls) adds an address
+    /// The certificates for addresses with TLS. If no address has the prefix `tls:`, all TCP addresses speak TLS,
+    /// except those with the prefix `redirect:`. Otherwise those with the prefix do. [`Server::bind_tls`](crate::Server::bind_tls) adds an address
     /// with certificates of its own. Default: `None`.
     tls: Option<TlsConfig> as impl Into<Option<TlsConfig>> = None, if "__tls";
     /// Maximum time from the start of a connection to the end of its TLS handshake. Default: 10 s, the same as

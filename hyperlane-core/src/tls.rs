@@ -21,7 +21,7 @@ use self::{
     resolver::Resolver,
 };
 use crate::{
-    config::{Pem, ServerProtocol, TlsConfig},
+    config::{ClientCertificates, Pem, ServerProtocol, TlsConfig},
     error::{TlsError, TlsSource},
 };
 
@@ -99,16 +99,16 @@ pub(super) fn source(pem: &Pem) -> TlsSource {
 struct Resumption {
     tickets: Option<Arc<dyn ProducesTickets>>,
     sessions: Arc<ServerSessionMemoryCache>,
-    /// The authorities of the certificates of clients.
-    authorities: Option<Arc<[u8]>>,
+    /// The authorities of the certificates of clients, and the need for such a certificate.
+    clients: Option<(Arc<[u8]>, ClientCertificates)>,
 }
 
 impl Resumption {
-    fn new(authorities: Option<Arc<[u8]>>) -> Result<Self, TlsError> {
+    fn new(clients: Option<(Arc<[u8]>, ClientCertificates)>) -> Result<Self, TlsError> {
         Ok(Self {
             tickets: Some(provider::tickets()?),
             sessions: ServerSessionMemoryCache::new(STORED_SESSIONS),
-            authorities,
+            clients,
         })
     }
 }
@@ -140,17 +140,20 @@ impl LiveTls {
 
     /// Reads the files again. Returns true if they have changed. After an error, the old configuration stays.
     pub(crate) fn reload(&self) -> Result<bool, TlsError> {
-        let plan = {
-            let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-            loaded.plan.clone()
-        };
-        self.replace(plan)
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = loaded.plan.clone();
+        self.apply(&mut loaded, plan)
     }
 
     /// Uses another plan for new connections. Returns true if it differs from the old one, or if files have changed.
     /// After an error, the old configuration stays.
     pub(crate) fn replace(&self, plan: TlsConfig) -> Result<bool, TlsError> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        self.apply(&mut loaded, plan)
+    }
+
+    /// Uses a plan for new connections. The caller holds the lock, so that no other plan comes in between.
+    fn apply(&self, loaded: &mut Loaded, plan: TlsConfig) -> Result<bool, TlsError> {
         let (config, new) = load(plan, self.protocol, Some(&loaded.resumption))?;
         let is_changed = new.plan != loaded.plan || new.files != loaded.files;
         if is_changed {
@@ -170,6 +173,9 @@ fn load(
     let mut files = Files::default();
     let protocols = protocols(protocol);
     if let Some(ready) = &plan.ready {
+        if let Some(setting) = plan.ignored() {
+            return Err(TlsError::Ignored { setting });
+        }
         let mut config = ready.0.clone();
         if config.alpn_protocols.is_empty() {
             Arc::make_mut(&mut config).alpn_protocols = protocols;
@@ -177,7 +183,7 @@ fn load(
         let resumption = Resumption {
             tickets: None,
             sessions: ServerSessionMemoryCache::new(1),
-            authorities: None,
+            clients: None,
         };
         let loaded = Loaded {
             plan,
@@ -193,15 +199,13 @@ fn load(
         let key = key_pair(pair, &mut files, &provider)?;
         resolver.add(host, key, source(&pair.certificate))?;
     }
-    let authorities = match &plan.clients {
-        Some((pem, _)) => Some(files.read(pem)?),
+    let clients = match &plan.clients {
+        Some((pem, need)) => Some((files.read(pem)?, *need)),
         None => None,
     };
     let resumption = match before {
-        Some(before) if before.authorities == authorities && before.tickets.is_some() => {
-            before.clone()
-        }
-        _ => Resumption::new(authorities)?,
+        Some(before) if before.clients == clients && before.tickets.is_some() => before.clone(),
+        _ => Resumption::new(clients)?,
     };
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()

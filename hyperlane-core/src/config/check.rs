@@ -131,11 +131,8 @@ impl ServerConfig {
             ("max_tls_handshakes", self.max_tls_handshakes),
             ("max_tls_handshakes_per_second", rate),
         ])?;
-        let every = self.tls.as_ref().and_then(|tls| tls.reload_every);
-        check_durations(&[
-            ("tls_handshake_timeout", self.tls_handshake_timeout),
-            ("reload_every", every.unwrap_or(MAX_DURATION)),
-        ])
+        check_durations(&[("tls_handshake_timeout", self.tls_handshake_timeout)])?;
+        self.tls.as_ref().map_or(Ok(()), check_plan)
     }
 
     fn sizes(&self) -> [(&'static str, usize); 16] {
@@ -216,6 +213,13 @@ pub(super) fn check_durations(durations: &[(&'static str, Duration)]) -> Result<
 
 /// Returns whether the text is `host:port`, a numeric address with a port, or `unix:` with a path. With the feature
 /// `proxy-protocol`, the text may have the prefix `proxy:`. The function does not resolve the host.
+/// Checks the certificates of one address.
+#[cfg(feature = "__tls")]
+pub(crate) fn check_plan(plan: &super::TlsConfig) -> Result<(), ConfigError> {
+    let every = plan.reload_every.unwrap_or(MAX_DURATION);
+    check_durations(&[("reload_every", every)])
+}
+
 fn is_address(address: &str) -> bool {
     let (form, address) = Form::of(address);
     let address = &*address;

@@ -140,7 +140,8 @@ impl TlsConfig {
     }
 
     /// Uses a configuration of rustls as it is, for settings that this type does not have. The server replaces only its
-    /// list of ALPN protocols, if the list is empty. All other settings of this type have no effect.
+    /// list of ALPN protocols, if the list is empty. With another
+    /// setting of this type, the server does not start.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -156,6 +157,19 @@ impl TlsConfig {
             ready: Some(Ready(config)),
             ..Self::of(None)
         }
+    }
+
+    /// Returns a setting that has no effect beside a configuration of rustls.
+    pub(crate) fn ignored(&self) -> Option<&'static str> {
+        let settings = [
+            ("certificate", self.default.is_some()),
+            ("sni", !self.hosts.is_empty()),
+            ("client_certificates", self.clients.is_some()),
+            ("reload_every", self.reload_every.is_some()),
+        ];
+        settings
+            .into_iter()
+            .find_map(|(setting, is_set)| is_set.then_some(setting))
     }
 
     /// Adds a certificate for clients that name the host (SNI), from two PEM files. `*.app.example` stands for each

@@ -21,6 +21,14 @@ pub enum TlsError {
         "no certificate: begin with `TlsConfig::new(certificate, key)` or `TlsConfig::pem(..)`"
     )]
     NoDefault,
+    /// A setting has no effect beside a configuration that rustls has built.
+    #[error(
+        "`{setting}` has no effect with `TlsConfig::from_rustls`: set it in the configuration of rustls"
+    )]
+    Ignored {
+        /// The setting.
+        setting: &'static str,
+    },
     /// A file that should have certificates has none.
     #[error("{file} contains no certificate (`-----BEGIN CERTIFICATE-----`){hint}")]
     NoCertificate {

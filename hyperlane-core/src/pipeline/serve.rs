@@ -497,10 +497,12 @@ fn begin<'a>(
     started.map_err(Box::new)
 }
 
-/// Returns whether the address of the connection redirects the request to `https`.
+/// Returns whether the address of the connection redirects the request to `https`. A request that a trusted proxy has
+/// received over TLS would come back forever.
 fn redirects(stream: &Stream, ctx: &Context) -> bool {
     let redirect = stream.connection().facts.redirect();
     redirect.is_some_and(|redirect| redirect.redirects(ctx.get_request().get_raw_path()))
+        && !ctx.is_secure()
 }
 
 // The following helpers are plain functions, not async blocks in `serve`. Otherwise `serve` would keep space for each

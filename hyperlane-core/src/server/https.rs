@@ -11,11 +11,15 @@ use super::{
     Server,
     listener::{BoundAddress, Listener, Role},
 };
-#[cfg(feature = "__tls")]
-use crate::{config::TlsConfig, error::TlsError, tls::LiveTls};
 use crate::{
     config::{ConfigError, Form, HttpsRedirect, ServerConfig},
     error::ServerError,
+};
+#[cfg(feature = "__tls")]
+use crate::{
+    config::{TlsConfig, check_plan},
+    error::TlsError,
+    tls::LiveTls,
 };
 
 /// The port of `https` that URIs omit.
@@ -139,6 +143,7 @@ impl Server {
         let Some(plan) = plan else {
             return Err(ConfigError::NoCertificate(address.to_owned()).into());
         };
+        check_plan(plan)?;
         match LiveTls::load(plan.clone(), config.protocol) {
             Ok(live) => Ok(Role::Tls(Arc::new(live))),
             Err(source) => Err(ServerError::Tls {

@@ -252,10 +252,15 @@ impl Listener {
     }
 
     /// Counts an accepted connection for the rate limits. Returns the earliest moment for the next one, if it must wait.
-    fn pause(&self, connections: &Connections) -> Option<Instant> {
+    /// A connection that was not admitted has no handshake.
+    fn pause(
+        &self,
+        connections: &Connections,
+        #[cfg_attr(not(feature = "__tls"), expect(unused))] is_admitted: bool,
+    ) -> Option<Instant> {
         let next = connections.accepts.count();
         #[cfg(feature = "__tls")]
-        if matches!(self.role, Role::Tls(_)) {
+        if is_admitted && matches!(self.role, Role::Tls(_)) {
             return next.max(connections.handshakes.pace.count());
         }
         next
@@ -309,7 +314,8 @@ impl Listener {
                             else => return,
                         },
                     };
-                    if connections.env.admit(accepted.peer) {
+                    let is_admitted = connections.env.admit(accepted.peer);
+                    if is_admitted {
                         self.begin(&connections, &app, accepted, permit, &stop);
                     } else {
                         connections
@@ -320,7 +326,7 @@ impl Listener {
                     }
                     // If the rate is exceeded, the loop pauses. The server serves the accepted connection in the
                     // meantime, and further connections wait in the backlog.
-                    if let Some(next) = self.pause(&connections) {
+                    if let Some(next) = self.pause(&connections, is_admitted) {
                         tokio::select! {
                             _ = stop.wait_for(|stop| *stop) => return,
                             () = tokio::time::sleep_until(next) => {}

@@ -85,3 +85,57 @@ fn a_reload_changes_nothing_if_the_texts_are_the_same() {
     ));
     assert!(Arc::ptr_eq(&before, &live.current()));
 }
+
+#[test]
+fn a_stricter_need_for_certificates_ends_resumption() {
+    let Identity { tls, client } = identity();
+    let made = rcgen::generate_simple_self_signed(["authority".to_owned()]).unwrap();
+    let needs = |need| tls.clone().client_certificates_pem(made.cert.pem(), need);
+    let live = LiveTls::load(needs(ClientCertificates::Optional), ServerProtocol::Http1).unwrap();
+    shake_hands(&live, &client);
+    live.replace(needs(ClientCertificates::Required)).unwrap();
+    let name = "localhost".try_into().unwrap();
+    let mut client = ClientConnection::new(client, name).unwrap();
+    let mut server = ServerConnection::new(live.current()).unwrap();
+    let mut is_refused = false;
+    for _ in 0..6 {
+        let mut bytes = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut bytes).unwrap();
+        }
+        while !bytes.is_empty() && !is_refused {
+            let count = server.read_tls(&mut &bytes[..]).unwrap();
+            bytes.drain(..count);
+            is_refused = server.process_new_packets().is_err();
+        }
+        let mut bytes = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut bytes).unwrap();
+        }
+        while !bytes.is_empty() && !is_refused {
+            let count = client.read_tls(&mut &bytes[..]).unwrap();
+            bytes.drain(..count);
+            client.process_new_packets().unwrap();
+        }
+    }
+    assert!(is_refused);
+}
+
+#[test]
+fn settings_beside_a_configuration_of_rustls_are_refused() {
+    let Identity { tls, .. } = identity();
+    let live = LiveTls::load(tls, ServerProtocol::Http1).unwrap();
+    let ready = TlsConfig::from_rustls(live.current());
+    LiveTls::load(ready.clone(), ServerProtocol::Http1).unwrap();
+    for (setting, plan) in [
+        ("sni", ready.clone().sni_pem("a.example", "", "")),
+        ("reload_every", ready.clone().reload_every(Duration::MAX)),
+        (
+            "client_certificates",
+            ready.client_certificates_pem("", ClientCertificates::Required),
+        ),
+    ] {
+        let refused = LiveTls::load(plan, ServerProtocol::Http1).err().unwrap();
+        assert!(refused.to_string().contains(setting), "{refused}");
+    }
+}
