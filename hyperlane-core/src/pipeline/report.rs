@@ -61,3 +61,13 @@ fn report_failure(
     let refusal = refusal.and_then(|refusal| refusal.downcast_ref::<RequestError>().cloned());
     (failure.public, refusal)
 }
+
+/// Logs that the client speaks TLS to a port without TLS.
+pub(super) fn log_tls(stream: &Stream) {
+    let server = &stream.connection().env;
+    server.log_mix_up(
+        stream.peer_addr(),
+        "plain",
+        &"a TLS ClientHello on a plain port",
+    );
+}

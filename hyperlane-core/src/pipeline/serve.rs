@@ -10,7 +10,7 @@ use super::{
         declined, misdirected, not_found, redirected, refused_further, still_unrouted, unread,
     },
     render::render_error,
-    report::{names, report},
+    report::{log_tls, names, report},
 };
 use crate::{
     Context, Status, Stream,
@@ -587,16 +587,6 @@ pub(super) fn observe(stream: &mut Stream, label: &Arc<RouteLabel>, ctx: Option<
             access,
         );
     }
-}
-
-/// Logs that the client speaks TLS to a port without TLS.
-fn log_tls(stream: &Stream) {
-    let server = &stream.connection().env;
-    server.log_mix_up(
-        stream.peer_addr(),
-        "plain",
-        &"a TLS ClientHello on a plain port",
-    );
 }
 
 #[cfg(test)]
