@@ -204,7 +204,8 @@ server_config! {
     /// `header_timeout`.
     tls_handshake_timeout: Duration = Duration::from_secs(10), if "__tls";
     /// Maximum number of TLS handshakes at the same time. A further handshake ends the oldest one, which has probably
-    /// been abandoned: a handshake takes two round trips to the client. Default: 1024, with about 30 KiB each.
+    /// been abandoned: a handshake takes two round trips to the client. Never more than half of `max_connections`.
+    /// Default: 1024, with about 30 KiB each.
     max_tls_handshakes: usize = 1024, if "__tls";
     /// Maximum number of TLS handshakes per second over all addresses, with a burst of a tenth of this number. Further
     /// connections wait in the `backlog`. Default: 10 000, more than 4 cores compute.

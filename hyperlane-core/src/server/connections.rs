@@ -134,8 +134,13 @@ impl Connections {
 
 /// Creates the semaphore for connections, with one permit for each connection that may live at the same time.
 fn permits(config: &ServerConfig) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(most_connections(config)))
+}
+
+/// Returns the maximum number of connections that may live at the same time.
+pub(super) fn most_connections(config: &ServerConfig) -> usize {
     let most = config.max_connections.unwrap_or_else(default_connections);
-    Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)))
+    most.clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// Returns the number of connections that receive the shutdown signal at once. With this number, all connections

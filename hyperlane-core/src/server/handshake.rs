@@ -27,7 +27,12 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{connections::Connections, listener::Accepted, pace::Pace, task};
+use super::{
+    connections::{Connections, most_connections},
+    listener::Accepted,
+    pace::Pace,
+    task,
+};
 use crate::{
     config::ServerConfig,
     conn::transport,
@@ -64,7 +69,11 @@ impl Handshakes {
         Self {
             steps: Arc::new(Semaphore::new(cores)),
             pace: Pace::new(config.max_tls_handshakes_per_second),
-            most: config.max_tls_handshakes,
+            // Silent clients leave places for connections.
+            most: config
+                .max_tls_handshakes
+                .min(most_connections(config) / 2)
+                .max(1),
             open: Mutex::default(),
         }
     }
@@ -248,7 +257,7 @@ async fn in_turn(
     steps: Arc<Semaphore>,
 ) -> io::Result<TlsStream<TcpStream>> {
     let mut accept = pin!(accept);
-    let mut turn: Option<Pin<Box<dyn Future<Output = bool> + Send>>> = None;
+    let mut turn: Option<Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>> = None;
     poll_fn(|cx| {
         loop {
             let Some(waits) = &mut turn else {
@@ -260,14 +269,14 @@ async fn in_turn(
                     }
                 }
                 let steps = steps.clone();
-                turn = Some(Box::pin(async move { steps.acquire_owned().await.is_ok() }));
+                turn = Some(Box::pin(async move { steps.acquire_owned().await.ok() }));
                 continue;
             };
-            ready!(waits.as_mut().poll(cx));
+            // The permit is held during the step. A step that is not the last one waits for the socket, even if bytes are
+            // left: it may wait for room to write.
+            let _permit = ready!(waits.as_mut().poll(cx));
             turn = None;
-            if let Poll::Ready(done) = accept.as_mut().poll(cx) {
-                return Poll::Ready(done);
-            }
+            return accept.as_mut().poll(cx);
         }
     })
     .await
