@@ -476,21 +476,25 @@ async fn a_slow_stream_learns_of_the_gap_before_it_has_an_id_after_it() {
             publisher.broadcast(text).await.unwrap();
         }
         // A message follows the one before, or a notice of the gap.
-        let (mut next, mut knows_gap, mut has_ended) = (0, false, false);
+        let (mut next, mut knows_gap, mut published) = (0, false, COUNT);
         loop {
             let event = browser.next().await;
             if event.event == "reset" {
                 assert_eq!(event.data, r#"{"rooms":["a"]}"#);
-                assert!(!knows_gap, "{policy:?}: one notice is enough");
-                knows_gap = true;
                 if rooms_of_stream == "a" {
-                    let offset: Offset = event.id.parse().unwrap();
-                    assert_eq!(offset.number, next, "{policy:?}");
+                    let number = event.id.parse::<Offset>().unwrap().number;
+                    // Another notice follows where the stream falls behind again before it receives a message. Its id
+                    // may be inside the gap, of which the client knows by then.
+                    match knows_gap {
+                        true => assert!(number >= next, "{policy:?}: {number}"),
+                        false => assert_eq!(number, next, "{policy:?}"),
+                    }
                 }
-                if !std::mem::replace(&mut has_ended, true) {
-                    assert!((1..COUNT).contains(&next), "{policy:?}: {next}");
-                    room.broadcast(format!("{COUNT}:")).await.unwrap();
-                }
+                knows_gap = true;
+                assert!(next > 0, "{policy:?}");
+                // The stream may still be slow, and lose this message too. Then another notice follows.
+                room.broadcast(format!("{published}:")).await.unwrap();
+                published += 1;
                 continue;
             }
             let (number, _) = event.data.split_once(':').unwrap();
@@ -500,7 +504,7 @@ async fn a_slow_stream_learns_of_the_gap_before_it_has_an_id_after_it() {
                 false => assert_eq!(number, next, "{policy:?}"),
             }
             next = number + 1;
-            if number == COUNT {
+            if number >= COUNT {
                 break;
             }
         }
