@@ -436,7 +436,6 @@ async fn a_member_that_takes_nothing_for_the_stall_time_is_closed_though_nothing
     let stall = Duration::from_millis(300);
     let mut stage = Stage::new(limits(SlowPolicy::Disconnect).slow_stall(stall)).await;
     stage.publish(0..100).await;
-    assert_eq!(stage.room.len(), 5);
     eventually("the stalled ones have left", || stage.room.len() == 1).await;
 }
 
