@@ -128,10 +128,10 @@ impl Env {
             .saturating_add(1024)
     }
 
-    /// Calls `read` with the line of a `Date` header (RFC 9110 §6.6.1). `read` must not ask for the date again.
+    /// Returns the line of a `Date` header (RFC 9110 §6.6.1).
     #[inline]
-    pub(crate) fn with_date<R>(&self, read: impl FnOnce(&DateLine) -> R) -> R {
-        date::with_line(self.id, self.timers.now(), read)
+    pub(crate) fn date(&self) -> DateLine {
+        date::line(self.id, self.timers.now())
     }
 
     pub(crate) fn is_shutting_down(&self) -> bool {

@@ -167,6 +167,7 @@ impl Facts {
     }
 
     /// Returns the rule by which the connection redirects to `https`.
+    #[inline]
     pub(crate) fn redirect(&self) -> Option<&HttpsRedirect> {
         self.rare.get()?.redirect.get().map(|redirect| &**redirect)
     }

@@ -10,17 +10,17 @@ thread_local! {
     static DATE: RefCell<(u32, u32, DateLine)> = const { RefCell::new((0, 0, DateLine::blank())) };
 }
 
-/// Calls `read` with the line of a `Date` header (RFC 9110 §6.6.1). Each thread caches the line, and formats it at most
-/// twice a second. The cache key contains the id `server`, because ticks of different servers are not comparable.
+/// Returns the line of a `Date` header (RFC 9110 §6.6.1). Each thread caches the line, and formats it at most twice a
+/// second. The cache key contains the id `server`, because ticks of different servers are not comparable.
 #[inline]
-pub(super) fn with_line<R>(server: u32, now: Tick, read: impl FnOnce(&DateLine) -> R) -> R {
+pub(super) fn line(server: u32, now: Tick) -> DateLine {
     // A period is 5 ticks, half a second. So the line is at most half a second old.
     let period = now.0 / 5;
     DATE.with_borrow_mut(|(made_for, made, date)| {
         if (*made_for, *made) != (server, period) {
             (*made_for, *made, *date) = (server, period, format());
         }
-        read(date)
+        *date
     })
 }
 
@@ -38,10 +38,8 @@ mod tests {
     #[test]
     fn the_date_of_one_server_is_not_that_of_another() {
         let date = |server| {
-            with_line(server, Tick(1), |line| {
-                let value = line.value().unwrap();
-                httpdate::parse_http_date(value).unwrap()
-            })
+            let line = line(server, Tick(1));
+            httpdate::parse_http_date(line.value().unwrap()).unwrap()
         };
         let first = date(1);
         let old = first - Duration::from_secs(60);

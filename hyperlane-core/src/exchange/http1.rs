@@ -305,15 +305,13 @@ impl Wire {
         connection: Option<&'static str>,
     ) {
         let server = &self.connection.env;
-        server.with_date(|date| {
-            let added = Added {
-                framing,
-                date: Some(date),
-                connection,
-                title_case: server.config.title_case_headers,
-            };
-            head.write(out, added);
-        });
+        let added = Added {
+            framing,
+            date: Some(&server.date()),
+            connection,
+            title_case: server.config.title_case_headers,
+        };
+        head.write(out, added);
     }
 
     /// Encodes the head of an event stream whose events the program sends as raw bytes. The stream ends with the
@@ -437,15 +435,13 @@ impl Wire {
         };
         let mut bytes = Vec::with_capacity(256);
         let server = &self.connection.env;
-        server.with_date(|date| {
-            let added = Added {
-                framing,
-                date: Some(date),
-                connection: Some("close"),
-                title_case: server.config.title_case_headers,
-            };
-            head.write_apart(&mut bytes, added);
-        });
+        let added = Added {
+            framing,
+            date: Some(&server.date()),
+            connection: Some("close"),
+            title_case: server.config.title_case_headers,
+        };
+        head.write_apart(&mut bytes, added);
         self.write(&bytes);
         if self.facts.is_head {
             self.connection.signal_close();

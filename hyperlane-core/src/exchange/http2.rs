@@ -27,6 +27,8 @@ impl Wire {
     // ---------------------------------------------------------------- reading
 
     /// Takes the head of the stream's request. A stream has no other.
+    // Not inlined, so that the steps of HTTP/1.1 stay small.
+    #[inline(never)]
     pub(super) fn take_head_http2(&mut self, request: &mut Request) -> HeadRead {
         let link = self.connection();
         let mut input = link.lock_input();
@@ -56,6 +58,7 @@ impl Wire {
     // ---------------------------------------------------------------- writing
 
     /// Sends the head of an answer. `body` is the whole body if it is known already.
+    #[inline(never)]
     pub(super) fn send_head_http2(
         &self,
         head: Head<'_>,

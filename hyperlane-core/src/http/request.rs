@@ -335,7 +335,7 @@ impl Request {
     ///
     /// Allocates only for an unknown method, for a target with a host, for the first path with escapes, and while
     /// buffers grow. After an error the caller must refuse the request.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn assign_head(
         &mut self,
         method: Method,

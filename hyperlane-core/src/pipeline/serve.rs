@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Context, Status, Stream,
+    config::HttpsRedirect,
     conn::{end::Ending, link::Link},
     context::{Caught, Stage},
     env::peer::Via,
@@ -499,10 +500,16 @@ fn begin<'a>(
 
 /// Returns whether the address of the connection redirects the request to `https`. A request that a trusted proxy has
 /// received over TLS would come back forever.
+#[inline]
 fn redirects(stream: &Stream, ctx: &Context) -> bool {
     let redirect = stream.connection().facts.redirect();
-    redirect.is_some_and(|redirect| redirect.redirects(ctx.get_request().get_raw_path()))
-        && !ctx.is_secure()
+    redirect.is_some_and(|redirect| applies(redirect, ctx))
+}
+
+/// Returns whether a request is redirected where it arrived by an address that redirects.
+#[cold]
+fn applies(redirect: &HttpsRedirect, ctx: &Context) -> bool {
+    redirect.redirects(ctx.get_request().get_raw_path()) && !ctx.is_secure()
 }
 
 // The following helpers are plain functions, not async blocks in `serve`. Otherwise `serve` would keep space for each

@@ -242,11 +242,9 @@ impl Stream {
             }
             response.set_header("accept-ranges", "bytes");
             let now = || {
-                let env = &self.connection().env;
-                env.with_date(|own| {
-                    let date = response.header("date").or(own.value())?;
-                    httpdate::parse_http_date(date).ok()
-                })
+                let own = self.connection().env.date();
+                let date = response.header("date").or(own.value())?;
+                httpdate::parse_http_date(date).ok()
             };
             match validators.part(request.get_method(), headers, opened.length, now) {
                 Part::Whole => {}
