@@ -1,6 +1,8 @@
 //! HTTP/2 as a client of the crate `h2` sees it: streams that share a connection, flow control, resets and WebSockets.
 //! The rest of the suite runs over HTTP/2 by `cargo xtask http2`.
 
+mod ends;
+
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;

@@ -3,6 +3,7 @@
 mod handshakes;
 mod http2;
 mod https;
+mod stalls;
 
 use std::{net::SocketAddr, sync::Arc};
 

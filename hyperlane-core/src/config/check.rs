@@ -89,6 +89,8 @@ impl ServerConfig {
         }
         check_sizes(&self.sizes())?;
         check_durations(&self.durations())?;
+        #[cfg(feature = "http2")]
+        self.check_http2()?;
         #[cfg(feature = "__tls")]
         self.check_tls()?;
         if self
@@ -122,6 +124,23 @@ impl ServerConfig {
             }
         }
         Ok(())
+    }
+
+    #[cfg(feature = "http2")]
+    fn check_http2(&self) -> Result<(), ConfigError> {
+        /// The largest window (RFC 9113 §6.5.2, §6.9.1).
+        const MAX_WINDOW: u32 = (1 << 31) - 1;
+        let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let windows = [
+            ("http2_stream_window", self.http2_stream_window),
+            ("http2_window", self.http2_window),
+        ];
+        check_sizes(&[("http2_streams", size(self.http2_streams))])?;
+        check_sizes(&windows.map(|(name, window)| (name, size(window))))?;
+        match windows.iter().find(|(_, window)| *window > MAX_WINDOW) {
+            Some((name, _)) => Err(ConfigError::Window(name)),
+            None => Ok(()),
+        }
     }
 
     #[cfg(feature = "__tls")]
@@ -316,6 +335,31 @@ mod tests {
                 edit(ServerConfig::default()).validate(),
                 Err(ConfigError::Zero(name))
             );
+        }
+    }
+
+    #[cfg(feature = "http2")]
+    #[test]
+    fn streams_and_windows_of_http_2_are_possible() {
+        let config = ServerConfig::default;
+        for (name, wrong) in [
+            ("http2_streams", config().http2_streams(0)),
+            ("http2_stream_window", config().http2_stream_window(0)),
+            ("http2_window", config().http2_window(0)),
+        ] {
+            assert_eq!(wrong.validate(), Err(ConfigError::Zero(name)));
+        }
+        let most = (1 << 31) - 1;
+        let largest = config().http2_stream_window(most).http2_window(most);
+        assert_eq!(largest.validate(), Ok(()));
+        for (name, wrong) in [
+            (
+                "http2_stream_window",
+                config().http2_stream_window(most + 1),
+            ),
+            ("http2_window", config().http2_window(most + 1)),
+        ] {
+            assert_eq!(wrong.validate(), Err(ConfigError::Window(name)));
         }
     }
 

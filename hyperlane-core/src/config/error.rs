@@ -49,6 +49,10 @@ pub enum ConfigError {
     /// The duration with this name exceeds a year (365 days).
     #[error("{0} is longer than a year")]
     TooLong(&'static str),
+    /// The window with this name is larger than HTTP/2 allows (RFC 9113 §6.9.1).
+    #[cfg(feature = "http2")]
+    #[error("{0} is above 2147483647 bytes, the largest window of HTTP/2")]
+    Window(&'static str),
     /// A compression setting is out of range.
     #[error("{0}")]
     Deflate(&'static str),

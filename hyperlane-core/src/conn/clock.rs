@@ -117,15 +117,24 @@ impl Input {
     /// - Otherwise, if the time of closing is set already (`close_by`), the connection closes at this time.
     /// - Otherwise the connection closes at once.
     fn check_stall(&mut self, link: &Link, now: Tick, next: &mut Tick) {
-        let Some(since) = link.lane.lock_out().stalled_since() else {
+        let (stalled, is_flushing) = {
+            let out = link.lane.lock_out();
+            (out.stalled_since(), out.is_flushing())
+        };
+        let Some(since) = stalled else {
             return;
         };
-        let by = since.after(link.stall_time());
+        // How much of its last bytes a transport has passed on is not known. They get the longer of the two limits.
+        let limit = match is_flushing {
+            true => link.stall_time().max(link.env.config.write_timeout),
+            false => link.stall_time(),
+        };
+        let by = since.after(limit);
         if by > now {
             *next = (*next).min(by);
             return;
         }
-        if link.lane.lock_out().try_write_more(link) {
+        if !is_flushing && link.lane.lock_out().try_write_more(link) {
             *next = (*next).min(now.after(link.stall_time()));
             return;
         }

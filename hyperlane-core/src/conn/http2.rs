@@ -8,6 +8,7 @@ pub(crate) mod head;
 mod text;
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     io::{self, IoSlice},
     net::SocketAddr,
     sync::{
@@ -32,9 +33,6 @@ use super::{
 /// Maximum length of the body of a pushed response, in bytes: the client has to take it at once.
 const MAX_PUSH: usize = 64 * 1024;
 
-/// Maximum number of streams that are known to wait for the end of their connection.
-const MAX_WAITING: usize = 256;
-
 /// Maximum number of bytes that one write hands over to the connection.
 const MAX_WRITE: usize = 64 * 1024;
 
@@ -47,8 +45,8 @@ pub(crate) struct StreamCounts {
     pub(crate) local: Option<SocketAddr>,
     /// True after the end of the connection.
     closed: AtomicBool,
-    /// The streams that have sent everything and wait for the end of the connection.
-    waiting: Mutex<Vec<Waker>>,
+    /// The streams that have sent everything and wait for the end of the connection, by their ids.
+    waiting: Mutex<HashMap<u32, Waker>>,
 }
 
 impl StreamCounts {
@@ -63,26 +61,33 @@ impl StreamCounts {
     pub(crate) fn set_closed(&self) {
         if !self.closed.swap(true, Ordering::AcqRel) {
             let waiting = std::mem::take(&mut *self.lock_waiting());
-            waiting.into_iter().for_each(Waker::wake);
+            waiting.into_values().for_each(Waker::wake);
         }
     }
 
-    fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+    /// Waits for the end of the connection, as the stream with this id.
+    fn poll_closed(&self, id: u32, cx: &Context<'_>) -> Poll<()> {
         let mut waiting = self.lock_waiting();
         if self.closed.load(Ordering::Acquire) {
             return Poll::Ready(());
         }
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            if waiting.len() >= MAX_WAITING {
-                // Most of these streams have ended. The others come again.
-                waiting.drain(..).for_each(Waker::wake);
-            }
-            waiting.push(cx.waker().clone());
+        match waiting.entry(id) {
+            Entry::Occupied(mut known) => known.get_mut().clone_from(cx.waker()),
+            Entry::Vacant(vacant) => _ = vacant.insert(cx.waker().clone()),
         }
         Poll::Pending
     }
 
-    fn lock_waiting(&self) -> MutexGuard<'_, Vec<Waker>> {
+    /// Ends the wait of a stream. A connection without streams needs no memory for them.
+    fn forget(&self, id: u32) {
+        let mut waiting = self.lock_waiting();
+        waiting.remove(&id);
+        if waiting.is_empty() {
+            *waiting = HashMap::new();
+        }
+    }
+
+    fn lock_waiting(&self) -> MutexGuard<'_, HashMap<u32, Waker>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -96,6 +101,9 @@ pub(crate) struct Http2Stream {
     unread: Bytes,
     send: Sending,
     counts: Arc<StreamCounts>,
+    id: u32,
+    /// True if the stream has waited for the end of the connection.
+    awaits_end: bool,
     /// The answer of a program that writes it as text.
     raw: Option<Box<RawAnswer>>,
     /// True if the client has ended its direction, and all its data was read.
@@ -139,6 +147,8 @@ impl Http2Stream {
         let has_read_all = receive.is_end_stream();
         let is_connect = parts.extensions.get::<h2::ext::Protocol>().is_some();
         Self {
+            id: respond.stream_id().as_u32(),
+            awaits_end: false,
             request: Some(Box::new(parts)),
             receive,
             unread: Bytes::new(),
@@ -161,6 +171,11 @@ impl Http2Stream {
     /// Returns whether no more data comes.
     pub(crate) fn has_read_all(&self) -> bool {
         self.has_read_all
+    }
+
+    /// Returns whether the request is an extended CONNECT.
+    pub(super) fn is_connect(&self) -> bool {
+        self.is_connect
     }
 
     /// Makes the stream a WebSocket: the end of the client's direction ends the connection.
@@ -307,12 +322,13 @@ impl Http2Stream {
     }
 
     /// Waits until the client cancels the stream.
-    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let cancelled = match &mut self.send {
             Sending::Head(respond) => ready!(respond.poll_reset(cx)),
             Sending::Data(stream) => ready!(stream.poll_reset(cx)),
             Sending::Ended => {
-                ready!(self.counts.poll_closed(cx));
+                self.awaits_end = true;
+                ready!(self.counts.poll_closed(self.id, cx));
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
         };
@@ -421,6 +437,9 @@ pub(crate) fn send_handshake(link: &Link, head: &[u8]) -> bool {
 impl Drop for Http2Stream {
     /// Resets a stream whose answer is incomplete.
     fn drop(&mut self) {
+        if self.awaits_end {
+            self.counts.forget(self.id);
+        }
         match &mut self.send {
             Sending::Head(respond) => respond.send_reset(Reason::INTERNAL_ERROR),
             // The end of the client's direction is the end of a WebSocket, as on a socket (RFC 8441 §5).
@@ -431,5 +450,41 @@ impl Drop for Http2Stream {
             Sending::Data(stream) => stream.send_reset(Reason::INTERNAL_ERROR),
             Sending::Ended => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::AtomicUsize, task::Wake};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn streams_that_wait_for_the_end_are_woken_by_it_alone() {
+        let counts = StreamCounts::new(None);
+        let wakes: Vec<Arc<Count>> = (0..1000).map(|_| Arc::default()).collect();
+        let wait = |id: usize| {
+            let waker = Waker::from(wakes[id].clone());
+            let id = u32::try_from(id).unwrap();
+            counts.poll_closed(id, &Context::from_waker(&waker))
+        };
+        let woken = || wakes.iter().map(|count| count.0.load(Ordering::Relaxed));
+        for _ in 0..2 {
+            assert!((0..1000).all(|id| wait(id).is_pending()));
+        }
+        counts.forget(7);
+        assert_eq!(woken().sum::<usize>(), 0);
+        counts.set_closed();
+        assert_eq!(woken().sum::<usize>(), 999, "one has ended before");
+        assert!(wait(3).is_ready());
     }
 }

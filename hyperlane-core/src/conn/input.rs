@@ -165,7 +165,7 @@ impl Input {
                     link.driver.has_buffer.store(true, Ordering::Relaxed);
                     let space = buffer.space(limit);
                     if space.is_empty() {
-                        return Poll::Ready(Fill::Full);
+                        return Poll::Ready(self.full(link, &mut cx));
                     }
                     let room = space.len();
                     (reader.poll_read(&mut cx, space), room)
@@ -200,6 +200,29 @@ impl Input {
                 }
             }
         }
+    }
+
+    /// Returns whether the client has cancelled a stream of HTTP/2 whose inbox is full, so that nothing is read.
+    fn is_cancelled_while_full(&mut self, link: &Link) -> bool {
+        if !link.lane.is_stream || link.lane.life.has_input_ended() {
+            return false;
+        }
+        let Some(waker) = link.driver.waker() else {
+            return false;
+        };
+        matches!(self.full(link, &mut Context::from_waker(waker)), Fill::End)
+    }
+
+    /// Handles a full buffer. A stream of HTTP/2 learns of its end all the same: its client may cancel it, and a stream
+    /// that keeps unread data holds up the others.
+    #[cold]
+    fn full(&mut self, link: &Link, cx: &mut Context<'_>) -> Fill {
+        if !self.reader.is_cancelled(cx) {
+            return Fill::Full;
+        }
+        link.lane.life.set_input_ended();
+        link.lane.lock_out().lose(link.lane());
+        Fill::End
     }
 
     /// Handles a read that found no bytes. The socket wakes the task when bytes arrive.
@@ -314,6 +337,9 @@ impl Link {
             match &input.mode {
                 Mode::WebSocket(_) => {
                     if !input.fill_inbox(self) {
+                        if input.is_cancelled_while_full(self) {
+                            input.end(self);
+                        }
                         return;
                     }
                 }

@@ -5,7 +5,7 @@
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Buf, Bytes};
@@ -117,8 +117,11 @@ pub(crate) struct Out {
     queue: Queue,
     /// Number of bytes that the socket has accepted.
     sent: u64,
-    /// The tick since which the socket has accepted nothing although the queue is not empty.
+    /// The tick since which the socket has accepted nothing although the queue is not empty, or since which the transport
+    /// holds bytes that the socket has not accepted.
     stalled_since: Tick,
+    /// True while the transport itself, such as TLS, holds bytes that have left the queue.
+    is_unflushed: bool,
     last_sent: Tick,
     /// The barriers of a connection that is in rooms, with what they hold.
     pub(super) barriers: Option<Box<Barriers>>,
@@ -146,6 +149,7 @@ impl Out {
             queue: Queue::default(),
             sent: 0,
             stalled_since: now,
+            is_unflushed: false,
             last_sent: now,
             barriers: None,
             waiters: Wakers::default(),
@@ -194,9 +198,22 @@ impl Out {
         self.last_sent
     }
 
-    /// Returns the tick since which the socket has accepted nothing; `None` while the queue is empty.
+    /// Returns the tick since which the socket has accepted nothing; `None` while nothing waits for it.
     pub(super) fn stalled_since(&self) -> Option<Tick> {
-        (!self.queue.is_empty()).then_some(self.stalled_since)
+        (!self.queue.is_empty() || self.is_unflushed).then_some(self.stalled_since)
+    }
+
+    /// Returns whether the queue is empty, and the transport itself holds the last bytes.
+    pub(super) fn is_flushing(&self) -> bool {
+        self.is_unflushed && self.queue.is_empty()
+    }
+
+    /// Records whether the transport holds bytes that have left the queue.
+    fn set_unflushed(&mut self, is_unflushed: bool, now: Tick) {
+        if is_unflushed && !self.is_unflushed {
+            self.stalled_since = now;
+        }
+        self.is_unflushed = is_unflushed;
     }
 
     pub(super) fn take_waiters(&mut self) -> Wakers {
@@ -539,10 +556,10 @@ impl Link {
                 Poll::Ready(_) => out.lose(lane),
             }
         }
-        match input.reader.poll_flush_driven(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => out.lose(lane),
+        let flushed = input.reader.poll_flush_driven(cx);
+        out.set_unflushed(flushed.is_pending(), self.now());
+        if ready!(flushed).is_err() {
+            out.lose(lane);
         }
         self.lane.end_backlog();
         Poll::Ready(())

@@ -211,6 +211,19 @@ impl Reader {
         }
     }
 
+    /// Returns whether the client has cancelled a stream of HTTP/2, or its connection has ended. Otherwise the task is woken
+    /// when this happens. Returns false for other transports.
+    pub(crate) fn is_cancelled(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            #[cfg(feature = "http2")]
+            Self::Http2(stream) => stream.poll_cancelled(cx).is_ready(),
+            _ => {
+                let _ = cx;
+                false
+            }
+        }
+    }
+
     /// Flushes the bytes that a driven transport has buffered, such as TLS records. Does nothing for a socket.
     pub(crate) fn poll_flush_driven(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

@@ -103,8 +103,12 @@ impl Wire {
         body: &Bytes,
     ) -> bool {
         let link = self.connection();
+        // The client takes a promise only for an origin for which the connection is authoritative (RFC 9113 §8.4).
         let uri = http::Uri::builder()
-            .scheme("https")
+            .scheme(match link.facts.is_tls() {
+                true => "https",
+                false => "http",
+            })
             .authority(request.get_host())
             .path_and_query(path);
         let Ok(uri) = uri.build() else {
@@ -136,7 +140,9 @@ fn fill(
 ) -> Result<(Facts, Result<BodyHead, Box<RequestError>>), HeadError> {
     let headers = &parts.headers;
     let limits = &link.env.head_limits;
-    if headers.len() > limits.header_count {
+    // The pieces of a cookie are one field (RFC 9113 §8.2.3).
+    let pieces = headers.get_all(header::COOKIE).iter().count();
+    if headers.len() - pieces.saturating_sub(1) > limits.header_count {
         let limit = limits.header_count;
         return Err(HeadError::TooManyHeaders { limit });
     }

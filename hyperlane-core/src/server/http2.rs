@@ -140,6 +140,7 @@ pub(crate) fn task(
         lingers_until: None,
         is_leaving: false,
         is_refused: false,
+        is_full: false,
     }
 }
 
@@ -158,6 +159,8 @@ fn builder(config: &ServerConfig) -> h2::server::Builder {
         // counts as a fault of the connection.
         .max_concurrent_reset_streams(RESET_STREAMS.max(2 * config.http2_streams as usize))
         .reset_stream_duration(RESET_TIME)
+        .max_local_error_reset_streams(Some(MAX_REFUSED))
+        .data_frame_budget(DATA_BUDGET)
         .enable_connect_protocol();
     builder
 }
@@ -167,6 +170,14 @@ const RESET_STREAMS: usize = 50;
 
 /// The time for which the server knows a stream that it has reset.
 const RESET_TIME: Duration = Duration::from_secs(10);
+
+/// Maximum number of streams that the server resets because of a fault of the client, or refuses, in the life of a
+/// connection. A proxy may keep a connection for weeks, and each of these streams costs the client as much as the server.
+const MAX_REFUSED: usize = 1 << 20;
+
+/// The budget for `DATA` frames that are not read yet and have less than 256 bytes: each takes its difference to 256. The
+/// crate keeps about as many bytes for each such frame.
+const DATA_BUDGET: usize = 2 * 1024 * 1024;
 
 /// Maximum number of bytes of a stream that have left its outbox and wait for the connection.
 const MAX_SEND_BUFFER: usize = 256 * 1024;
@@ -201,6 +212,8 @@ struct Http2Task<F, S> {
     is_leaving: bool,
     /// True after the connection was ended because of a fault of the client.
     is_refused: bool,
+    /// True if no stream was accepted in the last round, because the handlers of as many streams as allowed run.
+    is_full: bool,
 }
 
 // No field is pinned: the streams are in allocations of their own.
@@ -224,7 +237,13 @@ where
         for _ in 0..MAX_ROUNDS {
             this.quiet.take_woken();
             this.poll_protocol(&mut quiet_cx);
+            let mut has_place = false;
             while let Poll::Ready(Some(())) = Pin::new(&mut this.streams).poll_next(&mut quiet_cx) {
+                has_place = this.is_full;
+            }
+            if has_place {
+                // Streams may wait to be accepted.
+                quiet_cx.waker().wake_by_ref();
             }
             if this.has_fault() {
                 this.poll_protocol(&mut quiet_cx);
@@ -252,10 +271,7 @@ where
             }
             Poll::Ready(Ok(())) => {}
             Poll::Pending => {
-                let limit = match has_ended {
-                    true => LAST_WRITE,
-                    false => this.link.env.config.write_timeout,
-                };
+                let limit = this.stall_limit();
                 this.link.arm(now.after(limit));
             }
         }
@@ -298,20 +314,21 @@ where
         }
     }
 
+    /// Returns the maximum time for which the socket may accept nothing.
+    fn stall_limit(&self) -> Duration {
+        match matches!(self.state, State::Closed) && !self.lock_io().is_flushing() {
+            true => LAST_WRITE,
+            false => self.link.env.config.write_timeout,
+        }
+    }
+
     /// Checks every time limit of the connection. The limits of a stream are those of its own link.
     fn on_timer(&mut self) {
         let now = self.link.now();
         let config = &self.link.env.config;
-        let (stalled, closing) = {
-            let io = self.lock_io();
-            (io.stalled_since(), matches!(self.state, State::Closed))
-        };
+        let stalled = self.lock_io().stalled_since();
         if let Some(since) = stalled {
-            let limit = match closing {
-                true => LAST_WRITE,
-                false => config.write_timeout,
-            };
-            let by = since.after(limit);
+            let by = since.after(self.stall_limit());
             if by <= now {
                 tracing::debug!(peer = %self.link.peer(), "write stall: connection closed");
                 self.link.env.metrics.client_dropped("stalled");
@@ -380,7 +397,22 @@ where
                 }
             }
         }
+        let most = usize::try_from(self.link.env.config.http2_streams).unwrap_or(usize::MAX);
         while let State::Open(connection) = &mut self.state {
+            // The place of a stream in the protocol is free when the stream has ended on the wire. Its handler may still
+            // run, and counts here.
+            self.is_full = self.streams.len() >= most;
+            if self.is_full {
+                match connection.poll_closed(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => {
+                        tracing::debug!(peer = %self.link.peer(), %error, "HTTP/2 connection failed");
+                    }
+                }
+                self.state = State::Closed;
+                return;
+            }
             match connection.poll_accept(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Some(Ok((request, respond)))) => {
@@ -430,7 +462,8 @@ where
 
     /// Starts the timer of an idle connection, and that of a field block.
     fn watch_idle(&mut self) {
-        if let Some(since) = self.lock_io().frames.block_since() {
+        let block_since = self.lock_io().frames.block_since();
+        if let (State::Open(_), Some(since)) = (&self.state, block_since) {
             self.link
                 .arm(since.after(self.link.env.config.header_timeout));
         }
@@ -451,5 +484,7 @@ where
     fn close(&mut self) {
         self.state = State::Closed;
         self.lock_io().close();
+        // Streams that have sent everything do not learn it from the protocol.
+        self.counts.set_closed();
     }
 }

@@ -104,6 +104,10 @@ fn send_text_head(link: &Link, text: Vec<u8>, is_head: bool) -> Option<Option<Ra
     let stream = input.reader.http2()?;
     let status = head.status.as_u16();
     if status == 101 {
+        // Only an extended CONNECT opens a tunnel, and HTTP/2 has no 101 (RFC 9113 §8.6).
+        if !stream.is_connect() {
+            return None;
+        }
         head.status = http::StatusCode::OK;
         stream.set_tunnel();
         let _ = stream.send_head(head.into_response(), false, None);
@@ -140,5 +144,9 @@ fn refuse_text(link: &Link) {
         peer = %link.peer(),
         "the handler wrote bytes that are no response: HTTP/2 cannot send them, and the stream is reset"
     );
+    // The handler may end in this poll, before the signal is handled.
+    if let Some(stream) = link.lock_input().reader.http2() {
+        stream.set_cut();
+    }
     link.driver.signal(signals::ABORT);
 }

@@ -34,8 +34,11 @@ pub(super) struct Io {
     out: Vec<u8>,
     /// Number of bytes of `out` that are written.
     written: usize,
-    /// The tick since which the socket has accepted nothing although `out` has bytes.
+    /// The tick since which the socket has accepted nothing although `out` has bytes, or since which the socket holds
+    /// bytes itself.
     stalled_since: Tick,
+    /// True while the socket itself, which is one of TLS, holds bytes that have left `out`.
+    is_unflushed: bool,
     now: Tick,
     /// True after the server's direction has ended.
     is_lingering: bool,
@@ -52,6 +55,7 @@ impl Io {
             out: Vec::new(),
             written: 0,
             stalled_since: now,
+            is_unflushed: false,
             now,
             is_lingering: false,
             dropped: 0,
@@ -70,7 +74,12 @@ impl Io {
 
     /// Returns the tick since which the socket has accepted nothing; `None` if nothing waits for it.
     pub(super) fn stalled_since(&self) -> Option<Tick> {
-        (self.waiting() > 0).then_some(self.stalled_since)
+        (self.waiting() > 0 || self.is_unflushed).then_some(self.stalled_since)
+    }
+
+    /// Returns whether the socket itself holds the last bytes. How many of them it has passed on is not known.
+    pub(super) fn is_flushing(&self) -> bool {
+        self.is_unflushed && self.waiting() == 0
     }
 
     /// Writes the collected bytes.
@@ -81,10 +90,15 @@ impl Io {
     ) -> Poll<io::Result<()>> {
         self.now = now;
         ready!(self.poll_drain(cx))?;
-        match &mut self.socket {
-            Some(socket) => Pin::new(socket).poll_flush(cx),
-            None => Poll::Ready(Ok(())),
+        let Some(socket) = &mut self.socket else {
+            return Poll::Ready(Ok(()));
+        };
+        let flushed = Pin::new(socket).poll_flush(cx);
+        if flushed.is_pending() && !self.is_unflushed {
+            self.stalled_since = now;
         }
+        self.is_unflushed = flushed.is_pending();
+        flushed
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -184,6 +198,7 @@ impl Io {
         self.socket = None;
         self.out = Vec::new();
         self.written = 0;
+        self.is_unflushed = false;
     }
 }
 
