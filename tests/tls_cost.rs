@@ -1,8 +1,9 @@
 //! What TLS costs: CPU time per request, and bytes per idle connection.
 //!
-//! A binary of its own, because the crate that counts replaces the allocator of its process. It counts per thread, and so
-//! does the CPU time: the server runs on a thread of its own. `TLS_REQUESTS=200000 cargo test --release --test tls_cost --
-//! --nocapture --test-threads=1` measures; the bounds of a debug build are only rough.
+//! This is a binary of its own, because the crate `allocation_counter` replaces the allocator of its process. Bytes and
+//! CPU time are counted per thread, so the server runs on a thread of its own. The bounds are rough, because they must
+//! hold in a debug build too. To measure, run `TLS_REQUESTS=200000 cargo test --release --test tls_cost -- --nocapture
+//! --test-threads=1`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -63,7 +64,7 @@ fn identity() -> Identity {
     }
 }
 
-/// Either kind of client.
+/// A client with TLS or without.
 trait Wire: Read + Write + Send {}
 impl<T: Read + Write + Send> Wire for T {}
 
@@ -102,8 +103,8 @@ fn get(wire: &mut dyn Wire, path: &str) -> String {
     }
 }
 
-/// Runs a server on a thread of its own, and a client on this one. Returns the result of the client, and the bytes that
-/// the server holds when `client` returns: its connections are still open.
+/// Runs a server on a thread of its own, and a client on this one. Returns the result of `client`, and the bytes that
+/// the server holds when `client` returns. Connections in the result are still open then, so they count.
 fn with_server<R>(tls: Option<TlsConfig>, client: impl FnOnce(SocketAddr) -> R) -> (R, i64) {
     let (address, started) = mpsc::channel();
     let (end, ended) = oneshot::channel::<()>();
@@ -130,7 +131,7 @@ fn with_server<R>(tls: Option<TlsConfig>, client: impl FnOnce(SocketAddr) -> R) 
     (result, server.join().unwrap())
 }
 
-/// Returns the bytes that `count` idle connections hold, each after a request.
+/// Returns the bytes that a server holds with `count` idle connections, each after three requests.
 fn idle(identity: Option<&Identity>, count: usize) -> i64 {
     let tls = identity.map(|identity| identity.tls.clone());
     let (clients, held) = with_server(tls, |address| {

@@ -1,8 +1,9 @@
 //! A storm of TLS handshakes beside an open connection, and a reload under load.
 //!
-//! `STORM_SECONDS=10 cargo test --release --test tls_storm -- --nocapture --test-threads=1` prints the echo times of the
-//! open connection without the storm and with it. The clients of the storm run at the lowest priority, because they
-//! compute as much as the server, and an operator's clients are on other machines.
+//! `STORM_SECONDS=10 cargo test --release --test tls_storm -- --nocapture --test-threads=1` prints the echo times of
+//! the open connection without the storm and with it. The clients of the storm compute as much as the server. In
+//! production, clients are on other machines. So they run at the lowest priority here, to leave the processor to the
+//! server.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,7 +26,7 @@ use hyperlane::prelude::*;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use test_support::{Authority, handler};
 
-/// Threads of the storm.
+/// The number of threads of the storm.
 const CLIENTS: usize = 8;
 
 handler!(Hello, |_stream, ctx| {
@@ -61,7 +62,8 @@ fn exchange(wire: &mut (impl Read + Write)) {
     }
 }
 
-/// Measures echoes on an open connection for a time. Returns the median and the 99th percentile.
+/// Sends requests on an open connection for [`seconds`], and measures the time until each answer. Returns the median
+/// and the 99th percentile.
 fn echoes(wire: &mut (impl Read + Write)) -> (Duration, Duration) {
     let mut times = Vec::new();
     let end = Instant::now() + seconds();

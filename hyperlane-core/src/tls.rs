@@ -1,7 +1,7 @@
 //! TLS: certificates, the configuration of rustls that is in use, and the facts of a handshake.
 //!
-//! Only this module, `config/tls.rs` and `server/handshake.rs` name rustls. The connection sees TLS as a transport like
-//! any other.
+//! Only this module, `config/tls.rs` and `server/handshake.rs` use the crate rustls. The connection sees TLS as a
+//! transport like any other.
 
 mod certificates;
 mod info;
@@ -57,13 +57,13 @@ struct Loaded {
     resumption: Resumption,
 }
 
-/// The contents of files when they were read.
+/// The PEM texts of a configuration, each with its source. The text of a file is as it was when the file was read.
 #[derive(Default, PartialEq, Eq)]
 pub(super) struct Files(Vec<(Pem, Arc<[u8]>)>);
 
 impl Files {
-    /// Returns the PEM text of a source, and remembers it. Reads each file once, so that a certificate and a key in one
-    /// file are of the same time.
+    /// Returns the PEM text of a source, and remembers it. Reads each file once. If a certificate and a key are in the
+    /// same file, both thus come from the same version of the file.
     pub(super) fn read(&mut self, pem: &Pem) -> Result<Arc<[u8]>, TlsError> {
         if let Some((_, text)) = self.0.iter().find(|(known, _)| known == pem) {
             return Ok(text.clone());
@@ -94,12 +94,14 @@ pub(super) fn source(pem: &Pem) -> TlsSource {
 }
 
 /// What the server stores of the sessions that clients may resume. A reload keeps it, unless the rules for the
-/// certificates of clients have changed: a resumed session is not checked again.
+/// certificates of clients have changed. Otherwise a resumed session would evade the new rules, because its certificate
+/// is not checked again.
 #[derive(Clone)]
 struct Resumption {
     tickets: Option<Arc<dyn ProducesTickets>>,
     sessions: Arc<ServerSessionMemoryCache>,
-    /// The authorities of the certificates of clients, and the need for such a certificate.
+    /// The authorities that issue the certificates of clients, and whether clients need one. `None` if the server asks
+    /// for no such certificate.
     clients: Option<(Arc<[u8]>, ClientCertificates)>,
 }
 
@@ -132,21 +134,21 @@ impl LiveTls {
             .clone()
     }
 
-    /// Returns the interval in which the server reads the files again.
+    /// Returns the interval in which the server reads the files again. Returns `None` if it never does so by itself.
     pub(crate) fn interval(&self) -> Option<Duration> {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.plan.reload_every
     }
 
-    /// Reads the files again. Returns true if they have changed. After an error, the old configuration stays.
+    /// Reads the files again. Returns true if the files have changed. After an error, the old configuration stays.
     pub(crate) fn reload(&self) -> Result<bool, TlsError> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = loaded.plan.clone();
         self.apply(&mut loaded, plan)
     }
 
-    /// Uses another plan for new connections. Returns true if it differs from the old one, or if files have changed.
-    /// After an error, the old configuration stays.
+    /// Uses another plan for new connections. Returns true if the plan or a file differs from before. After an error,
+    /// the old configuration stays.
     pub(crate) fn replace(&self, plan: TlsConfig) -> Result<bool, TlsError> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         self.apply(&mut loaded, plan)

@@ -204,7 +204,7 @@ hook! {
         let error = ctx.get_request_error_data().unwrap();
         ctx.get_mut_response().set_body(format!("error: {error:?}"));
     }
-    // Says when it is there, and answers when the test lets it.
+    // Notes that it runs, and answers when the test opens the gate.
     Waits |_, ctx| {
         ctx.state::<Notes>().note("waits");
         ctx.state::<Gate>().pass().await;
@@ -239,7 +239,7 @@ hook! {
         let body = ctx.body_stream();
         ctx.get_mut_response().set_body(Body::stream(body));
     }
-    // Reads nothing until the test lets it.
+    // Reads nothing until the test opens the gate.
     @Stream ReadsLate |_, ctx| {
         ctx.state::<Notes>().note("waits");
         ctx.state::<Gate>().pass().await;
@@ -336,7 +336,7 @@ async fn requests_of_one_connection_are_answered_side_by_side() {
     let request = client.request_to(Method::GET, "/waits").body(()).unwrap();
     let (waiting, _) = client.send(request, true).await;
     assert_eq!(shared.noted.next().await, "waits");
-    // Others do not wait for it.
+    // Other requests of the connection do not wait for this one.
     for number in 0..50 {
         let sent = format!("{number} ").repeat(100);
         let (status, echoed) = client.post("/echo", sent.clone()).await;
@@ -365,7 +365,7 @@ async fn a_hook_sees_the_version_the_host_and_one_cookie_field() {
     }
     let expected = format!("true {} a=1; b=2; c=3 \"a b\"", client.address);
     assert_eq!(text(answer.into_body()).await, expected);
-    // A host beside `:authority` is the same, or the request is refused.
+    // A field `host` beside `:authority` must name the same host. Otherwise the request is refused.
     let host = client.address.to_string();
     let same = client
         .request_to(Method::GET, "/facts")
@@ -515,7 +515,7 @@ async fn a_hook_that_does_not_read_stops_its_client_alone() {
     assert_eq!(shared.noted.next().await, "waits");
     stream.reserve_capacity(LARGE);
     let mut sent = 0;
-    // The window of the stream is 256 KiB, and nothing opens it.
+    // The window of the stream is 256 KiB. Only a read of the hook would open it further.
     while let Ok(Some(Ok(_))) = timeout(
         Duration::from_millis(300),
         std::future::poll_fn(|cx| stream.poll_capacity(cx)),
@@ -528,7 +528,7 @@ async fn a_hook_that_does_not_read_stops_its_client_alone() {
         stream.reserve_capacity(LARGE - sent);
     }
     assert!(sent < LARGE / 2, "{sent} bytes were taken");
-    // Its siblings go on, with bodies larger than what is left of a window.
+    // The other streams of the connection go on, because the window of the connection is larger than that of a stream.
     for _ in 0..4 {
         assert_eq!(
             client.post("/echo", vec![b'y'; 60_000]).await.1.len(),
@@ -553,7 +553,7 @@ async fn a_hook_that_does_not_read_stops_its_client_alone() {
 #[tokio::test]
 async fn a_client_that_does_not_read_a_stream_still_gets_the_others() {
     let (control, _) = server(|_| {}).await;
-    // The connection's window has room for more than the stream's that is not read.
+    // The window of the connection is ten times that of a stream, so one stream that is not read does not fill it.
     let mut settings = Builder::new();
     settings
         .initial_window_size(100_000)
@@ -601,7 +601,7 @@ async fn members_of_a_room_on_streams_of_one_connection() {
     eventually("it has left", || shared.room.len() == 5).await;
     assert_eq!(shared.room.broadcast("again").await.unwrap().members, 5);
     assert_eq!(socket.text().await, "again");
-    // The end of the connection is the end of all.
+    // The end of the connection ends all its streams, and so all memberships.
     drop((bodies, socket, client));
     eventually("all have left", || shared.room.is_empty()).await;
     eventually("the connection ends", || control.connections() == 0).await;
@@ -685,7 +685,8 @@ async fn an_extended_connect_that_is_no_websocket_of_the_server_is_refused() {
     let mut client = Client::connect(&control).await;
     let socket = client.websocket("/nowhere", HeaderMap::new()).await;
     assert_eq!(socket.head.status, 404);
-    // A 200 would accept the handshake: pages, also those that the program writes as text, are refusals.
+    // A 200 would accept the handshake. So the server refuses it where a route answers with an ordinary 200, even if
+    // the program writes that answer as text.
     for target in ["/echo", "/raw/close"] {
         let socket = client.websocket(target, HeaderMap::new()).await;
         assert_eq!(socket.head.status, 400, "{target}");
@@ -749,7 +750,7 @@ async fn a_websocket_agrees_on_its_protocol_and_compression() {
         .to_str()
         .unwrap();
     assert!(extensions.starts_with("permessage-deflate"), "{extensions}");
-    // "Hello", compressed (RFC 7692 §7.2.3.1); the first bit after FIN says so.
+    // "Hello", compressed (RFC 7692 §7.2.3.1). RSV1, the bit after FIN, marks a compressed message.
     let mut hello = frame(true, TEXT, [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]);
     hello[0] |= 0x40;
     socket.send.send_data(hello.into(), false).unwrap();
@@ -806,7 +807,7 @@ async fn an_idle_connection_ends_and_one_with_a_stream_does_not() {
         .await
         .into_body();
     assert_eq!(shared.noted.next().await, "joined");
-    // The stream is older than the time limit. No event marks that.
+    // The pause makes the stream older than the time limit. No event marks that moment.
     tokio::time::sleep(4 * SHORT).await;
     assert_eq!(client.get("/facts").await.0, 200);
     drop(body);
@@ -830,7 +831,8 @@ async fn a_server_without_http_2_refuses_the_preface() {
     assert_eq!(client.reply().await.status, 505);
 }
 
-/// Requests that are answered within one poll leave no stream behind for the timer to see.
+/// Requests that are answered within one poll leave no stream behind for the timer to see. They must still count as
+/// use.
 #[tokio::test]
 async fn a_connection_that_is_used_is_not_idle() {
     let (control, _shared) = server(|server| {

@@ -1,4 +1,5 @@
-//! Clients of HTTP/2 that cost much and ask for little: each ends with `GOAWAY`, and a neighbour is answered.
+//! Clients of HTTP/2 that cost much and ask for little. The server ends a flood by `GOAWAY`, and still answers another
+//! client (the neighbour).
 
 use std::{
     sync::{
@@ -16,7 +17,7 @@ use test_support::{
 
 const ENHANCE_YOUR_CALM: u32 = 0xB;
 
-/// Number of handlers that run.
+/// The number of requests to `/wait` whose handler runs.
 #[derive(Clone, Default)]
 struct Running(Arc<AtomicUsize>);
 
@@ -70,7 +71,8 @@ async fn server(configure: impl FnOnce(&mut ServerConfig)) -> (ServerControlHook
     (control, running)
 }
 
-/// Sends pieces until the server closes, while it reads what the server sends. Returns the last `GOAWAY`.
+/// Sends pieces until all are sent or the server closes, and meanwhile reads what the server sends. Returns the last
+/// `GOAWAY`.
 async fn flood(
     client: &mut Client,
     count: usize,
@@ -85,7 +87,7 @@ async fn flood(
         sent += 100;
         let mut left = bytes.as_slice();
         while !left.is_empty() {
-            // What the server sends is read meanwhile, so that it never waits for this client.
+            // The client reads meanwhile, so that the server never waits for it.
             let _ = client.stream.try_read_buf(&mut client.buffer);
             let ready = client.stream.ready(tokio::io::Interest::WRITABLE).await;
             match ready.and_then(|_| client.stream.try_write(left)) {
@@ -235,7 +237,7 @@ async fn floods_of_frames_end_with_goaway_and_a_neighbour_is_answered() {
         (
             "a header bomb",
             http2_frame(kind::HEADERS, END_STREAM | END_HEADERS, 1, {
-                // An entry of the table, and references to it.
+                // The block adds an entry of 4000 bytes to the table, and then refers to it 10 000 times.
                 let mut block = http2_request("GET", "/hello");
                 block.extend(b"\x40\x01x\x7f\x81\x1e");
                 block.extend([b'a'; 4000]);
@@ -269,7 +271,7 @@ async fn streams_that_are_never_read_are_cut_and_hold_up_no_neighbour() {
         }
         let (status, _) = neighbour.get_http2(2 * window + 1, "/hello").await;
         assert_eq!(status, 200, "window of {window}");
-        // Each stream is reset after the time limit of a write.
+        // Each stream is reset after `write_timeout`.
         let mut resets = 0;
         while resets < 100 {
             let frame = client.next_http2().await.expect("the connection goes on");
@@ -307,7 +309,7 @@ async fn a_connection_that_stays_without_a_request_is_closed() {
     for (name, bytes) in cases {
         let mut client = Client::connect(address(&control)).await;
         client.send(&bytes).await;
-        // No PING is answered: the server does not wait for it.
+        // The client answers no PING, and the server closes the connection without an answer.
         while client.fill().await {}
         assert!(
             !client.buffer.is_empty() || bytes.len() < hello.len(),
@@ -361,12 +363,12 @@ async fn a_table_that_changes_with_each_request_is_followed() {
     for number in 0..2_000 {
         let stream = stream_of(number);
         let mut block = http2_request("GET", "/hello");
-        // Each field enters the table, and pushes out another.
+        // Each field enters the table.
         for field in 0..10 {
             let value = format!("{number:08}{field:08}");
             block.extend([&b"\x40\x01x\x10"[..], value.as_bytes()].concat());
         }
-        // A smaller table, and the former size again.
+        // The block sets the size of the table to 0, so that all entries leave it, and then to the former size again.
         let block = [&b"\x20\x3f\xe1\x1f"[..], &block].concat();
         let flags = END_STREAM | END_HEADERS;
         client

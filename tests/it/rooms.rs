@@ -17,7 +17,7 @@ mod ends;
 mod hall;
 mod order;
 
-// Joins the room of its path as the query says, and follows its client's messages.
+// Joins the room of its path as the query says. Then it does what the messages of its client ask for.
 handler!(Joins, |stream, ctx| {
     let room = ctx.room(ctx.get_route_param("room")).unwrap();
     let query = |name: &str| ctx.get_request().try_get_query_front(name);
@@ -58,7 +58,7 @@ handler!(Joins, |stream, ctx| {
     }
 });
 
-/// A server with rooms that the test shares.
+/// Starts a server. The test uses the same rooms as the server.
 async fn server_with(
     config: RoomsConfig,
     configure: impl FnOnce(&mut ServerConfig),
@@ -170,7 +170,7 @@ async fn websockets_and_event_streams_share_a_room() {
     old.until(b"\r\n\r\n").await;
     in_room(&room, 3).await;
     socket.say("one\ntwo").await;
-    // No event can carry these bytes.
+    // An event stream cannot carry these bytes, so only the WebSocket receives them.
     socket.frame(BINARY, b"\xff\xfe").await;
     socket.say("end").await;
     assert_eq!(socket.next_frame().await.text(), "one\ntwo");
@@ -212,7 +212,7 @@ async fn a_farewell_is_sent_however_the_member_leaves() {
             "reset" => leaves.reset(),
             "leave" => {
                 leaves.say("leave").await;
-                // The member that leaves gets none.
+                // The member that leaves does not receive its own farewell.
                 assert_eq!(leaves.next_frame().await.text(), "left [true, false]");
             }
             "return" => {
@@ -273,7 +273,7 @@ handler!(JoinsMany, |stream, ctx| {
         for at in 0..3 {
             let room = rooms.room(format!("{round} {at}")).unwrap();
             room.join(&socket).await.unwrap();
-            // Joining again takes no further room.
+            // A second join of the same room does not count again.
             room.join(&socket).await.unwrap();
         }
         let refused = rooms.room("more").unwrap().join(&socket).await;
@@ -603,7 +603,7 @@ async fn a_member_that_lags_reads_on_from_the_history() {
         }
         quick
     });
-    // This is far more than outbox and system buffers hold.
+    // All messages together are far more than the outbox and the system's buffers hold.
     let filler = ".".repeat(32 * 1024);
     for number in 0..COUNT {
         room.broadcast(format!("{number}{filler}")).await.unwrap();
@@ -658,7 +658,7 @@ async fn a_member_that_lags_in_a_quiet_room_catches_up_while_another_room_is_bus
     let quiet = rooms.room("quiet").unwrap();
     let mut slow = Client::websocket(address(&control), "/quiet").await;
     in_room(&quiet, 1).await;
-    // There are enough rooms to keep every hub busy.
+    // The many rooms keep every hub busy.
     let mut busy = Vec::new();
     for at in 0..32 {
         let target = format!("/busy-{at}");
@@ -698,7 +698,8 @@ async fn connections_that_vanish_leave_no_member_behind() {
                     let target = format!("/room-{}", (task + round) % 5);
                     let mut client = Client::connect(address).await;
                     match round % 4 {
-                        // The client vanishes before, in the middle of and after the handshake, and after a message.
+                        // The client vanishes right after its request, after the head of the answer (of a WebSocket or
+                        // an event stream), or after a message.
                         0 => {
                             let handshake = format!(
                                 "GET {target} HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n\

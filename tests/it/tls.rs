@@ -1,4 +1,4 @@
-//! TLS: certificates, handshakes, facts, and what uses them.
+//! TLS: certificates, handshakes, the facts that requests learn, and what depends on TLS.
 
 mod handshakes;
 mod http2;
@@ -195,7 +195,8 @@ async fn a_shutdown_ends_tls_with_a_close_notify() {
     let ending = tokio::spawn(async move { control.shutdown().await });
     assert_eq!(socket.next_message().await.code(), 1001);
     socket.frame(CLOSE, 1001_u16.to_be_bytes()).await;
-    // Without the alert, the client reports an error: bytes may be missing.
+    // If the server ends a connection without the alert `close_notify`, the client reports an error, because bytes may
+    // be missing.
     for mut client in [idle, socket] {
         let mut rest = Vec::new();
         let end = tokio::io::AsyncReadExt::read_to_end(&mut client.stream, &mut rest).await;
@@ -302,7 +303,7 @@ async fn a_reload_takes_new_files_and_drops_nothing() {
     );
     assert_eq!(presented(&control, &authority, "localhost").await, old.der);
 
-    // The new certificate without its key.
+    // The files now have the new certificate, but still the old key.
     folder.write("key.pem", &old.key);
     folder.write("chain.pem", &new.certificate);
     let error = control.reload_tls().await.unwrap_err();
@@ -356,7 +357,7 @@ async fn sessions_survive_a_reload_unless_the_authorities_change() {
     assert!(fresh.ends_with("false 0"), "{fresh}");
 }
 
-/// Starts a server and returns the error.
+/// Starts a server with invalid TLS, and returns the error.
 async fn refused(tls: TlsConfig) -> TlsError {
     let mut server = Server::new();
     server.bind_tls("127.0.0.1:0", tls).route::<Facts>("/");
@@ -427,7 +428,7 @@ async fn a_wrong_file_is_named_with_what_is_wrong() {
         .client_certificates(&empty, ClientCertificates::Required);
     let error = refused(clients).await.to_string();
     assert!(error.contains("empty.pem"), "{error}");
-    // An error never shows a secret.
+    // The error names PEM text in memory, but does not show it.
     let error = refused(TlsConfig::pem(&issued.certificate, &other.key)).await;
     assert_eq!(
         error.to_string(),

@@ -1,4 +1,4 @@
-//! Browsers: the examples with a page in Chromium, and what must hold in every engine.
+//! Browsers: tests of the examples that have a page, in Chromium, and of what must hold in every engine.
 
 use std::{
     ffi::OsStr,
@@ -54,7 +54,7 @@ const ENGINES: [Engine; 3] = [
             },
             Program {
                 variable: "MINIBROWSER",
-                // Of the library, which the driver depends on.
+                // The program belongs to the library on which the driver depends.
                 path: "/usr/lib/*/webkit2gtk-4.*/MiniBrowser",
                 package: "webkit2gtk-driver",
             },
@@ -135,7 +135,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     process::run_with("node", script, programs)
 }
 
-/// The examples with a page, in Chromium.
+/// Tests the examples that have a page, in Chromium.
 fn examples(packages: &Path) -> Outcome {
     let chat = process::example("chat")?;
     let shots = process::target().join("shots");

@@ -1,5 +1,5 @@
-//! Other people's clients: against the bench server's echo, room, event stream and plain text, against `hello`, and
-//! compressed.
+//! Tests with clients of other projects: against the bench server (echo, room, event stream and plain text), against
+//! the example `hello`, and against the example `compression`.
 
 use std::path::{Path, PathBuf};
 
@@ -56,7 +56,7 @@ pub(crate) fn run() -> Outcome {
 /// What the Python clients need.
 const PYTHON_PACKAGES: [&str; 4] = ["websockets", "httpx[http2]", "h2", "wsproto"];
 
-/// A Python with these packages, in an environment of its own.
+/// Returns a Python with these packages, in an environment of its own.
 pub(crate) fn python() -> Result<PathBuf, String> {
     let place = process::target().join("python");
     let python = place.join("bin").join("python");

@@ -1,6 +1,7 @@
 //! The end-to-end tests and the Autobahn suite over HTTP/2 with prior knowledge, through the bridge of `test-support`.
 //!
-//! The tests are clients of HTTP/1.1. `differences.txt` names those that hold only there, by the reason.
+//! The clients of the tests speak HTTP/1.1. `differences.txt` lists the tests that hold over HTTP/1.1 only, by the
+//! reason.
 
 use std::{collections::BTreeMap, fs};
 
@@ -54,7 +55,8 @@ fn autobahn() -> Outcome {
     autobahn::run(&["--http2".to_owned()])
 }
 
-/// Runs all tests but those that differ. Each of these has to exist, so that the list does not outlive them.
+/// Runs all tests except those in the list of differences. Each test in the list must exist, so that the list names no
+/// deleted tests.
 fn suite() -> Outcome {
     let differences = differences()?;
     let mut problems = Vec::new();
@@ -81,7 +83,7 @@ fn suite() -> Outcome {
     }
 }
 
-/// Runs the tests that differ, one by one, and names those that pass.
+/// Runs the tests in the list of differences, one by one. Returns an error that names those that pass.
 fn still_differ() -> Outcome {
     let mut same = Vec::new();
     for (binary, tests) in differences()? {
@@ -108,7 +110,7 @@ fn known(binary: &str) -> Result<Vec<String>, String> {
     Ok(names.map(str::to_owned).collect())
 }
 
-/// Reads the list: lines `[kind]`, each with tests `binary name` below it. The page explains each kind.
+/// Reads the list: lines `[kind]`, each with tests `binary name` below it. The page must explain each kind.
 fn differences() -> Result<Differences, String> {
     let read = |name: &str| {
         fs::read_to_string(process::top().join(name))

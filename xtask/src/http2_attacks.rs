@@ -16,12 +16,12 @@ const USAGE: &str = "usage: cargo xtask http2-attacks";
 /// The number of times that an attack sends its frames.
 const TIMES: u32 = 10_000;
 
-/// The time for which the normal client is measured, with and without an attack, and the number of times that it is. The
-/// smallest value counts: other load of the machine only adds.
+/// The duration of a measurement of the normal client. For each attack there are [`ROUNDS`] measurements with it, and
+/// as many without it. The smallest value of each kind counts, because other load of the machine only adds to it.
 const MEASURED: Duration = Duration::from_millis(1_500);
 const ROUNDS: usize = 3;
 
-/// An attacker comes back after this time, until the normal client is measured.
+/// An attacker comes back after this time, until the measurement of the normal client has ended.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What an attack may cost: seconds of the processor, and bytes.
@@ -52,13 +52,13 @@ const WHOLE: u8 = END_STREAM | END_HEADERS;
 enum End {
     /// `GOAWAY` with `ENHANCE_YOUR_CALM`.
     Calm,
-    /// None: the client is answered, or keeps what it has.
+    /// The connection stays open: the client gets its answers, or its streams wait.
     Open,
 }
 
 struct Attack {
     name: &'static str,
-    /// The window that the client gives to streams.
+    /// The initial window of streams in the client's settings.
     window: u32,
     /// What comes first, once.
     begin: Vec<u8>,
@@ -98,13 +98,13 @@ fn measure(
     server: &process::Server,
     address: SocketAddr,
 ) -> Result<Vec<String>, String> {
-    // One attack alone shows what it costs.
+    // One attack without the normal client shows what it costs the server.
     let (cpu, memory) = (cpu_seconds(server)?, status(server, "VmRSS:")?);
     reset_peak(server)?;
     let end = send(attack, address)?;
     let cpu = cpu_seconds(server)? - cpu;
     let memory = status(server, "VmHWM:")?.saturating_sub(memory);
-    // Further ones show what they cost the normal client.
+    // Further attacks show what they cost the normal client.
     let (mut alone, mut beside) = (Duration::MAX, Duration::MAX);
     for _ in 0..ROUNDS {
         alone = alone.min(slow::percentile(&slow::latencies(address, MEASURED)?, 99));
@@ -157,7 +157,7 @@ fn send(attack: &Attack, address: SocketAddr) -> Result<&'static str, String> {
         .set_read_timeout(Some(Duration::from_millis(500)))
         .map_err(failed)?;
     let mut reader = stream.try_clone().map_err(failed)?;
-    // All that the server sends is read, so that it never waits.
+    // A thread reads all that the server sends, so that the server never waits.
     let reads = thread::spawn(move || read(&mut reader));
     let mut bytes = PREFACE.to_vec();
     let mut settings = vec![0, 4];
@@ -188,7 +188,7 @@ fn read(stream: &mut TcpStream) -> &'static str {
             Ok(0) => break,
             Ok(count) => {
                 last.extend(buffer.get(..count).unwrap_or_default());
-                // The end is all that counts.
+                // Only the last bytes matter.
                 let old = last.len().saturating_sub(1024);
                 last.drain(..old);
             }
@@ -196,7 +196,7 @@ fn read(stream: &mut TcpStream) -> &'static str {
             Err(_) => break,
         }
     }
-    // The last frame is a GOAWAY, which may have a text of the reason.
+    // The code is searched, because the last frame, a GOAWAY, may have a text behind the code.
     let is_calm = last
         .windows(17)
         .any(|bytes| matches!(bytes, [0, _, _, GOAWAY, 0, 0, 0, 0, 0, .., 0, 0, 0, 0xB]));
@@ -268,7 +268,7 @@ fn attacks() -> Vec<Attack> {
         }),
         attack("unknown frames", vec![], |_| frame(0xEE, 0, 0, &[])),
         attack("header bomb", vec![], |number| {
-            // An entry of the table, and references to it.
+            // The block adds an entry of 4000 bytes to the table, and then refers to it 10 000 times.
             let mut block = request("GET", "/plaintext");
             block.extend(b"\x40\x01x\x7f\x81\x1e");
             block.extend([b'a'; 4000]);
@@ -295,7 +295,7 @@ fn attacks() -> Vec<Attack> {
                 block.extend(number.to_be_bytes());
                 block.extend(part.to_be_bytes().map(|byte| byte | 0x40));
             }
-            // No byte of a value may be a control.
+            // A value may contain no control character, so the high bit of each of its bytes is set.
             let printable = block.len() - 20 * 12;
             for value in block
                 .get_mut(printable..)
@@ -366,7 +366,7 @@ fn field(name: &str, value: &[u8]) -> Vec<u8> {
 
 // ---------------------------------------------------------------- the server's process
 
-/// Returns the time of the processors that the server has used.
+/// Returns the CPU time that the server has used, in seconds.
 fn cpu_seconds(server: &process::Server) -> Result<f64, String> {
     let path = format!("/proc/{}/stat", server.id());
     let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
@@ -392,7 +392,7 @@ fn status(server: &process::Server, name: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{path} has no {name}"))
 }
 
-/// Makes the peak of the server's memory what it uses now.
+/// Resets the peak of the server's memory to what it uses now.
 fn reset_peak(server: &process::Server) -> Outcome {
     let path = format!("/proc/{}/clear_refs", server.id());
     fs::write(&path, "5").map_err(|error| format!("cannot write {path}: {error}"))

@@ -1,4 +1,4 @@
-//! The published crates checked for Windows and macOS, where rustup has a std of these.
+//! Checks the published crates for Windows and macOS, if rustup has installed the standard library of such a target.
 //!
 //! Checking needs no linker and no C compiler, so any machine can do it for any target.
 
@@ -12,7 +12,7 @@ const SYSTEMS: [(&str, &str); 2] = [
 
 pub(crate) fn run() -> Outcome {
     let published = Published::read()?;
-    // Rust of a distribution comes without rustup.
+    // The Rust of a Linux distribution comes without rustup. Then no target counts as installed.
     let installed = process::read("rustup", ["target", "list", "--installed"]).unwrap_or_default();
     for (system, proposal) in SYSTEMS {
         let mut targets = installed

@@ -9,8 +9,8 @@ use std::{
 
 /// The certificates of a server for TLS, and the rules for the certificates of clients.
 ///
-/// The values name files or contain PEM text. The server reads files when it starts, and again at a reload. The
-/// certificate of the server comes first in its file or text, and the intermediate certificates follow.
+/// A certificate or a key is a PEM file, or PEM text in memory. The server reads files when it starts, and again at a
+/// reload. The certificate of the server comes first in its file or text, and the intermediate certificates follow.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -139,9 +139,9 @@ impl TlsConfig {
         }))
     }
 
-    /// Uses a configuration of rustls as it is, for settings that this type does not have. The server replaces only its
-    /// list of ALPN protocols, if the list is empty. With another
-    /// setting of this type, the server does not start.
+    /// Uses a configuration of rustls as it is, for settings that this type does not have. The server changes one
+    /// thing: if the configuration has no ALPN protocols, the server adds its own. If the program also makes another
+    /// setting of `TlsConfig`, the server does not start.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -159,7 +159,7 @@ impl TlsConfig {
         }
     }
 
-    /// Returns a setting that has no effect beside a configuration of rustls.
+    /// Returns a setting of the program that has no effect beside a configuration of rustls.
     pub(crate) fn ignored(&self) -> Option<&'static str> {
         let settings = [
             ("certificate", self.default.is_some()),
@@ -173,7 +173,8 @@ impl TlsConfig {
     }
 
     /// Adds a certificate for clients that name the host (SNI), from two PEM files. `*.app.example` stands for each
-    /// name with one label before `app.example`. All other clients get the certificate of the constructor.
+    /// name with one label before `app.example`. A client that names no host, or a host without a certificate of its
+    /// own, gets the certificate of the constructor.
     #[must_use]
     pub fn sni(
         mut self,
@@ -205,9 +206,9 @@ impl TlsConfig {
         self
     }
 
-    /// Accepts certificates of clients that one of the authorities in a PEM file has issued.
-    /// [`TlsInfo::client_certificates`](crate::TlsInfo::client_certificates) returns them. Default: clients need no
-    /// certificate, and the server asks for none.
+    /// Accepts the certificate of a client if one of the authorities in a PEM file has issued it.
+    /// [`TlsInfo::client_certificates`](crate::TlsInfo::client_certificates) returns the certificates. Default: the
+    /// server asks clients for no certificate.
     #[must_use]
     pub fn client_certificates(
         mut self,
@@ -232,7 +233,8 @@ impl TlsConfig {
     /// Reads the files again in this interval, and uses them for new connections if they have changed. If the new files
     /// are invalid, the server logs a warning and keeps the old certificates. Open connections continue in any case.
     ///
-    /// Default: never; [`ServerControlHook::reload_tls`](crate::ServerControlHook::reload_tls) reloads by a call.
+    /// Default: never. [`ServerControlHook::reload_tls`](crate::ServerControlHook::reload_tls) reads the files again
+    /// when the program calls it.
     #[must_use]
     pub fn reload_every(mut self, interval: Duration) -> Self {
         self.reload_every = Some(interval);
@@ -242,14 +244,16 @@ impl TlsConfig {
 
 /// Methods under the names that published Hyperlane programs call.
 impl TlsConfig {
-    /// Returns the path of the certificate chain. Returns an empty string for PEM text in memory.
+    /// Returns the path of the certificate chain. Returns an empty string for PEM text in memory, for a path that is
+    /// not UTF-8, and if there is no certificate.
     pub fn get_certificate_path(&self) -> &str {
         let pair = self.default.as_ref();
         pair.and_then(|pair| pair.certificate.path())
             .unwrap_or_default()
     }
 
-    /// Returns the path of the private key. Returns an empty string for PEM text in memory.
+    /// Returns the path of the private key. Returns an empty string for PEM text in memory, for a path that is not
+    /// UTF-8, and if there is no key.
     pub fn get_private_key_path(&self) -> &str {
         let pair = self.default.as_ref();
         pair.and_then(|pair| pair.key.path()).unwrap_or_default()

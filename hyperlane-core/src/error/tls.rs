@@ -21,7 +21,7 @@ pub enum TlsError {
         "no certificate: begin with `TlsConfig::new(certificate, key)` or `TlsConfig::pem(..)`"
     )]
     NoDefault,
-    /// A setting has no effect beside a configuration that rustls has built.
+    /// The program has made a setting that has no effect with `TlsConfig::from_rustls`.
     #[error(
         "`{setting}` has no effect with `TlsConfig::from_rustls`: set it in the configuration of rustls"
     )]
@@ -71,7 +71,7 @@ pub enum TlsError {
         /// The problem.
         reason: String,
     },
-    /// The private key belongs to another certificate.
+    /// The private key belongs to none of the certificates in the file.
     #[error("the private key in {key} does not belong to the first certificate in {certificate}")]
     Mismatch {
         /// The file of the certificate.
@@ -79,7 +79,7 @@ pub enum TlsError {
         /// The file of the key.
         key: TlsSource,
     },
-    /// The certificate of the private key is not the first one of its file.
+    /// The private key belongs to a certificate that is not the first one of its file.
     #[error(
         "the certificates in {certificate} are in the wrong order: number {number} belongs to the private key in {key} \
          and must come first, before those that issued it"

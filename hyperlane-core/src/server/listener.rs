@@ -207,7 +207,8 @@ impl Listener {
             #[cfg(unix)]
             Socket::Unix(_, listener) => {
                 let (stream, _) = listener.accept().await?;
-                // Unlike a TCP connection, a Unix connection does not inherit the option.
+                // Unlike a TCP connection, a Unix connection does not inherit the size of the send buffer from its
+                // listener.
                 set_send_buffer(socket2::SockRef::from(&stream), self.send_buffer)?;
                 Ok(Accepted {
                     peer: Peer::Local,
@@ -221,7 +222,8 @@ impl Listener {
         }
     }
 
-    /// Starts the task of an accepted connection. With TLS, starts the task of its handshake.
+    /// Starts the task of an accepted connection. At an address with TLS, starts the task of the handshake instead, and
+    /// that task later starts the task of the connection.
     fn begin(
         &self,
         connections: &Arc<Connections>,
@@ -251,8 +253,9 @@ impl Listener {
         }
     }
 
-    /// Counts an accepted connection for the rate limits. Returns the earliest moment for the next one, if it must wait.
-    /// A connection that was not admitted has no handshake.
+    /// Counts an accepted connection for the rate limits. Returns the earliest moment at which the listener may accept
+    /// the next one, or `None` if it need not wait. A connection that was not admitted has no handshake, so it does not
+    /// count for the rate of handshakes.
     fn pause(
         &self,
         connections: &Connections,

@@ -33,7 +33,7 @@ pub(super) fn key_pair(
         })?;
     let belongs = |certificate: &CertificateDer<'static>| {
         let alone = CertifiedKey::new(vec![certificate.clone()], key.clone());
-        // A key that does not tell its public part cannot be compared.
+        // A key that does not tell its public part cannot be compared. It counts as belonging to the certificate.
         !matches!(
             alone.keys_match(),
             Err(rustls::Error::InconsistentKeys(
@@ -56,7 +56,7 @@ pub(super) fn key_pair(
     }
 }
 
-/// Reads all certificates of a PEM text; at least one.
+/// Reads all certificates of a PEM text. Returns an error if there is none.
 fn certificates(pem: &Pem, files: &mut Files) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let (text, file) = (files.read(pem)?, source(pem));
     let mut chain = Vec::new();
@@ -134,7 +134,8 @@ pub(super) fn client_verifier(
     builder.build().map_err(|error| unusable(error.to_string()))
 }
 
-/// Returns what a text contains instead of what was looked for.
+/// Returns the end of an error message: what a text contains instead of the item that was looked for, and what to do.
+/// Returns an empty string if that is unknown.
 fn hint(text: &[u8], other: &str, swapped: &'static str) -> &'static str {
     match text.first() {
         None => ": it is empty",

@@ -68,8 +68,8 @@ impl TlsInfo {
         self.is_resumed
     }
 
-    /// Returns the host that the client has named in the handshake (SNI), in lower case. It may differ from the `Host`
-    /// of a request.
+    /// Returns the host that the client has named in the handshake (SNI), in lower case. Returns `None` if the client
+    /// has named none. The host may differ from the `Host` of a request.
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
     }
@@ -80,8 +80,9 @@ impl TlsInfo {
         self.alpn.as_deref()
     }
 
-    /// Returns the certificates of the client in DER form, its own first. The server has verified them. Empty without a
-    /// certificate. The fields of a certificate can be read by a crate such as `x509-parser`.
+    /// Returns the certificates that the client has sent, in DER form. The client's own certificate is first. The
+    /// server has verified it. Returns an empty slice if the client has sent none. The fields of a certificate can be
+    /// read by a crate such as `x509-parser`.
     pub fn client_certificates(&self) -> &[Box<[u8]>] {
         &self.client_certificates
     }

@@ -22,7 +22,8 @@ pub(super) fn provider() -> Result<Arc<CryptoProvider>, TlsError> {
     })
 }
 
-/// Creates the keys of session tickets. They change every few hours.
+/// Creates the keys of session tickets. They change every few hours. They come from the provider of the features, even
+/// if the program has installed another one.
 pub(super) fn tickets() -> Result<Arc<dyn ProducesTickets>, TlsError> {
     chosen::Ticketer::new().map_err(super::refused)
 }

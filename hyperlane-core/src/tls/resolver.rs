@@ -15,7 +15,8 @@ use crate::error::{TlsError, TlsSource};
 #[derive(Debug)]
 pub(super) struct Resolver {
     default: Arc<CertifiedKey>,
-    /// By host, in lower case. A key that begins with a dot is for the names with one label more.
+    /// The certificates by host, in lower case. A host that begins with a dot stands for all names with one label
+    /// before it.
     hosts: HashMap<String, Arc<CertifiedKey>>,
 }
 
@@ -27,14 +28,14 @@ impl Resolver {
         }
     }
 
-    /// Adds the certificate of a host, if it is valid for the host.
+    /// Adds the certificate of a host. Returns an error if the certificate is not valid for the host.
     pub(super) fn add(
         &mut self,
         host: &str,
         key: Arc<CertifiedKey>,
         certificate: TlsSource,
     ) -> Result<(), TlsError> {
-        // A wildcard is valid for some label.
+        // A wildcard is checked by an example: a name with some label in place of the `*`.
         let example = match host.strip_prefix('*') {
             Some(rest) => format!("label{rest}"),
             None => host.to_owned(),

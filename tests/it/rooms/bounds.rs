@@ -17,7 +17,7 @@ use crate::runtimes::ELSEWHERE;
 
 // ---------------------------------------------------------------- the queue
 
-/// A runtime whose only thread is blocked while the sender lives.
+/// Returns a runtime whose only thread is blocked until the sender is dropped.
 fn blocked_runtime() -> (Runtime, Sender<()>) {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
@@ -70,7 +70,7 @@ async fn a_full_queue_refuses_at_once_or_after_the_timeout_anywhere() {
             "{elsewhere:?}"
         );
     }
-    // An empty room has no queue.
+    // A room without members needs no queue, so it never refuses.
     let empty = hall.rooms.room("empty").unwrap();
     for _ in 0..2 * QUEUE {
         empty.broadcast("unheard").await.unwrap();
@@ -139,7 +139,7 @@ async fn joins_wait_for_room_as_well() {
     let mut member = hall.socket().await;
     let outbox = member.handle.outbox();
     let mut count = 0;
-    // Each takes two places in the queue: for the join and for the leave.
+    // Each round takes two places in the queue: one for the join and one for the leave.
     let refused = loop {
         match room.join(&outbox).await {
             Ok(_) => assert!(room.leave(&outbox).await),
@@ -168,7 +168,7 @@ async fn the_empty_rooms_that_were_used_least_recently_go_first() {
     let names = |names: [&str; 3]| {
         assert_eq!(rooms.len(), 3);
         for name in names {
-            // A room that has gone would have a new epoch, and its messages would begin at 0.
+            // If the room had gone, this call would make a new one, whose offset is 0.
             assert!(rooms.room(name).unwrap().offset().number > 0, "{name}");
         }
     };
@@ -238,7 +238,7 @@ async fn who_posts_in_many_rooms_leaves_no_more_than_the_limit_of_all_histories(
         "{} rooms",
         rooms.len()
     );
-    // The newest are there.
+    // The newest message is still there.
     let target = format!("/{}?history=1", ROOMS - 1);
     let mut reader = Client::websocket(address(&control), &target).await;
     assert_eq!(reader.next_message().await.payload.len(), LENGTH + 4);
@@ -273,7 +273,7 @@ async fn the_longest_histories_are_cut_if_no_room_is_empty() {
     while seen.last().is_none_or(|last| last != "end") {
         seen.push(late.next().await.unwrap().trim_end_matches('.').to_owned());
     }
-    // A mebibyte has room for about a hundred of them; the newest are kept.
+    // One mebibyte holds about a hundred of the long messages. The newest are kept.
     assert!((40..105).contains(&seen.len()), "{} messages", seen.len());
     let expected = (0..200).map(|number| number.to_string());
     let expected: Vec<_> = expected

@@ -16,7 +16,7 @@ use super::hall::{Hall, Handle};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_closed_by_the_server_is_no_member_any_more() {
-    // The client answers no Close, so the connections live for long.
+    // The clients answer no Close, and the time limit for the answer is long, so the connections live on.
     let mut hall = Hall::with(RoomsConfig::default(), |config| {
         config.close_timeout = 10 * PATIENCE;
     })
@@ -33,7 +33,7 @@ async fn who_was_closed_by_the_server_is_no_member_any_more() {
         eventually("it has left", || room.len() == others).await;
     }
     assert_eq!(room.broadcast("unheard").await.unwrap().members, 0);
-    // The same while a message is on its way.
+    // The same holds while a message is on its way.
     let mut members = hall.members(&room, 2, 2).await;
     room.broadcast("last").await.unwrap();
     for member in &members {
@@ -89,7 +89,7 @@ async fn an_event_stream_that_is_let_go_gets_nothing_after_the_hole() {
                     }
                 }
                 Handle::Events(_) => {
-                    // The chunks end without a last one, which would say that nothing is missing.
+                    // The last chunk of the body must be missing, because it would say that the body is complete.
                     let bytes = member.client.rest().await;
                     let text = String::from_utf8(bytes).unwrap();
                     let numbers = text.split("data: ").skip(1);
@@ -145,8 +145,8 @@ fn message(text: &str, destructor: impl Fn() + Send + 'static) -> Message {
     Message::binary(Bytes::from_owner(Payload(bytes, destructor)))
 }
 
-/// Publishes messages, and drops them in each way that a room has: by the limits of its history, by its age, with its
-/// room, after a refusal, and from a hub for a volatile one.
+/// Publishes messages that are dropped in different ways: beyond the limit of the history, as volatile ones after their
+/// delivery, as farewells, and together with their room.
 async fn drop_in_every_way(hall: &mut Hall, make: impl Fn(&str) -> Message) {
     let room = hall.rooms.room("lobby").unwrap();
     let mut member = hall.socket().await;
@@ -160,14 +160,14 @@ async fn drop_in_every_way(hall: &mut Hall, make: impl Fn(&str) -> Message) {
         assert_eq!(frame.payload, number.to_string().as_bytes());
         assert_eq!(member.client.next_message().await.payload, b"volatile");
     }
-    // A farewell that another one replaces, and one that nobody hears.
+    // The first two farewells are replaced by the next one. No member is left to receive the third.
     let outbox = member.handle.outbox();
     for _ in 0..3 {
         let join = Join::new().farewell(make("farewell"));
         room.join_with(&outbox, join).await.unwrap();
     }
     room.leave(&outbox).await;
-    // The histories of other rooms displace this one's.
+    // The other rooms displace this room and its history, because only 8 rooms may exist.
     drop(room);
     for at in 0..40 {
         let room = hall.rooms.room(format!("room {at}")).unwrap();
@@ -186,7 +186,7 @@ async fn the_destructor_of_a_payload_may_call_the_rooms() {
     let mut hall = Hall::with(few_rooms(), |_| {}).await;
     let dropped = Arc::new(AtomicUsize::new(0));
     let (rooms, count) = (hall.rooms.clone(), dropped.clone());
-    // Under a lock of the rooms, one of these calls would wait for itself.
+    // If the destructor ran under a lock of the rooms, one of these calls would wait for that lock without end.
     let make = move |text: &str| {
         let (rooms, count) = (rooms.clone(), count.clone());
         message(text, move || {
@@ -255,7 +255,7 @@ async fn the_destructor_of_a_payload_may_panic() {
     drop_in_every_way(&mut hall, make).await;
     assert!(dropped.load(Ordering::Acquire) > 60);
     assert!(!log.with("a destructor of the program").is_empty());
-    // The hubs go on.
+    // The hubs still deliver after the panics.
     let room = hall.rooms.room("lobby").unwrap();
     let mut member = hall.socket().await;
     room.join(&member.handle.outbox()).await.unwrap();

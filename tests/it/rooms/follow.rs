@@ -129,7 +129,7 @@ async fn one_room_has_its_offsets_as_ids_and_a_stream_resumes() {
     let mut browser = Browser::open(&control, "rooms=news&history=2", "").await;
     assert_eq!(browser.next().await.event, "position");
     assert_eq!(browser.texts(2).await, ["2", "live"]);
-    // Streams that join without following have no ids.
+    // The last id of the stream is the offset of the last message.
     assert_eq!(browser.reader.last_event_id(), news.offset().to_string());
 }
 
@@ -242,7 +242,7 @@ async fn an_id_that_is_foreign_old_or_hostile_is_a_gap_and_the_stream_goes_on() 
                 break event.id;
             }
         };
-        // The id of a later event has no gap any more.
+        // A client that resumes by the id of a later event has no gap.
         browser.client.reset();
         a.broadcast("after").await.unwrap();
         let mut browser = Browser::open(&control, "rooms=a,b", &last).await;
@@ -286,7 +286,7 @@ async fn a_stream_takes_as_many_rooms_as_fit_into_an_id() {
         let names: Vec<_> = (0..count).map(|at| format!("room-{at}")).collect();
         format!("rooms={}", names.join(","))
     };
-    // The handles keep the rooms while no client is in them.
+    // Without these handles, the rooms would vanish while no client is in them.
     let handles: Vec<_> = (0..32)
         .map(|at| rooms.room(format!("room-{at}")).unwrap())
         .collect();
@@ -475,7 +475,8 @@ async fn a_slow_stream_learns_of_the_gap_before_it_has_an_id_after_it() {
             let text = format!("{number}:{filler}");
             publisher.broadcast(text).await.unwrap();
         }
-        // A message follows the one before, or a notice of the gap.
+        // The number of each message is one more than that of the message before it, unless a notice of a gap came in
+        // between.
         let (mut next, mut knows_gap, mut published) = (0, false, COUNT);
         loop {
             let event = browser.next().await;
@@ -483,8 +484,8 @@ async fn a_slow_stream_learns_of_the_gap_before_it_has_an_id_after_it() {
                 assert_eq!(event.data, r#"{"rooms":["a"]}"#);
                 if rooms_of_stream == "a" {
                     let number = event.id.parse::<Offset>().unwrap().number;
-                    // Another notice follows where the stream falls behind again before it receives a message. Its id
-                    // may be inside the gap, of which the client knows by then.
+                    // If the stream falls behind again before it receives a message, another notice follows. The id of
+                    // that notice may be inside the gap, because the client already knows of the gap.
                     match knows_gap {
                         true => assert!(number >= next, "{policy:?}: {number}"),
                         false => assert_eq!(number, next, "{policy:?}"),
@@ -492,7 +493,8 @@ async fn a_slow_stream_learns_of_the_gap_before_it_has_an_id_after_it() {
                 }
                 knows_gap = true;
                 assert!(next > 0, "{policy:?}");
-                // The stream may still be slow, and lose this message too. Then another notice follows.
+                // This message shows where the stream continues. The stream may still be slow and lose it. Then another
+                // notice follows.
                 room.broadcast(format!("{published}:")).await.unwrap();
                 published += 1;
                 continue;

@@ -1,4 +1,4 @@
-//! A server whose connections the test holds: it joins, sends and closes from its own tasks.
+//! A server that hands the handles of its connections to the test. The test joins, sends and closes from its own tasks.
 
 use hyperlane::{broadcast::RoomsConfig, outbox::Outbox, prelude::*};
 use test_support::{CLOSE, Client, PATIENCE, address, handler, start};
@@ -18,11 +18,11 @@ pub(super) enum Handle {
 pub(super) struct Member {
     pub(super) client: Client,
     pub(super) handle: Handle,
-    /// The text of an event stream that was not looked at yet.
+    /// The text that the event stream has received and [`next`](Self::next) has not read yet.
     text: String,
 }
 
-/// State of the server: the way of the handles to the test.
+/// State of the server: the channel by which handlers send their handles to the test.
 #[derive(Clone)]
 struct Hands(UnboundedSender<Handle>);
 
@@ -82,7 +82,7 @@ impl Member {
                     let mut lines = event.lines();
                     let data = lines.find_map(|line| line.strip_prefix("data: "));
                     let data = data.map(str::to_owned);
-                    // Without data it is a comment.
+                    // An event without data must be a comment.
                     assert!(data.is_some() || event.starts_with(':'), "{event:?}");
                     self.text = rest.to_owned();
                     match data {

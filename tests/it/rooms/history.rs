@@ -159,7 +159,8 @@ async fn a_page_has_names_times_and_only_what_the_reader_may_see() {
     );
 }
 
-// Joins and says what it got; publishes to others, to itself or to all.
+// Joins, publishes to the others and to itself alone, and sends its client two pages: what the member may read, and
+// what all may read.
 handler!(Privately, |stream, ctx| {
     let room = ctx.room("lobby").unwrap();
     let Ok(socket) = ctx.upgrade(stream).await else {
@@ -228,7 +229,7 @@ async fn a_history_survives_an_empty_room_until_its_age_and_its_limits_go_by_pat
     assert_eq!(rooms.len(), 4);
     tokio::time::sleep(Duration::from_secs(299)).await;
     assert_eq!(counts().await, first);
-    // A message that is too old is not read, even before a sweep comes.
+    // A message that is too old is not read, even before the sweep that removes it.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(counts().await, [5, 0, 0, 0]);
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -315,7 +316,7 @@ async fn a_join_since_an_offset_gives_all_or_an_explicit_gap() {
         let from = if is_gap { last } else { number };
         assert_eq!(after, from, "{offset} of {first} to {last}");
         room.broadcast((last + 1).to_string()).await.unwrap();
-        // Each round has removed one message.
+        // Each round so far has removed one message, this one too.
         let is_removed = |number: &u64| (last - 5 - round as u64..=last - 5).contains(number);
         for number in (from + 1..=last + 1).filter(|number| !is_removed(number)) {
             let text = client.next_frame().await.text().to_owned();

@@ -24,7 +24,8 @@ async fn a_member_that_leaves_and_joins_again_sees_the_order_of_the_room() {
     const ROUNDS: usize = 300;
     let mut hall = Hall::new().await;
     let room = hall.rooms.room("lobby").unwrap();
-    // So many that the room uses all its shards, and a member that joins again could get another one.
+    // There are so many members that the room uses all its shards (each has its own hub). A member that joins again
+    // could get another shard.
     let others = hall.members(&room, 40, 0).await;
     let mut member = hall.socket().await;
     let is_over = Arc::new(AtomicBool::new(false));
@@ -220,7 +221,8 @@ async fn what_is_published_before_a_leave_comes_before_a_send_after_it() {
     }
 }
 
-/// More than the buffers of a loopback connection hold, and less than a slow member may be behind.
+/// The number of messages, and the length of each in bytes. Together they are more than the buffers of a loopback
+/// connection hold, and less than a slow member may be behind.
 const MANY: usize = 160;
 const LARGE: usize = 32 * 1024;
 
@@ -273,7 +275,7 @@ async fn a_slow_member_that_leaves_gets_what_is_sent_to_it_afterwards() {
     for member in &members {
         let (room, handle) = (room.clone(), member.handle.clone());
         sending.push(tokio::spawn(async move {
-            // Its outbox is full or about to be, so the send may wait for its client.
+            // The outbox is full or about to be, so the send may have to be tried until the client has read.
             assert!(room.leave(&handle.outbox()).await);
             while let Err(error) = handle.outbox().send(&Message::from("after")) {
                 assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
@@ -327,7 +329,7 @@ async fn what_a_handler_publishes_before_it_returns_reaches_its_own_client() {
     }
 }
 
-/// State of the server: the gate at which a handler blocks its thread.
+/// State of the server: the gate at which a handler blocks its thread, and a count of steps for the test.
 #[derive(Clone)]
 struct Blocked(Arc<std::sync::Mutex<Receiver<()>>>, Arc<AtomicU64>);
 
@@ -349,7 +351,7 @@ handler!(PublishesAndBlocks, |stream, ctx| {
         room.broadcast("now").await.unwrap();
         match in_place {
             true => tokio::task::block_in_place(|| blocked.pass()),
-            // As a handler does that computes for long.
+            // This blocks the thread like a handler that computes for long.
             false => blocked.pass(),
         }
     }
@@ -390,7 +392,7 @@ async fn what_is_published_before_the_last_member_leaves_a_room_without_history_
     for _ in 0..100 {
         for member in &mut members {
             let outbox = member.handle.outbox();
-            // The room ends with this handle.
+            // No other handle keeps the room, so it ends when this one is dropped.
             let room = hall.rooms.room("lobby").unwrap();
             room.join(&outbox).await.unwrap();
             room.broadcast("before").await.unwrap();
@@ -431,7 +433,7 @@ async fn a_slow_member_that_leaves_and_joins_again_gets_both_stays() {
         let expected = (0..MANY).map(|number| number.to_string()).chain(stays);
         assert!(short.eq(expected));
     }
-    // They are live again, and leave like others.
+    // The members have caught up. They receive at once, and leave as usual.
     room.broadcast("on").await.unwrap();
     for member in &mut members {
         assert_eq!(member.next().await.unwrap(), "on");
@@ -440,13 +442,13 @@ async fn a_slow_member_that_leaves_and_joins_again_gets_both_stays() {
     assert!(room.is_empty());
 }
 
-/// Blocks the thread until the test goes on. Other tasks of the thread run elsewhere.
+/// Blocks the thread until the test lets it go on. The runtime moves the other tasks of the thread to another one.
 fn block(gate: &std::sync::Mutex<Receiver<()>>) {
     tokio::task::block_in_place(|| gate.lock().unwrap().recv_timeout(PATIENCE).unwrap());
 }
 
-// Sends the head, and tells the test. Then it blocks its thread until the test has looked at what its client has
-// received, and joins.
+// Accepts the request, so that the head can leave, and tells the test. Then it blocks its thread until the test has
+// checked that the client has not received the head yet, and joins.
 handler!(BlocksAndJoins, |stream, ctx| {
     let room = ctx.room("lobby").unwrap();
     let Blocked(gate, passed) = &*ctx.try_state::<Blocked>().unwrap();
@@ -468,7 +470,7 @@ handler!(BlocksAndJoins, |stream, ctx| {
     }
 });
 
-/// A client that has received the head of the response, and then publishes, would else miss its own message.
+/// If the head left before the join, a client that publishes as soon as it has the head could miss its own message.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_client_that_has_received_the_head_is_a_member() {
     for (target, fields) in [

@@ -62,7 +62,7 @@ async fn user(control: &ServerControlHook, user: &str, rooms: &str) -> Client {
     client
 }
 
-/// Runs a future on this thread, without a runtime.
+/// Runs a future on this thread, without a runtime, by polling it again and again.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {
@@ -110,7 +110,7 @@ async fn a_member_of_several_rooms_receives_a_message_to_them_once_at_its_place_
     assert_eq!(of_room(&["2", "4"]), ["2", "4"]);
     assert_eq!(bob.texts(3).await, ["2", "x", "4"]);
 
-    // All publishers have the same methods.
+    // A publisher for several rooms has the methods of one for a single room.
     let everywhere = rooms.to(["a", "b"]).volatile();
     let published = everywhere.broadcast_event("n", &7).await.unwrap();
     assert_eq!(members(&published), [1, 1]);
@@ -156,7 +156,7 @@ async fn a_room_that_refuses_does_not_keep_a_message_from_the_others() {
         error.to_string().contains("`a`: a message of 101 bytes"),
         "{error}"
     );
-    // A room that has not taken the message has not counted as one that sent it.
+    // The member is in both rooms, and the first refuses the message. The second must then deliver it.
     let config = RoomsConfig::default().limits_for(
         "small",
         hyperlane::broadcast::RoomLimits::default().history_bytes(40),
@@ -202,7 +202,7 @@ async fn a_user_receives_a_message_once_per_device_in_whatever_rooms() {
     assert_eq!(sum(sent.unwrap()), 1);
     assert_eq!(desk.next_frame().await.text(), "2");
 
-    // The index follows names and leaves.
+    // The index of users notices new names and leaves.
     for (text, user, count) in [
         ("a=eve", "ada", 2),
         ("b", "ada", 1),
@@ -277,7 +277,7 @@ async fn a_broker_sees_what_is_local_and_what_is_removed() {
 
 #[tokio::test]
 async fn a_removed_message_is_not_delivered_from_a_queue() {
-    // The hub does not run until the test lets it.
+    // The hub does not run until the test runs its runtime.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -317,7 +317,7 @@ async fn a_slow_member_does_not_receive_what_was_removed_and_keeps_its_place() {
     for clears in [false, true] {
         let mut slow = Client::websocket(address(&control), "/lobby").await;
         in_room(&room, 1).await;
-        // This is far more than outbox and system buffers hold.
+        // All messages together are far more than the outbox and the system's buffers hold.
         let filler = ".".repeat(100_000);
         let mut offsets = Vec::new();
         for number in 0..90 {

@@ -1,4 +1,4 @@
-//! Handshakes that fail, wait or come in numbers.
+//! Handshakes that fail, that wait, and that are too many.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::*;
 use test_support::{PATIENCE, eventually};
 use tokio::{io::AsyncReadExt, time::timeout};
 
-/// The first bytes of a ClientHello: its record promises more.
+/// The first bytes of a ClientHello. The head of its record announces more.
 const HALF: &[u8] = &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
 
 /// Connects, sends bytes and reads until the server ends the connection.
@@ -66,7 +66,7 @@ async fn garbage_ends_its_own_connection_alone() {
         &[23, 3, 3, 0, 1, 0],
     ] {
         let mut bytes = bytes.to_vec();
-        // Enough for the longest record that the first bytes promise.
+        // The zeros complete each record whose length the first bytes announce.
         bytes.resize(70_000, 0);
         let answer = answer(&control, &bytes).await;
         assert!(alert(&answer), "{answer:?}");
@@ -102,7 +102,7 @@ async fn a_handshake_has_a_time_limit() {
     for bytes in [&b""[..], HALF] {
         assert_eq!(answer(&control, bytes).await, b"");
     }
-    // The limit ends with the handshake.
+    // After the handshake, the limit no longer applies.
     let mut client = client(&control, authority.client(None)).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(client.get("/").await.status, 200);
@@ -128,7 +128,7 @@ async fn a_further_handshake_ends_the_oldest_one() {
             .expect("an end");
         assert!(matches!(read, Ok(0) | Err(_)));
     }
-    // A handshake that goes on is completed, although others hold all places.
+    // A complete handshake succeeds although others hold all places: it ends the oldest of them.
     let mut client = client(&control, authority.client(None)).await;
     assert_eq!(client.get("/").await.status, 200);
     drop(held);
@@ -189,7 +189,7 @@ async fn the_header_of_a_load_balancer_precedes_the_handshake() {
         .unwrap();
     let reply = Client::on(stream).get("/").await;
     assert_eq!(reply.text(), "https 203.0.113.9:12345");
-    // Without the header there is no handshake.
+    // Without the header, the handshake fails.
     let stream = connect_tls(address(&control), authority.client(None), "localhost").await;
     assert!(stream.is_err());
 }

@@ -111,7 +111,7 @@ async fn a_plain_address_redirects_before_any_hook() {
     }
     let reply = client.post("/form", "body").await;
     assert_eq!(reply.status, 308);
-    // The excepted prefix belongs to the program: here its middleware refuses.
+    // A path with the excepted prefix is not redirected. The request middleware runs for it, and refuses the request.
     let reply = client.get("/.well-known/acme-challenge/token").await;
     assert_eq!(reply.status, 401);
     client
