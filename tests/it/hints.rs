@@ -108,7 +108,11 @@ async fn a_client_of_http_2_that_allows_it_gets_the_pushed_response() {
                 .unwrap()
                 .unwrap();
             let (request, pushed) = pushed.into_parts();
-            assert_eq!(request.uri().scheme_str(), Some("http"), "as the connection");
+            assert_eq!(
+                request.uri().scheme_str(),
+                Some("http"),
+                "as the connection"
+            );
             assert_eq!(
                 (request.method(), request.uri().path()),
                 (&http::Method::GET, "/bundle.css")

@@ -68,6 +68,7 @@ async fn a_client_that_reads_nothing_of_a_websocket_is_closed() {
     let message = frame(true, TEXT, vec![b'x'; 50_000]);
     client.write_all(&message).await.unwrap();
     client.flush().await.unwrap();
+    eventually("it is served", || control.connections() == 1).await;
     eventually("it is closed", || control.connections() == 0).await;
 }
 
