@@ -253,7 +253,7 @@ impl Link {
                         return Poll::Pending;
                     }
                     let mut input = self.lock_input();
-                    if !linger || life.has_input_ended() || self.lane.is_stream {
+                    if !linger || life.has_input_ended() || !input.may_linger() {
                         // TLS tells the peer that no bytes are missing (`close_notify`), and a stream of HTTP/2 ends.
                         let _ = input.reader.poll_shutdown_driven(cx);
                         life.set_transport(Transport::Closed);
@@ -275,6 +275,9 @@ impl Link {
                     match input.poll_fill(self, buffer::READ_BUFFER) {
                         Poll::Ready(Fill::End) => life.set_transport(Transport::Closed),
                         Poll::Ready(_) => {}
+                        Poll::Pending if input.has_read_all() => {
+                            life.set_transport(Transport::Closed);
+                        }
                         Poll::Pending => return Poll::Pending,
                     }
                 }

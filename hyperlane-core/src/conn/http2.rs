@@ -116,6 +116,8 @@ pub(crate) struct Http2Stream {
     is_connect: bool,
     /// True if the answer ends although a part of it is missing.
     is_cut: bool,
+    /// True if the whole answer has been handed over. The stream ends when the outbox is empty.
+    is_whole: bool,
 }
 
 /// The sending side of a stream.
@@ -160,6 +162,7 @@ impl Http2Stream {
             is_tunnel: false,
             is_connect,
             is_cut: false,
+            is_whole: false,
         }
     }
 
@@ -186,6 +189,23 @@ impl Http2Stream {
     /// Makes the end of the answer a reset: the client would take a regular end for the whole answer.
     pub(super) fn set_cut(&mut self) {
         self.is_cut = true;
+    }
+
+    /// Notes that the whole answer has been handed over. What the handler does afterwards does not delay its end.
+    pub(crate) fn set_whole(&mut self) {
+        self.is_whole = true;
+    }
+
+    /// Ends the server's direction if the whole answer was handed over. The caller has written all of it.
+    pub(super) fn end_if_whole(&mut self) {
+        if self.is_whole {
+            self.end();
+        }
+    }
+
+    /// Returns whether the stream is a WebSocket.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.is_tunnel
     }
 
     /// Returns the address of the server's end of the connection.

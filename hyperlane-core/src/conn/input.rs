@@ -118,6 +118,16 @@ impl Input {
         false
     }
 
+    /// Returns whether the client may still send something that should be read and dropped after the end of the answer. Some
+    /// clients of HTTP/2 lose an answer if their stream is reset while they upload.
+    pub(super) fn may_linger(&mut self) -> bool {
+        #[cfg(feature = "http2")]
+        if let Some(stream) = self.reader.http2() {
+            return !stream.is_tunnel() && !stream.has_read_all();
+        }
+        true
+    }
+
     pub(crate) fn websocket(&mut self) -> Option<&mut WsInput> {
         match &mut self.mode {
             Mode::WebSocket(websocket) => Some(websocket),

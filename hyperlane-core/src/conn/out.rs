@@ -561,6 +561,10 @@ impl Link {
         if ready!(flushed).is_err() {
             out.lose(lane);
         }
+        #[cfg(feature = "http2")]
+        if let Some(stream) = input.reader.http2() {
+            stream.end_if_whole();
+        }
         self.lane.end_backlog();
         Poll::Ready(())
     }

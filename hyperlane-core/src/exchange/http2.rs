@@ -84,7 +84,12 @@ impl Wire {
             Ok(left) => {
                 link.lane.set_awaited(Awaited::Nothing);
                 match left {
-                    Some(left) => link.lane().compose(|cork| cork.push(&left))?,
+                    Some(left) => {
+                        link.lane().compose(|cork| cork.push(&left))?;
+                        if let Some(stream) = link.lock_input().reader.http2() {
+                            stream.set_whole();
+                        }
+                    }
                     None => link.lane.lock_out().count_sent(body.map_or(0, Bytes::len)),
                 }
                 Ok(())

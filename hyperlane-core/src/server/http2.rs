@@ -172,8 +172,8 @@ const RESET_STREAMS: usize = 50;
 const RESET_TIME: Duration = Duration::from_secs(10);
 
 /// Maximum number of streams that the server resets because of a fault of the client, or refuses, in the life of a
-/// connection. A proxy may keep a connection for weeks, and each of these streams costs the client as much as the server.
-const MAX_REFUSED: usize = 1 << 20;
+/// connection. A proxy may keep a connection for weeks. The crate's own limit, 1 024, would end it early.
+const MAX_REFUSED: usize = 8 * 1024;
 
 /// The budget for `DATA` frames that are not read yet and have less than 256 bytes: each takes its difference to 256. The
 /// crate keeps about as many bytes for each such frame.

@@ -223,3 +223,72 @@ async fn a_connection_that_lives_long_may_have_many_refused_streams() {
         ends = frame.stream == 1 && frame.ends_stream();
     }
 }
+
+hook! {
+    // Answers with more than the window of the client, and works on.
+    AnswersAtLength |stream, ctx| {
+        let length: usize = ctx.get_request().get_query("length").parse().unwrap();
+        if ctx.get_request().get_query("raw") == "yes" {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            stream.try_send(head).await.unwrap();
+            stream.try_send(vec![b'x'; length]).await.unwrap();
+        } else {
+            ctx.get_mut_response().set_body(vec![b'x'; length]);
+            hyperlane::__private::send(stream, ctx).await;
+        }
+        ctx.state::<Gate>().pass().await;
+    }
+}
+
+#[tokio::test]
+async fn a_whole_answer_ends_its_stream_whatever_its_handler_does() {
+    let (control, _) = server(|server| {
+        server.route::<AnswersAtLength>("/length");
+    })
+    .await;
+    let mut settings = Builder::new();
+    settings.initial_window_size(1000);
+    let mut client = Client::with(&control, &settings).await;
+    for length in [10, 1000, 1001, 300_000] {
+        for raw in ["yes", "no"] {
+            let target = format!("/length?length={length}&raw={raw}");
+            let answer = client.answer(client.request_to(Method::GET, &target)).await;
+            // The end of the body is the end of the stream, for which the handler does not wait.
+            let body = within(read(answer.into_body())).await.unwrap();
+            assert_eq!(body.len(), length, "{target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_early_refusal_lets_the_client_finish_its_upload() {
+    let (control, _) = server(|server| {
+        server.get_mut_server_config().max_body = 1000;
+    })
+    .await;
+    let mut client = Client::connect(&control).await;
+    let request = client
+        .request_to(Method::POST, "/echo")
+        .header("content-length", LARGE.to_string())
+        .body(())
+        .unwrap();
+    let (answer, mut stream) = client.send(request, false).await;
+    let mut answer = within(answer).await.unwrap();
+    assert_eq!(answer.status(), 413);
+    while let Some(data) = within(answer.body_mut().data()).await {
+        data.unwrap();
+    }
+    // Far more than the windows, which open as the server drops what comes.
+    let mut sent = 0;
+    while sent < LARGE {
+        stream.reserve_capacity(LARGE - sent);
+        let room = within(std::future::poll_fn(|cx| stream.poll_capacity(cx))).await;
+        room.expect("the stream is open").unwrap();
+        let count = stream.capacity();
+        stream
+            .send_data(vec![b'x'; count].into(), sent + count == LARGE)
+            .unwrap();
+        sent += count;
+    }
+    assert_eq!(client.get("/facts").await.0, 200);
+}

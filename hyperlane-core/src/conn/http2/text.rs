@@ -30,6 +30,11 @@ enum RawBody {
 }
 
 impl RawAnswer {
+    /// Returns whether the program has written an answer of known length to its end.
+    fn is_whole(&self) -> bool {
+        matches!(self.body, RawBody::Plain { left: Some(0) } | RawBody::Ended)
+    }
+
     /// Returns whether a part of the body that the head announces was not written.
     pub(super) fn is_incomplete(&self) -> bool {
         match &self.body {
@@ -91,8 +96,15 @@ pub(crate) fn write_text(link: &Link, mut bytes: &[u8], is_head: bool) {
             RawBody::Ended => bytes = &[],
         }
     }
+    let is_whole = raw.as_ref().is_some_and(|raw| raw.is_whole());
     if let Some(stream) = link.lock_input().reader.http2() {
         stream.raw = raw;
+        if is_whole {
+            stream.set_whole();
+        }
+    }
+    if is_whole {
+        link.lane.begin_backlog();
     }
 }
 
