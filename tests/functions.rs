@@ -17,11 +17,11 @@ use std::{
 use bytes::Bytes;
 use hyperlane::{RouteParams, cookie::CookieJar, prelude::*};
 use serde::Deserialize;
-use test_support::{Client, Memory, address};
+use test_support::{BindLocal as _, Client, Memory, address};
 
 #[hyperlane(server: Server)]
 async fn start() -> ServerControlHook {
-    server.bind("127.0.0.1:0").state(AtomicU64::new(41));
+    server.bind_local().state(AtomicU64::new(41));
     server.run().await.expect("the server starts")
 }
 

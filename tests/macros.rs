@@ -13,12 +13,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyperlane::*;
-use test_support::{BINARY, Client, TEXT, address};
+use test_support::{BINARY, BindLocal as _, Client, TEXT, address};
 
 /// Every hook of this file, on a port the system chose.
 #[hyperlane(server: Server)]
 async fn start() -> ServerControlHook {
-    server.bind("127.0.0.1:0");
+    server.bind_local();
     server.get_mut_server_config().allowed_hosts = test_support::hosts();
     server.run().await.expect("the server starts")
 }

@@ -8,12 +8,12 @@
 )]
 
 use hyperlane::{HookFuture, Middleware, prelude::*};
-use test_support::{Client, Memory, address, collect_log};
+use test_support::{BindLocal as _, Client, Memory, address, collect_log};
 
 #[hyperlane(public: Server, admin: Server)]
 async fn start() -> (ServerControlHook, ServerControlHook) {
-    public.bind("127.0.0.1:0");
-    admin.bind("127.0.0.1:0").only_scoped();
+    public.bind_local();
+    admin.bind_local().only_scoped();
     let public = public.run().await.expect("the server starts");
     (public, admin.run().await.expect("the server starts"))
 }

@@ -73,6 +73,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 #[allow(unused_must_use, unused_variables, reason = "the article's own")]
 mod article {
     use hyperlane::*;
+    use test_support::BindLocal as _;
 
 #[route("/ws_upgrade_type")]
 struct Websocket;
@@ -292,7 +293,7 @@ stream.try_send(&body).await;
     /// Every hook of this file, on a port the system chose.
     #[hyperlane(server: Server)]
     pub(super) async fn start() -> ServerControlHook {
-        server.bind("127.0.0.1:0");
+        server.bind_local();
         server.run().await.expect("the server starts")
     }
 }

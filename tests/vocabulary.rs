@@ -10,12 +10,12 @@
 )]
 
 use hyperlane::*;
-use test_support::{Client, address};
+use test_support::{BindLocal as _, Client, address};
 
 /// Every hook of this file, on a port the system chose.
 #[hyperlane(server: Server)]
 async fn start() -> ServerControlHook {
-    server.bind("127.0.0.1:0");
+    server.bind_local();
     server.get_mut_server_config().allowed_hosts = test_support::hosts();
     server.run().await.expect("the server starts")
 }

@@ -16,6 +16,12 @@ async fn plaintext() -> impl IntoResponse {
     "Hello, World!"
 }
 
+#[get("/kilobyte")]
+async fn kilobyte() -> impl IntoResponse {
+    static TEXT: [u8; 1024] = [b'x'; 1024];
+    &TEXT[..]
+}
+
 #[get("/echo")]
 #[is_ws_upgrade_type]
 async fn echo(stream: &mut Stream, ctx: &mut Context) -> Status {

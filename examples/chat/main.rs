@@ -101,18 +101,13 @@ async fn follow(stream: &mut Stream, ctx: &mut Context) -> Status {
     Status::Continue
 }
 
-/// Makes a certificate for this machine.
-fn certificate() -> std::io::Result<TlsConfig> {
+/// Makes a certificate for this machine, and returns it as PEM text beside the configuration.
+fn certificate() -> std::io::Result<(String, TlsConfig)> {
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let made = rcgen::generate_simple_self_signed(names).map_err(std::io::Error::other)?;
     let certificate = made.cert.pem();
-    let path = std::env::temp_dir().join("chat-certificate.pem");
-    std::fs::write(&path, &certificate)?;
-    println!("certificate: {}", path.display());
-    Ok(TlsConfig::pem(
-        certificate,
-        made.signing_key.serialize_pem(),
-    ))
+    let tls = TlsConfig::pem(&certificate, made.signing_key.serialize_pem());
+    Ok((certificate, tls))
 }
 
 #[hyperlane(server: Server)]
@@ -124,11 +119,21 @@ async fn main() -> Result<(), ServerError> {
     tracing_subscriber::fmt().with_target(false).init();
     let address = std::env::var("CHAT_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let is_tls = std::env::args().any(|argument| argument == "--tls");
-    match is_tls {
-        true => server.bind_tls(address, certificate()?),
-        false => server.bind(address),
-    };
+    let mut made = None;
+    if is_tls {
+        let (certificate, tls) = certificate()?;
+        made = Some(certificate);
+        server.bind_tls(address, tls);
+    } else {
+        server.bind(address);
+    }
     let control = server.state(Chat::default()).run().await?;
+    // Only now is the port ours: another chat on it keeps its file.
+    if let Some(certificate) = made {
+        let path = std::env::temp_dir().join("chat-certificate.pem");
+        std::fs::write(&path, certificate)?;
+        println!("certificate: {}", path.display());
+    }
     if let Some(address) = control.local_addr() {
         let scheme = if is_tls { "https" } else { "http" };
         println!("chat: {scheme}://{address}/lobby");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyperlane::{prelude::*, ws};
-use test_support::{Client, Memory, address, memory, start};
+use test_support::{BindLocal as _, Client, Memory, address, memory, start};
 
 async fn nothing() -> &'static str {
     "nothing"
@@ -174,12 +174,12 @@ async fn paths_have_middleware_limits_and_scopes() {
 #[tokio::test]
 async fn a_handler_that_could_never_answer_stops_the_start() {
     let mut server = Server::new();
-    server.bind("127.0.0.1:0");
+    server.bind_local();
     server.at("/{id}").get(async |_: Path<(u32, u32)>| "never");
     let error = server.run().await.map(drop).unwrap_err().to_string();
     assert!(error.contains("Path<(u32, u32)>"), "{error}");
     let mut server = Server::new();
-    server.bind("127.0.0.1:0");
+    server.bind_local();
     server.at("/").get(async |_: State<u8>| "never");
     let error = server.run().await.map(drop).unwrap_err().to_string();
     assert!(error.contains("State<u8>"), "{error}");

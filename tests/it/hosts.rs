@@ -9,7 +9,7 @@ use std::{
 };
 
 use hyperlane::{prelude::*, sse, ws};
-use test_support::{Client, Reply, address, collect_log, hook};
+use test_support::{BindLocal as _, Client, Reply, address, collect_log, hook};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Counts the hooks that ran.
@@ -34,7 +34,7 @@ hook! {
 /// A server without the hosts that other tests add.
 async fn server(configure: impl FnOnce(&mut Server)) -> (ServerControlHook, Ran) {
     let mut server = Server::new();
-    server.bind("127.0.0.1:0");
+    server.bind_local();
     let ran = routes(&mut server);
     configure(&mut server);
     (server.run().await.unwrap(), ran)
@@ -239,7 +239,7 @@ async fn listed_hosts_are_answered_besides_or_alone() {
 async fn an_invalid_host_is_refused_at_the_start() {
     for wrong in ["*", "https://app.example", "app.example/path", ""] {
         let mut server = Server::new();
-        server.bind("127.0.0.1:0");
+        server.bind_local();
         server.get_mut_server_config().allowed_hosts = list(&[wrong]);
         let error = server.run().await.err().unwrap().to_string();
         assert!(

@@ -14,7 +14,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyperlane::prelude::*;
 use test_support::{
     BINARY, CLOSE, Gate, Notes, PATIENCE, PING, PONG, TEXT, address, eventually, frame, handler,
-    hook, notes, start,
+    hook, http2_socket, notes, start,
 };
 use tokio::{net::TcpStream, time::timeout};
 
@@ -34,7 +34,7 @@ impl Client {
 
     async fn with(control: &ServerControlHook, settings: &Builder) -> Self {
         let address = address(control);
-        let socket = TcpStream::connect(address).await.unwrap();
+        let socket = http2_socket(address).await.unwrap();
         let (send, connection) = settings.handshake(socket).await.unwrap();
         Self {
             send,

@@ -12,7 +12,7 @@ use std::{
 use hyperlane::prelude::*;
 use test_support::{
     Client, END_HEADERS, END_STREAM, Http2Frame, PREFACE, address, eventually, hook, http2_field,
-    http2_frame, http2_get, http2_request, http2_settings, kind, start,
+    http2_frame, http2_get, http2_request, http2_settings, http2_socket, kind, start,
 };
 
 const ENHANCE_YOUR_CALM: u32 = 0xB;
@@ -312,7 +312,7 @@ async fn a_connection_that_stays_without_a_request_is_closed() {
         ),
     ];
     for (name, bytes) in cases {
-        let mut client = Client::connect(address(&control)).await;
+        let mut client = Client::on(http2_socket(address(&control)).await.unwrap());
         client.send(&bytes).await;
         // The client answers no PING, and the server closes the connection without an answer.
         while client.fill().await {}

@@ -8,7 +8,7 @@ use hyperlane::{
     session::{CookieSameSite, CookieSecure},
     sse, ws, ws_with,
 };
-use test_support::{Client, Reply, address, hook, start};
+use test_support::{BindLocal as _, Client, Reply, address, hook, start};
 
 const PAGE: &str = "https://app.example";
 const FROM_PAGE: &str = "origin: https://app.example\r\n";
@@ -252,7 +252,7 @@ async fn an_endpoint_that_allows_no_origin_or_null_keeps_the_server_from_startin
     ] {
         for is_ws in [true, false] {
             let mut server = Server::new();
-            server.bind("127.0.0.1:0");
+            server.bind_local();
             match is_ws {
                 true => server.at("/here").get(ws().origin(origin)),
                 false => server.at("/here").get(sse().origin(origin)),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use hyperlane::prelude::*;
-use test_support::{Client, address, collect_log, hook, start};
+use test_support::{Client, address, case_lines, collect_log, expand, hook, start};
 use tokio::io::AsyncWriteExt;
 
 /// Follows every case: answered if the connection goes on, and never if it does not.
@@ -108,18 +108,9 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let lines = (1..).zip(include_str!("rfc9112/cases.txt").lines());
-    lines
-        .filter(|(_, text)| !text.is_empty() && !text.starts_with('#'))
-        .map(|(line, text)| {
-            let mut columns = text.splitn(3, " | ");
-            let mut column = || {
-                columns
-                    .next()
-                    .unwrap_or_else(|| panic!("line {line}: a column is missing"))
-            };
-            let section = column();
-            let class = column();
+    case_lines(include_str!("rfc9112/cases.txt"))
+        .map(|case| {
+            let (line, [section, class, bytes]) = (case.number, case.columns);
             let class = match class.split_once(' ') {
                 Some(("accept", status)) => Class::Accept(status.parse().unwrap()),
                 Some(("last", status)) => Class::Last(status.parse().unwrap()),
@@ -131,49 +122,10 @@ fn cases() -> Vec<Case> {
                 line,
                 section,
                 class,
-                bytes: expand(column()),
+                bytes: expand(bytes),
             }
         })
         .collect()
-}
-
-/// Resolves `{C*N}` and the escapes.
-fn expand(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some(open) = rest.find('{') {
-        let close = open + rest[open..].find('}').expect("a repetition ends");
-        let (part, count) = rest[open + 1..close]
-            .rsplit_once('*')
-            .expect("a repetition has a number");
-        bytes.extend(unescape(&rest[..open]));
-        bytes.extend(unescape(part).repeat(count.parse().expect("a number")));
-        rest = &rest[close + 1..];
-    }
-    bytes.extend(unescape(rest));
-    bytes
-}
-
-fn unescape(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'\\' => match rest.next() {
-                Some(b'r') => b'\r',
-                Some(b'n') => b'\n',
-                Some(b't') => b'\t',
-                Some(b'\\') => b'\\',
-                Some(b'x') => {
-                    let digits = [rest.next().unwrap(), rest.next().unwrap()];
-                    u8::from_str_radix(str::from_utf8(&digits).unwrap(), 16).unwrap()
-                }
-                other => panic!("no such escape: {other:?}"),
-            },
-            byte => byte,
-        });
-    }
-    bytes
 }
 
 /// Way in which the bytes are sent.

@@ -12,8 +12,8 @@ use std::{
 
 use hyperlane::prelude::*;
 use test_support::{
-    ACK, Client, END_HEADERS, END_STREAM, Http2Frame, PREFACE, address, hook, http2_field,
-    http2_frame, http2_get, http2_request, http2_settings, kind, start,
+    ACK, Client, END_HEADERS, END_STREAM, Http2Frame, PREFACE, address, case_lines, expand, hook,
+    http2_field, http2_frame, http2_get, http2_request, http2_settings, http2_socket, kind, start,
 };
 use tokio::time::timeout;
 
@@ -171,14 +171,9 @@ enum Step {
 }
 
 fn cases() -> Vec<Case> {
-    let lines = (1..).zip(include_str!("rfc9113/cases.txt").lines());
-    lines
-        .filter(|(_, text)| !text.is_empty() && !text.starts_with('#'))
-        .map(|(line, text)| {
-            let columns: Vec<&str> = text.splitn(3, " | ").collect();
-            let [section, wanted, steps] = columns[..] else {
-                panic!("line {line}: a column is missing");
-            };
+    case_lines(include_str!("rfc9113/cases.txt"))
+        .map(|case| {
+            let (line, [section, wanted, steps]) = (case.number, case.columns);
             let is_bare = steps.starts_with("bare");
             Case {
                 line,
@@ -318,33 +313,6 @@ fn hex(digits: &str) -> Vec<u8> {
         .collect()
 }
 
-/// Resolves `{C*N}` and `\xHH`.
-fn expand(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some(open) = rest.find('{') {
-        let close = open + rest[open..].find('}').expect("a repetition ends");
-        let (part, count) = rest[open + 1..close]
-            .rsplit_once('*')
-            .expect("a repetition has a number");
-        bytes.extend(unescape(&rest[..open]));
-        bytes.extend(unescape(part).repeat(count.parse().expect("a number")));
-        rest = &rest[close + 1..];
-    }
-    bytes.extend(unescape(rest));
-    bytes
-}
-
-fn unescape(text: &str) -> Vec<u8> {
-    let mut parts = text.split("\\x");
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        bytes.extend(hex(&part[..2]));
-        bytes.extend(&part.as_bytes()[2..]);
-    }
-    bytes
-}
-
 // ---------------------------------------------------------------- a run
 
 /// A connection, and what the server has sent on it.
@@ -447,7 +415,7 @@ fn holds(wanted: &Wanted, run: &Run) -> bool {
 async fn problem(to: SocketAddr, probed: &Probed, case: &Case, is_slow: bool) -> Option<String> {
     let before = probed.0.load(Ordering::SeqCst);
     let mut run = Run {
-        client: Client::connect(to).await,
+        client: Client::on(http2_socket(to).await.unwrap()),
         frames: Vec::new(),
         has_ended: false,
     };

@@ -150,6 +150,10 @@ fn examples(packages: &Path) -> Outcome {
             &shots,
         ],
     )?;
+    process::run(
+        "node",
+        [Path::new("xtask/browser/shared.mjs"), &chat, packages],
+    )?;
     let compression = process::example("compression")?;
     process::run(
         "node",

@@ -1,7 +1,7 @@
-//! The end-to-end tests and the Autobahn suite over HTTP/2 with prior knowledge, through the bridge of `test-support`.
+//! The end-to-end tests over HTTP/2 and TLS, and the Autobahn suite over HTTP/2 with prior knowledge, through the bridge of
+//! `test-support`.
 //!
-//! The clients of the tests speak HTTP/1.1. `differences.txt` lists the tests that hold over HTTP/1.1 only, by the
-//! reason.
+//! The tests are clients of HTTP/1.1. `differences.txt` names those that do not hold over another protocol, by the reason.
 
 use std::{collections::BTreeMap, fs};
 
@@ -15,7 +15,11 @@ const PAGE: &str = "docs/http2.md";
 /// The variable that `test-support` reads.
 const OVER: &str = "HYPERLANE_TEST_OVER";
 
-const USAGE: &str = "usage: cargo xtask http2 [--suite|--autobahn|--differences]";
+const USAGE: &str =
+    "usage: cargo xtask http2 [--suite [h2c|tls|tls-h2]|--autobahn|--differences [h2c|tls|tls-h2]]";
+
+/// The protocols beside HTTP/1.1 without TLS, as `test-support` names them.
+const PROTOCOLS: [&str; 3] = ["h2c", "tls", "tls-h2"];
 
 /// The test binaries whose clients go through the bridge.
 const BINARIES: [&str; 12] = [
@@ -33,21 +37,38 @@ const BINARIES: [&str; 12] = [
     "vocabulary",
 ];
 
-/// The tests that hold over HTTP/1.1 only, by their binary.
+/// The tests that do not hold over a protocol, by their binary.
 type Differences = BTreeMap<String, Vec<String>>;
 
 pub(crate) fn run(args: &[String]) -> Outcome {
-    let part = match args {
-        [] => "",
-        [part] => part,
+    let (part, over) = match args {
+        [] => ("", &PROTOCOLS[..]),
+        [part] => (part.as_str(), &PROTOCOLS[..]),
+        [part, over] => {
+            let at = PROTOCOLS.iter().position(|known| known == over);
+            let at = at.ok_or(USAGE)?;
+            (part.as_str(), &PROTOCOLS[at..=at])
+        }
         _ => return Err(USAGE.to_owned()),
     };
     match part {
-        "" => suite().and_then(|()| autobahn()),
-        "--suite" => suite(),
+        "" => each(over, suite).and_then(|()| autobahn()),
+        "--suite" => each(over, suite),
         "--autobahn" => autobahn(),
-        "--differences" => still_differ(),
+        "--differences" => each(over, still_differ),
         _ => Err(USAGE.to_owned()),
+    }
+}
+
+/// Runs a part over each protocol, although it may fail over one of them.
+fn each(protocols: &[&'static str], part: fn(&'static str) -> Outcome) -> Outcome {
+    let problems: Vec<String> = protocols
+        .iter()
+        .filter_map(|over| part(over).err())
+        .collect();
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(problems.join("\n")),
     }
 }
 
@@ -55,11 +76,11 @@ fn autobahn() -> Outcome {
     autobahn::run(&["--http2".to_owned()])
 }
 
-/// Runs all tests except those in the list of differences. Each test in the list must exist, so that the list names no
-/// deleted tests.
-fn suite() -> Outcome {
-    let differences = differences()?;
+/// Runs all tests but those that differ. Each of these has to exist, so that the list does not outlive them.
+fn suite(over: &'static str) -> Outcome {
+    let differences = differences(over)?;
     let mut problems = Vec::new();
+    let (mut ran, mut all) = (0, 0);
     for binary in BINARIES {
         let skipped = differences.get(binary).map_or(&[][..], Vec::as_slice);
         let known = known(binary)?;
@@ -70,27 +91,31 @@ fn suite() -> Outcome {
         for test in skipped {
             args.extend(["--skip", test]);
         }
-        println!(
-            "{binary}: {} of {} over h2c",
-            known.len() - skipped.len(),
-            known.len()
+        let count = known.len() - skipped.len();
+        println!("{binary}: {count} of {} over {over}", known.len());
+        (ran, all) = (ran + count, all + known.len());
+        let outcome = process::run_with("cargo", args, [(OVER, over)]);
+        problems.extend(
+            outcome
+                .err()
+                .map(|problem| format!("{binary} over {over}: {problem}")),
         );
-        problems.extend(process::run_with("cargo", args, [(OVER, "h2c")]).err());
     }
+    println!("{ran} of {all} tests over {over}");
     match problems.is_empty() {
         true => Ok(()),
         false => Err(problems.join("\n")),
     }
 }
 
-/// Runs the tests in the list of differences, one by one. Returns an error that names those that pass.
-fn still_differ() -> Outcome {
+/// Runs the tests that differ, one by one, and names those that pass.
+fn still_differ(over: &'static str) -> Outcome {
     let mut same = Vec::new();
-    for (binary, tests) in differences()? {
+    for (binary, tests) in differences(over)? {
         for test in tests {
             let args = ["test", "--quiet", "--test", &binary, "--", "--exact", &test];
-            if process::run_with("cargo", args, [(OVER, "h2c")]).is_ok() {
-                same.push(format!("{binary} {test} holds over HTTP/2 as well"));
+            if process::run_with("cargo", args, [(OVER, over)]).is_ok() {
+                same.push(format!("{binary} {test} holds over {over} as well"));
             }
         }
     }
@@ -110,14 +135,16 @@ fn known(binary: &str) -> Result<Vec<String>, String> {
     Ok(names.map(str::to_owned).collect())
 }
 
-/// Reads the list: lines `[kind]`, each with tests `binary name` below it. The page must explain each kind.
-fn differences() -> Result<Differences, String> {
+/// Reads the list of a protocol: lines `[kind]` of HTTP/2, or `[kind: protocol ..]`, each with tests `binary name` below it.
+/// The page explains each kind.
+fn differences(over: &str) -> Result<Differences, String> {
     let read = |name: &str| {
         fs::read_to_string(process::top().join(name))
             .map_err(|error| format!("cannot read {name}: {error}"))
     };
     let page = read(PAGE)?;
     let mut differences = Differences::new();
+    let mut is_meant = false;
     for line in read(DIFFERENCES)?.lines() {
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -126,6 +153,11 @@ fn differences() -> Result<Differences, String> {
             .strip_prefix('[')
             .and_then(|line| line.strip_suffix(']'))
         {
+            let (kind, protocols) = line_of_kind(kind);
+            is_meant = protocols.contains(&over);
+            if let Some(unknown) = protocols.iter().find(|name| !PROTOCOLS.contains(name)) {
+                return Err(format!("{DIFFERENCES}: no protocol `{unknown}`"));
+            }
             if !page.contains(&format!("| {kind} |")) {
                 return Err(format!("{PAGE} does not explain `{kind}`"));
             }
@@ -137,10 +169,18 @@ fn differences() -> Result<Differences, String> {
         if !BINARIES.contains(&binary) {
             return Err(format!("{DIFFERENCES}: no binary `{binary}`"));
         }
-        differences
-            .entry(binary.to_owned())
-            .or_default()
-            .push(test.to_owned());
+        let tests = differences.entry(binary.to_owned()).or_default();
+        if is_meant && !tests.iter().any(|known| known == test) {
+            tests.push(test.to_owned());
+        }
     }
     Ok(differences)
+}
+
+/// Takes a kind and its protocols apart.
+fn line_of_kind(line: &str) -> (&str, Vec<&str>) {
+    match line.split_once(':') {
+        Some((kind, protocols)) => (kind, protocols.split_whitespace().collect()),
+        None => (line, vec!["h2c", "tls-h2"]),
+    }
 }

@@ -366,8 +366,8 @@ fn field(name: &str, value: &[u8]) -> Vec<u8> {
 
 // ---------------------------------------------------------------- the server's process
 
-/// Returns the CPU time that the server has used, in seconds.
-fn cpu_seconds(server: &process::Server) -> Result<f64, String> {
+/// Returns the time of the processors that the server has used.
+pub(crate) fn cpu_seconds(server: &process::Server) -> Result<f64, String> {
     let path = format!("/proc/{}/stat", server.id());
     let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
     // The name of the program may have blanks. It ends with a parenthesis.
@@ -382,7 +382,7 @@ fn cpu_seconds(server: &process::Server) -> Result<f64, String> {
 }
 
 /// Returns a number of bytes in the status of the server's process.
-fn status(server: &process::Server, name: &str) -> Result<u64, String> {
+pub(crate) fn status(server: &process::Server, name: &str) -> Result<u64, String> {
     let path = format!("/proc/{}/status", server.id());
     let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
     text.lines()

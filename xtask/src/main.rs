@@ -10,6 +10,7 @@ mod deny;
 mod fuzz;
 mod http2;
 mod http2_attacks;
+mod http2_cost;
 mod msrv;
 mod nginx;
 mod perf;
@@ -46,11 +47,18 @@ const USAGE: &str = "usage: cargo xtask TASK
   fuzz      the fuzz targets, one after the other
             [TARGET..]            only these; all by default
             [--minutes N]         how long each runs; 5 by default
-  http2     the end-to-end tests and the Autobahn test suite over HTTP/2, through a bridge from HTTP/1.1
+  http2     the end-to-end tests over HTTP/2, TLS and both, and the Autobahn test suite over HTTP/2, through a bridge from
+            HTTP/1.1
             [--suite|--autobahn]  only one of both
-            [--differences]       instead: the tests that hold over HTTP/1.1 only, and whether they still fail
+            [--suite PROTOCOL]    only h2c, tls or tls-h2
+            [--differences [PROTOCOL]]
+                                  instead: the tests that do not hold over a protocol, and whether they still fail
   http2-attacks
             floods, resets and small windows of HTTP/2: what each costs the bench server and a normal client
+  http2-cost
+            time of the processor, writes and memory of HTTP/2 on the bench server, beside hyper and axum; needs h2load and
+            strace
+            [requests|events|memory]  only this part
   msrv      the published crates with the oldest Rust that they promise, if rustup has it, and what dependencies need
   nginx     a real nginx in front of the example `proxied`: cookies, WebSockets and events at a path, hosts
   perf      instructions per operation and bytes per idle WebSocket, beside those of a base; fails above +3 %
@@ -85,6 +93,7 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::run(&rest),
         "http2" => http2::run(&rest),
         "http2-attacks" => http2_attacks::run(&rest),
+        "http2-cost" => http2_cost::run(&rest),
         "msrv" => msrv::run(),
         "nginx" => nginx::run(),
         "perf" => perf::run(&rest),

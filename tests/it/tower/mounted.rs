@@ -1,5 +1,7 @@
 //! Services under a path of ours.
 
+use test_support::BindLocal as _;
+
 use super::*;
 
 #[tokio::test]
@@ -128,7 +130,7 @@ async fn a_mount_at_the_root_leaves_routes_alone() {
 #[tokio::test]
 async fn two_mounts_of_one_path_are_refused() {
     let mut server = Server::new();
-    server.bind("127.0.0.1:0");
+    server.bind_local();
     server
         .mount("/a", service_fn(tell))
         .mount("/a/", service_fn(tell));

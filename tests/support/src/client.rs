@@ -61,10 +61,9 @@ impl Reply {
 impl Client {
     /// Connects, with `TCP_NODELAY`, over the protocol of this run ([`Over`]).
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = match Over::of_this_run() {
-            Over::Http1 => TcpStream::connect(address).await.expect("connect"),
-            Over::H2c => bridge::connect(address).await.expect("connect"),
-        };
+        let stream = bridge::connect(address, Over::of_this_run())
+            .await
+            .expect("connect");
         stream.set_nodelay(true).expect("nodelay");
         Self::on(stream)
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::io::AsyncWriteExt;
 
-use crate::Client;
+use crate::{Client, bridge::http2_socket};
 
 /// The first bytes of a client (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -176,7 +176,7 @@ pub fn http2_get(stream: u32, path: &str) -> Vec<u8> {
 impl Client {
     /// Connects and sends the preface of HTTP/2 with these settings.
     pub async fn http2(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let mut client = Self::connect(address).await;
+        let mut client = Self::on(http2_socket(address).await.expect("connect"));
         let settings = http2_frame(kind::SETTINGS, 0, 0, http2_settings(settings));
         client.send([PREFACE, &settings].concat()).await;
         client

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 pub mod bridge;
+mod cases;
 mod client;
 mod frame;
 mod hook;
@@ -22,6 +23,8 @@ mod server;
 mod signals;
 mod tls;
 
+pub use bridge::http2_socket;
+pub use cases::{CaseLine, case_lines, expand};
 pub use client::{Client, Reply};
 pub use frame::{BINARY, CLOSE, Frame, PING, PONG, TEXT, frame};
 pub use hook::Outcome;
@@ -31,7 +34,7 @@ pub use http2::{
 };
 pub use log::{Lines, collect_log};
 pub use memory::{Memory, memory};
-pub use server::{HOSTS, address, hosts, start};
+pub use server::{BindLocal, HOSTS, address, hosts, start};
 pub use signals::{Gate, Noted, Notes, notes};
 pub use tls::{Authority, Issued, connect_tls, provider};
 

@@ -1,5 +1,7 @@
 //! Endpoints of named channels: their function, their settings, their checks.
 
+use test_support::BindLocal as _;
+
 use super::*;
 
 #[tokio::test]
@@ -112,7 +114,7 @@ async fn names_are_checked_when_the_server_starts() {
     ] {
         for is_socket in [true, false] {
             let mut server = Server::new();
-            server.bind("127.0.0.1:0");
+            server.bind_local();
             match is_socket {
                 true => server.at(pattern).get(ws().named(name)),
                 false => server.at(pattern).get(sse().named(name)),
@@ -127,7 +129,7 @@ async fn names_are_checked_when_the_server_starts() {
         }
     }
     let mut server = Server::new();
-    server.bind("127.0.0.1:0");
+    server.bind_local();
     server.at("/runs/{*rest}").get(sse().named("run-{rest}"));
     server.at("/news").get(sse().named("news"));
     server.run().await.unwrap().shutdown().await;

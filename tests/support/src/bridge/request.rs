@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 
-use super::body::Framing;
+use super::{Over, body::Framing};
 
 /// The head of a request.
 pub(super) struct Head {
@@ -85,7 +85,9 @@ fn uri(method: &Method, target: &str, headers: &HeaderMap) -> Option<Uri> {
         (Some(host), None) => host.to_str().ok(),
         _ => None,
     };
-    let whole = Uri::builder().scheme("http").path_and_query(target);
+    let whole = Uri::builder()
+        .scheme(Over::of_this_run().scheme())
+        .path_and_query(target);
     let whole = host.and_then(|host| whole.authority(host).build().ok());
     whole.or_else(|| target.parse().ok())
 }
