@@ -36,6 +36,8 @@ pub(crate) mod link;
 pub(crate) mod memory;
 pub(crate) mod out;
 pub(crate) mod outbox;
+#[cfg(any(feature = "http2", feature = "__tls"))]
+pub(crate) mod patient;
 mod rates;
 pub(crate) mod send;
 pub(crate) mod task;

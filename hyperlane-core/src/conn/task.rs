@@ -107,6 +107,10 @@ impl<F: Future<Output = Ending>> Future for ConnectionTask<F> {
         let _entered = this.guard.span.as_deref().map(Span::enter);
         let signals = connection.driver.begin_poll(cx);
         let polling = cork::enter(connection);
+        if signals & signals::TIMER != 0 && connection.lane.has_backlog() {
+            // What a slow client has read in the meantime counts before its time limit is checked.
+            let _ = connection.poll_flush(cx);
+        }
         if signals != 0 {
             handle_signals(connection, signals);
         }

@@ -20,7 +20,7 @@ use tokio::{
 use tokio::net::{UnixStream, unix};
 
 #[cfg(feature = "http2")]
-use super::http2::Http2Stream;
+use super::{http2::Http2Stream, patient::Patient};
 
 /// A transport that only the connection's task can drive.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -85,7 +85,9 @@ pub(crate) fn http2(stream: Http2Stream) -> (Reader, Writer) {
 #[cfg(feature = "http2")]
 pub(crate) fn join(reader: Reader, writer: Writer) -> Option<Box<dyn Duplex>> {
     match (reader, writer) {
-        (Reader::Tcp(read), Writer::Tcp(write)) => Some(Box::new(read.reunite(write).ok()?)),
+        (Reader::Tcp(read), Writer::Tcp(write)) => {
+            Some(Box::new(Patient::new(read.reunite(write).ok()?)))
+        }
         #[cfg(unix)]
         (Reader::Unix(read), Writer::Unix(write)) => Some(Box::new(read.reunite(write).ok()?)),
         (Reader::Driven(transport), _) => Some(*transport),

@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     config::ServerConfig,
-    conn::transport,
+    conn::{patient::Patient, transport},
     env::{
         Env,
         ids::next_id,
@@ -186,11 +186,11 @@ pub(super) async fn shake_hands(
 fn serve(
     connections: &Arc<Connections>,
     app: &Arc<App>,
-    (stream, peer, via): (Box<TlsStream<TcpStream>>, Peer, Via),
+    (stream, peer, via): (Box<TlsStream<Patient>>, Peer, Via),
     permit: OwnedSemaphorePermit,
 ) {
     let (socket, tls) = stream.get_ref();
-    let info = Arc::new(TlsInfo::of(tls, socket.local_addr().ok()));
+    let info = Arc::new(TlsInfo::of(tls, socket.get_ref().local_addr().ok()));
     // A client without ALPN speaks HTTP/1.1, or begins with the preface of HTTP/2.
     #[cfg(feature = "http2")]
     if info.alpn() == Some("h2") {
@@ -219,7 +219,7 @@ async fn run(
     accepted: Accepted,
     tls: Arc<LiveTls>,
     source: &mut Option<Peer>,
-) -> Result<Box<TlsStream<TcpStream>>, Failure> {
+) -> Result<Box<TlsStream<Patient>>, Failure> {
     let mut stream = transport::rejoin(accepted.halves).ok_or(Failure::Left)?;
     if accepted.via == Via::Balancer {
         *source = Some(client_of(&mut stream, accepted.peer, &connections.env).await?);
@@ -242,7 +242,7 @@ async fn run(
         Ok(1..) => {}
         _ => return Err(Failure::Left),
     }
-    let accept = TlsAcceptor::from(tls.current()).accept(stream);
+    let accept = TlsAcceptor::from(tls.current()).accept(Patient::new(stream));
     // The handshake is on the heap, so the task is small while it waits for the first byte.
     Box::pin(in_turn(accept, connections.handshakes.steps.clone()))
         .await
@@ -253,16 +253,16 @@ async fn run(
 /// Runs a handshake. Each of its steps waits for its turn, so that other tasks run between the steps of many
 /// handshakes. A wait for the client holds no turn.
 async fn in_turn(
-    accept: tokio_rustls::Accept<TcpStream>,
+    accept: tokio_rustls::Accept<Patient>,
     steps: Arc<Semaphore>,
-) -> io::Result<TlsStream<TcpStream>> {
+) -> io::Result<TlsStream<Patient>> {
     let mut accept = pin!(accept);
     let mut turn: Option<Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>> = None;
     poll_fn(|cx| {
         loop {
             let Some(waits) = &mut turn else {
                 if let Some(socket) = accept.get_ref() {
-                    match socket.poll_read_ready(cx) {
+                    match socket.get_ref().poll_read_ready(cx) {
                         Poll::Ready(readable) => readable?,
                         // The step before may wait for room to write.
                         Poll::Pending => return accept.as_mut().poll(cx),

@@ -3,15 +3,20 @@
 use std::time::Duration;
 
 use test_support::{TEXT, eventually, frame, http2_get, http2_settings};
-use tokio::net::TcpSocket;
+use tokio::{io::AsyncReadExt, net::TcpSocket};
 use tokio_rustls::TlsConnector;
 
 use super::*;
+
+const HUGE: usize = 30_000_000;
 
 hook! {
     // More than the buffers of the system take, and less than TLS keeps.
     Body |_, ctx| {
         ctx.get_mut_response().set_body(vec![b'x'; 50_000]);
+    }
+    Huge |_, ctx| {
+        ctx.get_mut_response().set_body(vec![b'x'; HUGE]);
     }
 }
 
@@ -85,4 +90,30 @@ async fn a_client_of_http_2_that_ends_and_reads_nothing_is_closed() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     client.shutdown().await.unwrap();
     eventually("it is closed", || control.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_gets_all() {
+    let authority = Authority::new();
+    let control = start(authority.issue(&["localhost"]).tls(), |server| {
+        server.route::<Huge>("/huge");
+        server.get_mut_server_config().write_timeout = Duration::from_millis(400);
+    })
+    .await;
+    let mut config = authority.client(None);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let stream = connect_tls(address(&control), config, "localhost").await;
+    let mut client = stream.expect("a handshake");
+    let request = b"GET /huge HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    // Longer than the limit, and each time less than what makes a socket writable.
+    let mut piece = vec![0; 150_000];
+    let mut length = 0;
+    for _ in 0..10 {
+        length += client.read_exact(&mut piece).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.unwrap();
+    assert!(length + rest.len() > HUGE);
 }
