@@ -45,9 +45,8 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         [] => ("", &PROTOCOLS[..]),
         [part] => (part.as_str(), &PROTOCOLS[..]),
         [part, over] => {
-            let at = PROTOCOLS.iter().position(|known| known == over);
-            let at = at.ok_or(USAGE)?;
-            (part.as_str(), &PROTOCOLS[at..=at])
+            let known = PROTOCOLS.iter().find(|known| *known == over);
+            (part.as_str(), std::slice::from_ref(known.ok_or(USAGE)?))
         }
         _ => return Err(USAGE.to_owned()),
     };
