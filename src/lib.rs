@@ -39,7 +39,8 @@ pub use hyperlane_core::{Hsts, HttpsRedirect, ServerProtocol};
 pub use hyperlane_core::{
     Body, BodyMode, BodyStream, ContentType, Cors, Csrf, Error, ErrorInfo, Extension, FileBody,
     FromContext, Headers, Html, HttpStatus, HttpVersion, IntoResponse, Json, Method, Path, Querys,
-    Redirect, Request, RequestBody, RequestError, Response, ResponseError, State, UpgradeType,
+    Redirect, Request, RequestBody, RequestError, Response, ResponseError, State, Trailers,
+    UpgradeType,
 };
 
 #[cfg(feature = "cookies")]

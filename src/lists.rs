@@ -21,7 +21,7 @@ macro_rules! attribute_macros {
             request_error, request_error_data, request_header, request_headers, request_middleware,
             request_path, request_query, request_querys, request_version, response_body,
             response_header, response_middleware, response_reason_phrase, response_status_code,
-            response_version, route, route_param, route_params, scope, send, sse, task_panic,
+            response_version, route, route_param, route_params, scope, send, spawned, sse, task_panic,
             task_panic_data, try_flush, try_get_attribute, try_get_http_request,
             try_get_request_cookie, try_get_request_error_data, try_get_request_header,
             try_get_request_query, try_get_route_param, try_get_task_panic_data,

@@ -228,6 +228,7 @@ const ROWS: &[Row] = &[
     ("try_send", "GET /try_send", 200, "", "bare"),
     ("try_send(&RAW)", "GET /try_send/value", 200, "", "raw"),
     ("flush", "GET /flush", 200, "", "flushed"),
+    ("spawned", "GET /spawned", 200, "", "apart"),
     ("try_flush", "GET /try_flush", 200, "", "flushed"),
     ("closed", "GET /closed", 200, "", "last"),
     // Lists.

@@ -241,6 +241,10 @@ server_config! {
     /// read them. Default: 1 MiB.
     http2_window: u32 = MIB as u32, if "http2";
 
+    /// Gives each stream of HTTP/2 a task of its own. Default: false, so one task polls a connection and its streams, and
+    /// only handlers with `#[spawned]` get their own. Set it if most handlers compute long without an await.
+    http2_spawned: bool = false, if "http2";
+
     /// Maximum length of the request line, in bytes. Default: 8 KiB, as RFC 9112 §3 recommends. The server answers a
     /// longer line with 414.
     max_request_line: usize = 8 * KIB;

@@ -484,7 +484,10 @@ impl Context {
         match self.extras.as_ref().and_then(|extras| extras.body.clone()) {
             Some(incoming) if !incoming.is_request_over() => BodyStream::of_incoming(incoming),
             // The server read the body whole, or a hook has read a further request in the meantime.
-            _ => BodyStream::of_bytes(self.request.get_body().clone().into()),
+            _ => BodyStream::of_bytes(
+                self.request.get_body().clone().into(),
+                self.request.trailers().clone(),
+            ),
         }
     }
 

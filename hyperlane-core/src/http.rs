@@ -49,7 +49,7 @@ pub use self::{
     query::{Querys, QuerysIter, RequestQuerys, RequestQuerysValue},
     redirect::Redirect,
     request::{Request, RequestHost, RequestPath},
-    response::Response,
+    response::{Response, Trailers},
     upgrade::UpgradeType,
     version::{HttpVersion, RequestVersion, ResponseVersion},
 };

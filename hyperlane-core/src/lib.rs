@@ -104,8 +104,8 @@ pub use http::CookieBuilder;
 pub use http::{
     Body, ContentType, Cors, CorsError, Csrf, EntityTag, FileBody, HeaderError, Headers,
     HeadersIter, Html, HttpStatus, HttpVersion, IntoBody, IntoResponse, Json, Method, Querys,
-    QuerysIter, Redirect, Request, RequestBody, Response, ToBody, UpgradeType, Validators,
-    constants,
+    QuerysIter, Redirect, Request, RequestBody, Response, ToBody, Trailers, UpgradeType,
+    Validators, constants,
 };
 #[cfg(feature = "multipart")]
 pub use multipart::{Field, Multipart};

@@ -386,6 +386,10 @@ pub async fn send_bytes(stream: &mut Stream, data: impl AsRef<[u8]>) {
     stream.send(data).await;
 }
 
+pub async fn spawned(stream: &mut Stream) {
+    stream.spawned().await;
+}
+
 pub async fn try_flush(stream: &mut Stream) {
     let _ = stream.try_flush().await;
 }

@@ -61,6 +61,11 @@ impl Emitter<'_> {
                 let call = Ident::new(call, span);
                 Ok(quote_spanned!(span=> let _ = #private::#call(&mut *#stream).await;))
             }
+            Role::OwnTask => {
+                let (private, span) = (self.private, hygienic(applied.name.span()));
+                let stream = self.params.require(Part::Stream, true, applied)?;
+                Ok(quote_spanned!(span=> #private::spawned(&mut *#stream).await;))
+            }
             Role::Close => {
                 let (private, span) = (self.private, hygienic(applied.name.span()));
                 let stream = self.params.require(Part::Stream, true, applied)?;

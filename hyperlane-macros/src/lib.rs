@@ -1283,6 +1283,24 @@ declare! {
         /// # fn main() {}
         /// ```
         send;
+        /// Gives the handler of an HTTP/2 stream a task of its own before the function's body runs: `#[spawned]`.
+        ///
+        /// One task polls the streams of an HTTP/2 connection. A handler that computes long without an await, or that calls
+        /// `tokio::task::block_in_place`, then does not hold up the other streams of its client. Over HTTP/1.1 nothing changes.
+        /// `Stream::spawned` says more.
+        ///
+        /// ```
+        /// use hyperlane::*;
+        ///
+        /// #[post("/render")]
+        /// #[spawned]
+        /// async fn render(ctx: &mut Context) -> String {
+        ///     compute(ctx.get_request().get_body())
+        /// }
+        /// # fn compute(_: &[u8]) -> String { String::new() }
+        /// # fn main() {}
+        /// ```
+        spawned;
         /// Flushes the connection after the function's body has run: `#[try_flush]`.
         ///
         /// The macro does not report a failure. The next read or send on the connection reports the failure.

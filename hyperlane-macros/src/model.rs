@@ -54,6 +54,8 @@ pub(crate) enum Role {
     },
     /// Flushes the connection by the function with this name.
     Flush(&'static str),
+    /// Gives the stream of the request a task of its own, before the body.
+    OwnTask,
     /// Closes the connection.
     Close,
     /// Calls the hooks in the argument, before or after the body of the function.

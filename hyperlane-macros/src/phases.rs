@@ -72,9 +72,11 @@ impl Phases {
                 self.open = Some(applied);
             }
             Role::Condition { .. } => self.conditions.push(applied),
-            Role::SetStatus | Role::SetHeader | Role::Set(_) | Role::Hooks(Side::Before) => {
-                self.setup.push(applied)
-            }
+            Role::SetStatus
+            | Role::SetHeader
+            | Role::Set(_)
+            | Role::OwnTask
+            | Role::Hooks(Side::Before) => self.setup.push(applied),
             Role::Send { .. } | Role::Flush(_) | Role::Hooks(Side::After) => {
                 self.lists += 1;
                 self.push_late(applied);

@@ -274,6 +274,7 @@ pub(crate) const ROWS: &[Row] = &[
             value: "send_bytes",
         },
     ),
+    row("spawned", Shape::Nothing, Role::OwnTask),
     row("try_flush", Shape::Nothing, Role::Flush("try_flush")),
     row("flush", Shape::Nothing, Role::Flush("flush")),
     row("closed", Shape::Nothing, Role::Close),

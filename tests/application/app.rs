@@ -691,6 +691,11 @@ async fn try_send_value() {}
 #[flush]
 async fn flushes() {}
 
+#[get("/spawned")]
+#[spawned]
+#[response_body("apart")]
+async fn spawns() {}
+
 #[get("/try_flush")]
 #[response_body("flushed")]
 #[send]

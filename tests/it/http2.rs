@@ -2,6 +2,7 @@
 //! The rest of the suite runs over HTTP/2 by `cargo xtask http2`.
 
 mod ends;
+mod spawned;
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -49,6 +49,7 @@ mod slow_members;
 mod sse;
 mod tls;
 mod tower;
+mod trailers;
 mod websocket;
 
 #[test]

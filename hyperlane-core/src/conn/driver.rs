@@ -1,5 +1,7 @@
 //! The driver of a connection's task: its waker, its signals, and the budget of its polls.
 
+#[cfg(feature = "http2")]
+use std::task::Poll;
 use std::{
     sync::{
         OnceLock,
@@ -28,6 +30,15 @@ pub(crate) mod signals {
     pub(crate) const RECHECK: u8 = 16;
 }
 
+/// The states of a stream of HTTP/2 that may get a task of its own.
+#[cfg(feature = "http2")]
+mod own_task {
+    /// The handler waits for it. 0 means that it has not asked.
+    pub(super) const WANTS: u8 = 1;
+    /// The stream has it.
+    pub(super) const HAS: u8 = 2;
+}
+
 /// Maximum work of one poll, in the units of [`charge`](Driver::charge). This much work takes about 100 us. After it,
 /// the task lets other tasks run.
 const POLL_BUDGET: u32 = 32 * 1024;
@@ -48,6 +59,9 @@ pub(crate) struct Driver {
     pub(super) read_armed: AtomicBool,
     /// True if a read of this poll has found fewer bytes than it had space for. The next read probably finds none.
     pub(super) drained: AtomicBool,
+    /// Whose task polls a stream of HTTP/2.
+    #[cfg(feature = "http2")]
+    own_task: AtomicU8,
     /// True if the connection may hold a read buffer, which it returns to its thread at the end of a poll.
     pub(super) has_buffer: AtomicBool,
     /// Number of sends by the connection's own hook after the end of the connection, up to 255.
@@ -113,6 +127,30 @@ impl Driver {
     pub(crate) fn signal(&self, signal: u8) {
         self.signals.fetch_or(signal, Ordering::AcqRel);
         self.wake();
+    }
+
+    /// Asks for a task of its own for a stream of HTTP/2. Ready once the stream has it, and at once for a connection.
+    #[cfg(feature = "http2")]
+    pub(crate) fn poll_own_task(&self) -> Poll<()> {
+        match self.own_task.load(Ordering::Relaxed) {
+            own_task::HAS => Poll::Ready(()),
+            _ => {
+                self.own_task.store(own_task::WANTS, Ordering::Relaxed);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Returns whether the handler waits for a task of its own.
+    #[cfg(feature = "http2")]
+    pub(crate) fn wants_own_task(&self) -> bool {
+        self.own_task.load(Ordering::Relaxed) == own_task::WANTS
+    }
+
+    /// Records that the stream has a task of its own.
+    #[cfg(feature = "http2")]
+    pub(crate) fn set_own_task(&self) {
+        self.own_task.store(own_task::HAS, Ordering::Relaxed);
     }
 
     /// Adds work to the sum for this poll. 32 units stand for about 100 ns. Tokio's own budget does not count work on

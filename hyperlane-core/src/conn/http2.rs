@@ -118,6 +118,10 @@ pub(crate) struct Http2Stream {
     is_cut: bool,
     /// True if the whole answer has been handed over. The stream ends when the outbox is empty.
     is_whole: bool,
+    /// The fields that the client has sent after its data.
+    received_trailers: Option<Box<HeaderMap>>,
+    /// The fields that end the answer.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 /// The sending side of a stream.
@@ -163,6 +167,8 @@ impl Http2Stream {
             is_connect,
             is_cut: false,
             is_whole: false,
+            received_trailers: None,
+            trailers: None,
         }
     }
 
@@ -194,6 +200,11 @@ impl Http2Stream {
     /// Notes that the whole answer has been handed over. What the handler does afterwards does not delay its end.
     pub(crate) fn set_whole(&mut self) {
         self.is_whole = true;
+    }
+
+    /// Takes the fields that the client has sent after its data.
+    pub(super) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        self.received_trailers.take()
     }
 
     /// Ends the server's direction if the whole answer was handed over. The caller has written all of it.
@@ -333,10 +344,14 @@ impl Http2Stream {
             match ready!(self.receive.poll_data(cx)) {
                 Some(Ok(data)) => self.unread = data,
                 Some(Err(error)) => return Poll::Ready(Err(self.failed(error))),
-                None => {
-                    self.has_read_all = true;
-                    self.is_end_news = true;
-                }
+                None => match ready!(self.receive.poll_trailers(cx)) {
+                    Ok(trailers) => {
+                        self.received_trailers = trailers.map(Box::new);
+                        self.has_read_all = true;
+                        self.is_end_news = true;
+                    }
+                    Err(error) => return Poll::Ready(Err(self.failed(error))),
+                },
             }
         }
     }
@@ -404,7 +419,10 @@ impl Http2Stream {
                 stream.send_reset(Reason::INTERNAL_ERROR);
             } else {
                 // If the client has cancelled the stream, it expects no end.
-                let _ = stream.send_data(Bytes::new(), true);
+                let _ = match self.trailers.take() {
+                    Some(trailers) => stream.send_trailers(*trailers),
+                    None => stream.send_data(Bytes::new(), true),
+                };
             }
             self.send = Sending::Ended;
         }
@@ -436,6 +454,15 @@ pub(crate) fn hand_over(link: &Link) -> Option<(Box<dyn Duplex>, Bytes)> {
     let unread = Bytes::copy_from_slice(input.buffer.unread());
     input.buffer = ReadBuffer::default();
     Some((socket, unread))
+}
+
+/// Ends an answer that was sent piece by piece. The stream ends after its last byte, with `trailers` if there are any.
+pub(crate) fn finish(link: &Link, trailers: Option<HeaderMap>) {
+    if let Some(stream) = link.lock_input().reader.http2() {
+        stream.trailers = trailers.map(Box::new);
+        stream.set_whole();
+    }
+    link.lane.begin_backlog();
 }
 
 /// Answers a WebSocket handshake (RFC 8441 §5) whose 101 is `head`. Returns false if the connection is not a stream of

@@ -10,12 +10,15 @@ use std::{
     task::{Context, Poll},
 };
 
+#[cfg(feature = "http2")]
+use super::http2::Http2Stream;
 use super::{
     buffer::ReadBuffer, cork, handshake::Handshake, lifecycle::Transport, link::Link,
     transport::Reader, wakers::Wakers, websocket::WsInput,
 };
 use crate::{
     env::timers::{MaybeTick, Tick},
+    http::Headers,
     proto::http::head::HeadScanner,
     wire::WireFormat,
 };
@@ -116,6 +119,19 @@ impl Input {
             return stream.has_read_all() && self.buffer.is_empty();
         }
         false
+    }
+
+    /// Takes the fields that a client of HTTP/2 has sent after its data. Over HTTP/1.1, they are a part of the body's framing.
+    pub(crate) fn take_trailers(&mut self) -> Option<Headers> {
+        #[cfg(feature = "http2")]
+        if let Some(fields) = self.reader.http2().and_then(Http2Stream::take_trailers) {
+            let mut trailers = Headers::new();
+            for (name, value) in &*fields {
+                trailers.append_parsed(name.as_str(), value.as_bytes());
+            }
+            return Some(trailers);
+        }
+        None
     }
 
     /// Returns whether the client may still send something that should be read and dropped after the end of the answer. Some

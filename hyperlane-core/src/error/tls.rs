@@ -1,6 +1,6 @@
 //! Errors of certificates and keys.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use thiserror::Error;
 
@@ -15,6 +15,12 @@ pub enum TlsError {
         file: TlsSource,
         /// The error of the operating system.
         reason: String,
+    },
+    /// The server has no address with TLS there.
+    #[error("no address with TLS at {address}: see `ServerControlHook::addresses`")]
+    NoAddress {
+        /// The address.
+        address: SocketAddr,
     },
     /// The configuration has no certificate for clients that name no known host.
     #[error(

@@ -26,8 +26,11 @@ use crate::{
         link::Link,
     },
     error::RequestError,
-    http::Request,
-    proto::http::{chunked::ChunkedDecoder, head::BodyFraming},
+    http::{Headers, Request},
+    proto::http::{
+        chunked::{ChunkedDecoder, ChunkedError},
+        head::BodyFraming,
+    },
 };
 
 /// The way in which a route reads the body of a request.
@@ -80,6 +83,14 @@ struct State {
     request_over: bool,
     /// Number of [`BodyStream`]s of this body.
     readers: usize,
+    /// The part of the trailer section of a chunked body that was read.
+    section: Vec<u8>,
+    /// The fields after the body. Empty before its end.
+    trailers: Headers,
+    /// Maximum number of these fields.
+    max_trailers: usize,
+    /// True for a stream of HTTP/2. Its end ends the body, and trailers may precede it.
+    is_stream: bool,
 }
 
 enum Rest {
@@ -102,7 +113,7 @@ enum Expect {
 }
 
 impl State {
-    fn new(head: BodyHead, limit: Option<usize>) -> Self {
+    fn new(head: BodyHead, limit: Option<usize>, link: &Link) -> Self {
         Self {
             rest: match head.framing {
                 BodyFraming::None | BodyFraming::Length(0) => Rest::Done,
@@ -120,6 +131,10 @@ impl State {
             failed: None,
             request_over: false,
             readers: 0,
+            section: Vec::new(),
+            trailers: Headers::new(),
+            max_trailers: link.env.head_limits.header_count,
+            is_stream: link.lane.is_stream,
         }
     }
 
@@ -136,7 +151,10 @@ impl State {
                 input.buffer.consume(count);
                 *rest -= count as u64;
                 if *rest == 0 {
-                    self.rest = Rest::Done;
+                    self.rest = match self.is_stream {
+                        true => Rest::UntilEnd,
+                        false => Rest::Done,
+                    };
                 }
                 Ok(piece)
             }
@@ -153,6 +171,7 @@ impl State {
                         Err(error) => break Err(error),
                     };
                     piece.extend_from_slice(step.data);
+                    self.section.extend_from_slice(step.trailers);
                     let (consumed, done) = (step.consumed, step.done);
                     input.buffer.consume(consumed);
                     if done || input.buffer.is_empty() {
@@ -160,7 +179,11 @@ impl State {
                     }
                 };
                 match end {
-                    Ok(true) => self.rest = Rest::Done,
+                    Ok(true) => {
+                        self.rest = Rest::Done;
+                        let section = std::mem::take(&mut self.section);
+                        self.set_trailers(parts::fields(&section));
+                    }
                     Ok(false) => {}
                     Err(error) if piece.is_empty() => return Err(error.into()),
                     // The part before the error is still returned. The next read returns the error.
@@ -182,6 +205,22 @@ impl State {
 
     fn is_done(&self) -> bool {
         matches!(self.rest, Rest::Done)
+    }
+
+    /// Ends the body of a stream of HTTP/2.
+    fn end_stream(&mut self, input: &mut Input) {
+        self.rest = Rest::Done;
+        if let Some(trailers) = input.take_trailers() {
+            self.set_trailers(trailers);
+        }
+    }
+
+    fn set_trailers(&mut self, trailers: Headers) {
+        if trailers.len() > self.max_trailers {
+            self.failed = Some(ChunkedError::TrailersTooLarge.into());
+        } else {
+            self.trailers = trailers;
+        }
     }
 
     /// Returns whether the unread rest of the body is short enough for the server to read and drop it. `unread` has the
@@ -260,8 +299,8 @@ impl Incoming {
                 }
             }
             if matches!(state.rest, Rest::UntilEnd) && input.has_read_all() {
-                state.rest = Rest::Done;
-                return Poll::Ready(None);
+                state.end_stream(&mut input);
+                continue;
             }
             drop(input);
             if state.expect == Expect::Pending {
@@ -292,7 +331,11 @@ impl Incoming {
         let mut whole = BytesMut::new();
         while let Some(piece) = poll_fn(|cx| self.poll_piece(cx, Wait::Body)).await {
             let piece = piece?;
-            if whole.is_empty() && self.lock().is_done() {
+            let has_all = {
+                let state = self.lock();
+                state.is_done() && state.failed.is_none()
+            };
+            if whole.is_empty() && has_all {
                 return Ok(piece);
             }
             whole.extend_from_slice(&piece);
@@ -377,12 +420,14 @@ impl Exchange {
             self.wire.closes = true;
             return Err(RequestError::BodyTooLarge { limit });
         }
-        let mut state = State::new(head, limit);
+        let mut state = State::new(head, limit, self.connection());
         if plan.mode == BodyMode::Whole {
             // A small body usually comes with its head.
             let mut input = self.connection().lock_input();
             let whole = match head.framing {
-                BodyFraming::Length(length) => input.buffer.len() as u64 >= length,
+                BodyFraming::Length(length) => {
+                    !state.is_stream && input.buffer.len() as u64 >= length
+                }
                 _ => false,
             };
             if whole {
@@ -401,15 +446,17 @@ impl Exchange {
         Ok(plan.mode == BodyMode::Stream)
     }
 
-    /// Waits for the rest of the body and returns the whole body.
-    pub(crate) async fn read_rest(&mut self) -> Result<Bytes, RequestError> {
+    /// Waits for the rest of the body, and sets the whole body and its trailers in the request.
+    pub(crate) async fn read_rest(&mut self, request: &mut Request) -> Result<(), RequestError> {
         let Some(incoming) = &self.body else {
-            return Ok(Bytes::new());
+            return Ok(());
         };
         match incoming.read_whole().await {
             Ok(body) => {
+                request.set_body(body);
+                request.set_trailers(std::mem::take(&mut incoming.lock().trailers));
                 self.body = None;
-                Ok(body)
+                Ok(())
             }
             Err(error) => {
                 self.wire.closes = true;
@@ -500,7 +547,8 @@ pub struct BodyStream {
 }
 
 enum Source {
-    Buffered(Bytes),
+    /// The bytes that were not returned, and the trailers.
+    Buffered(Bytes, Headers),
     Incoming(Reader),
 }
 
@@ -522,9 +570,9 @@ impl Drop for Reader {
 }
 
 impl BodyStream {
-    pub(crate) fn of_bytes(bytes: Bytes) -> Self {
+    pub(crate) fn of_bytes(bytes: Bytes, trailers: Headers) -> Self {
         Self {
-            source: Source::Buffered(bytes),
+            source: Source::Buffered(bytes, trailers),
             ended: false,
         }
     }
@@ -567,10 +615,37 @@ impl BodyStream {
         Ok(whole.freeze())
     }
 
+    /// Returns the fields that the client has sent after the body (RFC 9110 §6.5): a checksum, for example. Empty before
+    /// [`next_chunk`](Self::next_chunk) has returned `None`, and if the client has sent none.
+    ///
+    /// The client may have sent any field, so the program reads the names that it knows. They are no header fields: the
+    /// server has never merged them. [`RequestError::Chunked`] ends a body whose trailers exceed 8 KiB over HTTP/1.1,
+    /// [`max_header_bytes`](crate::ServerConfig) over HTTP/2, or the maximum number of header fields.
+    ///
+    /// ```
+    /// use hyperlane_core::{BodyStream, RequestError};
+    ///
+    /// async fn sum(mut body: BodyStream) -> Result<Option<String>, RequestError> {
+    ///     while let Some(piece) = body.next_chunk().await? {
+    ///         // Store the piece.
+    /// #       drop(piece);
+    ///     }
+    ///     Ok(body.trailers().get("x-checksum").map(str::to_owned))
+    /// }
+    /// # let _ = sum;
+    /// ```
+    pub fn trailers(&self) -> Headers {
+        match &self.source {
+            Source::Buffered(bytes, trailers) if bytes.is_empty() => trailers.clone(),
+            Source::Buffered(..) => Headers::new(),
+            Source::Incoming(reader) => reader.0.lock().trailers.clone(),
+        }
+    }
+
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RequestError>>> {
         match &mut self.source {
-            Source::Buffered(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Source::Buffered(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
+            Source::Buffered(bytes, _) if bytes.is_empty() => Poll::Ready(None),
+            Source::Buffered(bytes, _) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
             Source::Incoming(reader) => reader.0.poll_piece(cx, Wait::Body),
         }
     }

@@ -44,6 +44,7 @@ use crate::{
     proto::http::{
         chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
         head::HeadStorage,
+        title_case::title_case,
     },
     wire::WireFormat,
 };
@@ -353,11 +354,27 @@ impl Wire {
         Ok(())
     }
 
-    /// Ends the body: sends the last chunk if the body is chunked.
-    pub(super) fn finish(&self, chunked: bool) {
-        if chunked && !self.is_http2() {
-            self.write(LAST_CHUNK);
+    /// Ends the body: sends the last chunk, with the trailers, if the body is chunked.
+    pub(super) fn finish(&self, chunked: bool, trailers: &Headers) {
+        #[cfg(feature = "http2")]
+        if self.is_http2() {
+            return self.finish_http2(trailers);
         }
+        if !chunked {
+            return;
+        }
+        if trailers.is_empty() {
+            return self.write(LAST_CHUNK);
+        }
+        let mut last = b"0\r\n".to_vec();
+        for (name, value) in trailers.bytes() {
+            last.extend([name, b": ", value, b"\r\n"].concat());
+        }
+        last.extend(b"\r\n");
+        if self.connection.env.config.title_case_headers {
+            title_case(&mut last);
+        }
+        self.write(&last);
     }
 
     /// Sends an interim head, after which the client waits on.

@@ -2,7 +2,7 @@
 //! request and its answer.
 
 use bytes::Bytes;
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use super::{
     body::BodyHead,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     conn::{
-        http2::{HeadFailure, head::TextHead},
+        http2::{HeadFailure, finish, head::TextHead},
         input::Wait,
         lane::Awaited,
         link::Link,
@@ -97,6 +97,16 @@ impl Wire {
             Err(HeadFailure::Sent) => Err(ResponseError::AlreadyComplete),
             Err(HeadFailure::Closed) => Err(ResponseError::ConnectionClosed),
         }
+    }
+
+    /// Ends a body that was sent piece by piece.
+    pub(super) fn finish_http2(&self, trailers: &Headers) {
+        let fields = trailers.bytes().filter_map(|(name, value)| {
+            let name = HeaderName::from_bytes(name).ok()?;
+            Some((name, HeaderValue::from_bytes(value).ok()?))
+        });
+        let fields = (!trailers.is_empty()).then(|| fields.collect::<HeaderMap>());
+        finish(self.connection(), fields);
     }
 
     /// Pushes a response, as the answer to a GET of `path` (RFC 9113 §8.4). Returns false if the client does not allow it.

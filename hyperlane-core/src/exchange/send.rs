@@ -6,7 +6,7 @@ use super::{Answer, Exchange};
 use crate::{
     conn::lane::Awaited,
     error::ResponseError,
-    http::{Framing, Head},
+    http::{Framing, Head, Headers},
     proto::http::track::events_of,
     wire::WireFormat,
 };
@@ -63,10 +63,10 @@ impl Exchange {
         }
     }
 
-    /// Ends the body.
-    pub(crate) fn end_body(&mut self) {
+    /// Ends the body. A body in chunks, and a stream of HTTP/2, then end with `trailers`.
+    pub(crate) fn end_body(&mut self, trailers: &Headers) {
         if let Answer::Streaming { closes, chunked } = self.answer {
-            self.wire.finish(chunked);
+            self.wire.finish(chunked, trailers);
             self.answer = Answer::Typed { closes };
         }
     }

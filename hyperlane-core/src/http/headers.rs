@@ -48,6 +48,9 @@ pub enum HeaderError {
     /// The WebSocket handshake itself sets this field of its response (RFC 6455 §4.2.2).
     #[error("the handshake writes this field itself (RFC 6455 4.2.2)")]
     Handshake,
+    /// The field has no meaning after the body, so it cannot be a trailer (RFC 9110 §6.5.1).
+    #[error("the field cannot follow the body (RFC 9110 6.5.1)")]
+    Trailer,
     /// The fields of the message exceed 4 GiB.
     #[error("header fields exceed 4 GiB")]
     TooLarge,

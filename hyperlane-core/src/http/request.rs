@@ -70,7 +70,12 @@ struct Rare {
     /// The path as a `String`, for a target with a query.
     path: OnceLock<String>,
     body: RequestBody,
+    /// The fields after the body; `None` if there are none.
+    trailers: Option<Box<Headers>>,
 }
+
+/// The trailers of a request without trailers.
+static NO_TRAILERS: Headers = Headers::new();
 
 /// The parameters of a request without a query.
 static NO_QUERYS: Querys = Querys::new();
@@ -270,6 +275,19 @@ impl Request {
         self
     }
 
+    /// Borrows the fields that the client has sent after the body (RFC 9110 §6.5). Empty if it has sent none, and on a route
+    /// that reads its body as a stream: [`BodyStream::trailers`](crate::BodyStream::trailers) has them there, and tells more.
+    pub fn trailers(&self) -> &Headers {
+        let trailers = self.rare.get().and_then(|rare| rare.trailers.as_deref());
+        trailers.unwrap_or(&NO_TRAILERS)
+    }
+
+    pub(crate) fn set_trailers(&mut self, trailers: Headers) {
+        if !trailers.is_empty() {
+            self.get_mut_rare().trailers = Some(Box::new(trailers));
+        }
+    }
+
     /// Returns the protocol that the `Upgrade` fields ask for.
     ///
     /// HTTP/1.0 requests cannot upgrade (RFC 9110 §7.8), so their `Upgrade` fields are ignored.
@@ -319,6 +337,7 @@ impl Request {
         let is_used = |rare: &Rare| {
             rare.host.is_some()
                 || !rare.body.is_unset()
+                || rare.trailers.is_some()
                 || rare.querys.get().is_some()
                 || rare.path.get().is_some()
                 || self.method == KnownMethod::OTHER
@@ -430,6 +449,7 @@ impl Rare {
         self.querys.take();
         self.path.take();
         self.body = RequestBody::new();
+        self.trailers = None;
     }
 }
 
@@ -548,6 +568,7 @@ impl PartialEq for Request {
             && self.get_querys() == other.get_querys()
             && self.headers == other.headers
             && self.get_body() == other.get_body()
+            && self.trailers() == other.trailers()
     }
 }
 

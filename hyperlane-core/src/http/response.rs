@@ -4,6 +4,7 @@ mod described;
 mod failure;
 pub(crate) mod head;
 mod hints;
+mod trailers;
 mod with;
 
 use std::sync::{Arc, OnceLock};
@@ -27,6 +28,7 @@ pub(crate) use failure::Failure;
 use head::{Added, Framing, Head};
 use hints::Pushes;
 pub(crate) use hints::kind_of;
+pub use trailers::Trailers;
 
 /// A response: status, header fields and body. Default: 200, HTTP/1.1, empty.
 ///
@@ -65,6 +67,8 @@ pub struct Response {
     failure: Option<Box<Failure>>,
     /// Other responses that the client gets before this one.
     pushes: Option<Box<Pushes>>,
+    /// The fields after the body.
+    trailers: Option<Trailers>,
     /// Whether the body is the server's text about a status.
     described: Described,
 }
@@ -377,6 +381,7 @@ impl Response {
         if self.failure.is_some() {
             self.failure = None;
         }
+        self.trailers = None;
         if self.pushes.is_some() {
             self.pushes = None;
         }
@@ -503,6 +508,7 @@ impl Default for Response {
             session: None,
             failure: None,
             pushes: None,
+            trailers: None,
             described: Described::No,
         }
     }

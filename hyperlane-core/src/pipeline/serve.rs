@@ -542,9 +542,8 @@ fn make_ready<'a>(
         // The body is read even if the store failed, because the connection may stay open, and the next request follows
         // the body.
         if reads_body {
-            let body = stream.exchange.read_rest().await?;
+            stream.exchange.read_rest(ctx.get_mut_request()).await?;
             ctx.clear_incoming();
-            ctx.get_mut_request().set_body(body);
         }
         loaded.map(|()| true)
     };

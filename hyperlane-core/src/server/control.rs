@@ -255,7 +255,7 @@ impl ServerControlHook {
     /// If the future is dropped, some addresses may have new certificates and others old ones.
     #[cfg(feature = "__tls")]
     pub async fn reload_tls(&self) -> Result<(), crate::TlsError> {
-        self.change_tls(None).await
+        self.change_tls(|_| true, None).await
     }
 
     /// Replaces the certificates and rules of all addresses with TLS, for new connections. Open connections continue.
@@ -269,16 +269,55 @@ impl ServerControlHook {
     /// As in [`reload_tls`](Self::reload_tls).
     #[cfg(feature = "__tls")]
     pub async fn replace_tls(&self, tls: crate::TlsConfig) -> Result<(), crate::TlsError> {
-        self.change_tls(Some(tls)).await
+        self.change_tls(|_| true, Some(tls)).await
     }
 
+    /// Replaces the certificates and rules of one address, like [`replace_tls`](Self::replace_tls). `address` is one of
+    /// [`addresses`](Self::addresses).
+    ///
+    /// # Errors
+    /// [`TlsError::NoAddress`](crate::TlsError) if the server has no address with TLS there, and the errors of
+    /// [`reload_tls`](Self::reload_tls).
+    ///
+    /// # Cancel safety
+    /// As in [`reload_tls`](Self::reload_tls).
+    ///
+    /// ```no_run
+    /// use hyperlane_core::{ServerControlHook, TlsConfig, TlsError};
+    ///
+    /// async fn renew(control: ServerControlHook, chain: &str, key: &str) -> Result<(), TlsError> {
+    ///     match control.tls_addr() {
+    ///         Some(public) => control.replace_tls_at(public, TlsConfig::pem(chain, key)).await,
+    ///         None => Ok(()),
+    ///     }
+    /// }
+    /// ```
     #[cfg(feature = "__tls")]
-    async fn change_tls(&self, tls: Option<crate::TlsConfig>) -> Result<(), crate::TlsError> {
+    pub async fn replace_tls_at(
+        &self,
+        address: SocketAddr,
+        tls: crate::TlsConfig,
+    ) -> Result<(), crate::TlsError> {
+        let is_there = |secured: &Secured| secured.bound == Some(address);
+        let running = self.running.as_ref();
+        if !running.is_some_and(|running| running.tls.iter().any(is_there)) {
+            return Err(crate::TlsError::NoAddress { address });
+        }
+        self.change_tls(is_there, Some(tls)).await
+    }
+
+    /// Reads the files of some addresses again, or replaces their certificates and rules.
+    #[cfg(feature = "__tls")]
+    async fn change_tls(
+        &self,
+        is_meant: impl Fn(&Secured) -> bool,
+        tls: Option<crate::TlsConfig>,
+    ) -> Result<(), crate::TlsError> {
         let Some(running) = &self.running else {
             return Ok(());
         };
         let mut result = Ok(());
-        for secured in &running.tls {
+        for secured in running.tls.iter().filter(|secured| is_meant(secured)) {
             let reloaded = super::https::reload(secured.clone(), tls.clone()).await;
             result = result.and(reloaded);
         }

@@ -23,6 +23,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -52,10 +53,29 @@ const HANDSHAKE_RECORD: u8 = 22;
 /// The maximum wait for the end of a connection whose client does not speak TLS.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// The permits of handshakes that compute.
+#[derive(Clone)]
+struct Steps {
+    /// For the first step of a handshake, which costs most.
+    first: Arc<Semaphore>,
+    /// For its other steps. They are cheap, and do not wait behind the first steps of a storm. So the server completes what
+    /// it has begun.
+    later: Arc<Semaphore>,
+}
+
+impl Steps {
+    fn new(permits: usize) -> Self {
+        Self {
+            first: Arc::new(Semaphore::new(permits)),
+            later: Arc::new(Semaphore::new(permits)),
+        }
+    }
+}
+
 /// The handshakes of a server, and their limits.
 pub(crate) struct Handshakes {
     /// A permit for each handshake that may compute at the same time.
-    steps: Arc<Semaphore>,
+    steps: Steps,
     /// The rate limit of handshakes.
     pub(super) pace: Pace,
     most: usize,
@@ -66,8 +86,10 @@ pub(crate) struct Handshakes {
 impl Handshakes {
     pub(super) fn new(config: &ServerConfig) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
         Self {
-            steps: Arc::new(Semaphore::new(cores)),
+            // More handshakes than workers would only wait in the queue of the runtime.
+            steps: Steps::new(cores.min(workers)),
             pace: Pace::new(config.max_tls_handshakes_per_second),
             // Silent clients leave places for connections.
             most: config
@@ -254,9 +276,10 @@ async fn run(
 /// handshakes. A wait for the client holds no turn.
 async fn in_turn(
     accept: tokio_rustls::Accept<Patient>,
-    steps: Arc<Semaphore>,
+    steps: Steps,
 ) -> io::Result<TlsStream<Patient>> {
     let mut accept = pin!(accept);
+    let mut permits = &steps.first;
     let mut turn: Option<Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>> = None;
     poll_fn(|cx| {
         loop {
@@ -268,14 +291,15 @@ async fn in_turn(
                         Poll::Pending => return accept.as_mut().poll(cx),
                     }
                 }
-                let steps = steps.clone();
-                turn = Some(Box::pin(async move { steps.acquire_owned().await.ok() }));
+                let permits = permits.clone();
+                turn = Some(Box::pin(async move { permits.acquire_owned().await.ok() }));
                 continue;
             };
             // The permit is held during the step. A step that is not the last one waits for the socket, even if bytes are
             // left: it may wait for room to write.
             let _permit = ready!(waits.as_mut().poll(cx));
             turn = None;
+            permits = &steps.later;
             return accept.as_mut().poll(cx);
         }
     })
@@ -335,3 +359,6 @@ async fn client_of(stream: &mut TcpStream, peer: Peer, env: &Env) -> Result<Peer
 async fn client_of(_: &mut TcpStream, peer: Peer, _: &Env) -> Result<Peer, Failure> {
     Ok(peer)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,12 +7,14 @@
 //! 3. It repeats both steps while the streams have sent something.
 //! 4. It writes everything in one system call.
 //!
-//! A task per stream would be woken for each request, and each answer would be a write of its own.
+//! A task per stream would be woken for each request, and each answer would be a write of its own. A stream gets a task of
+//! its own only if its handler asks for it, or by configuration: see [`StreamTask`].
 
 mod block;
 mod frames;
 mod io;
 mod quiet;
+mod stream;
 
 use std::{
     future::Future,
@@ -34,6 +36,7 @@ use h2::{
 use self::{
     io::{Io, SharedIo},
     quiet::Quiet,
+    stream::StreamTask,
 };
 use super::connections::Connections;
 use crate::{
@@ -124,7 +127,8 @@ pub(crate) fn task(
             .live
             .insert_stream(|key| Link::new(key, from, halves, env.clone()));
         link.facts.inherit(&parent.facts);
-        ConnectionTask::new(link.clone(), None, serve(link, app.clone()))
+        let task = ConnectionTask::new(link.clone(), None, serve(link.clone(), app.clone()));
+        StreamTask::new(link, task, env.config.http2_spawned)
     };
     Http2Task {
         begun: link.now(),

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "__tls")]
 use std::net::SocketAddr;
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 #[cfg(feature = "__tls")]
 use tokio::sync::watch;
@@ -26,14 +26,30 @@ use crate::{
 #[cfg(feature = "__tls")]
 const HTTPS_PORT: u16 = 443;
 
-/// The settings of single addresses.
+/// The settings of single addresses, in the order of the calls.
 #[derive(Default)]
 pub(super) struct Planned {
     /// By address, without the prefix `tls:`.
     #[cfg(feature = "__tls")]
-    tls: HashMap<String, TlsConfig>,
+    tls: Vec<(String, TlsConfig)>,
     /// By address, without the prefix `redirect:`.
-    redirects: HashMap<String, HttpsRedirect>,
+    redirects: Vec<(String, HttpsRedirect)>,
+}
+
+/// Returns the settings of one address of `addresses`. Several calls may name the same address, since the operating system
+/// chooses another port for each address with port 0. The last calls belong to the addresses, in their order.
+fn planned<'a, T>(
+    plans: &'a [(String, T)],
+    (form, address): (Form, &str),
+    (at, addresses): (usize, &[String]),
+) -> Option<&'a T> {
+    let is_same = |other: &&String| Form::of(other) == (form, address.into());
+    let earlier = addresses.iter().take(at).filter(is_same).count();
+    let all = addresses.iter().filter(is_same).count();
+    let plans = || plans.iter().filter(|(of, _)| of == address);
+    let unused = plans().count().saturating_sub(all);
+    let (_, plan) = plans().nth(unused + earlier).or_else(|| plans().last())?;
+    Some(plan)
 }
 
 /// The listeners of a server that starts.
@@ -66,7 +82,7 @@ impl Server {
     #[cfg(feature = "__tls")]
     pub fn bind_tls(&mut self, address: impl AsRef<str>, tls: TlsConfig) -> &mut Self {
         let address = address.as_ref();
-        self.https.tls.insert(address.to_owned(), tls);
+        self.https.tls.push((address.to_owned(), tls));
         self.bind(Form::Tls.mark(address))
     }
 
@@ -75,9 +91,8 @@ impl Server {
     pub fn redirect_to_https(&mut self, redirect: impl Into<HttpsRedirect>) -> &mut Self {
         let redirect = redirect.into();
         let address = Form::Redirect.mark(&redirect.address);
-        self.https
-            .redirects
-            .insert(redirect.address.clone(), redirect);
+        let plan = (redirect.address.clone(), redirect);
+        self.https.redirects.push(plan);
         self.bind(address)
     }
 
@@ -103,14 +118,15 @@ impl Server {
         for (at, address) in config.addresses.iter().enumerate() {
             let (form, rest) = Form::of(address);
             if form != Form::Redirect {
-                let role = self.role(form, &rest, config, is_marked)?;
+                let role = self.role((form, &rest), at, config, is_marked)?;
                 found.push((at, bound.listen(address, &rest, role, config).await?));
             }
         }
         for (at, address) in config.addresses.iter().enumerate() {
             let (form, rest) = Form::of(address);
             if form == Form::Redirect {
-                let redirect = self.https.redirects.get(&*rest).cloned();
+                let of = (at, &*config.addresses);
+                let redirect = planned(&self.https.redirects, (form, &rest), of).cloned();
                 let mut redirect = redirect.unwrap_or_else(|| HttpsRedirect::at(&*rest));
                 redirect.port = redirect.port.or(bound.port);
                 if redirect.port.is_none() {
@@ -129,14 +145,17 @@ impl Server {
     #[cfg(feature = "__tls")]
     fn role(
         &self,
-        form: Form,
-        address: &str,
+        (form, address): (Form, &str),
+        at: usize,
         config: &ServerConfig,
         is_marked: bool,
     ) -> Result<Role, ServerError> {
         let is_unix = address.contains("unix:");
+        let of = (at, &*config.addresses);
         let plan = match (form, &config.tls) {
-            (Form::Tls, general) => self.https.tls.get(address).or(general.as_ref()),
+            (Form::Tls, general) => {
+                planned(&self.https.tls, (form, address), of).or(general.as_ref())
+            }
             (_, Some(general)) if !is_marked && !is_unix => Some(general),
             _ => return Ok(Role::Plain),
         };
@@ -155,7 +174,13 @@ impl Server {
 
     /// Without TLS, the server serves all addresses that do not redirect.
     #[cfg(not(feature = "__tls"))]
-    fn role(&self, _: Form, _: &str, _: &ServerConfig, _: bool) -> Result<Role, ServerError> {
+    fn role(
+        &self,
+        _: (Form, &str),
+        _: usize,
+        _: &ServerConfig,
+        _: bool,
+    ) -> Result<Role, ServerError> {
         Ok(Role::Plain)
     }
 }

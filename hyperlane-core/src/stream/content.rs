@@ -18,7 +18,7 @@ use crate::{
     error::ResponseError,
     http::{
         Content, EntityTag, Failed, FileBody, Framing, Part, Pieces, Precondition, StreamBody,
-        Validators, describe,
+        Trailers, Validators, describe,
     },
     proto::ws::Message,
 };
@@ -182,8 +182,15 @@ impl Stream {
         };
         match content {
             Content::Bytes(bytes) => {
-                ctx.get_mut_response().set_body_bytes(bytes);
-                self.exchange.send_response(ctx.head())
+                ctx.get_mut_response().set_body_bytes(bytes.clone());
+                if self.trailers(ctx).is_none() {
+                    return self.exchange.send_response(ctx.head());
+                }
+                if self.exchange.begin_body(ctx.head(), Framing::Chunked)? {
+                    self.exchange.send_data(&bytes)?;
+                    self.end_body(ctx);
+                }
+                Ok(())
             }
             Content::File(file) => self.send_file(ctx, file).await,
             Content::Stream(body) => self.send_stream(ctx, &body).await,
@@ -279,10 +286,8 @@ impl Stream {
         part: Range<u64>,
     ) -> Result<(), ResponseError> {
         let mut left = part.end - part.start;
-        if !self
-            .exchange
-            .begin_body(ctx.head(), Framing::Length(left))?
-        {
+        let framing = self.framing(ctx, Framing::Length(left));
+        if !self.exchange.begin_body(ctx.head(), framing)? {
             return Ok(());
         }
         let path = body.path().display();
@@ -308,7 +313,7 @@ impl Stream {
             left -= piece.len() as u64;
             self.exchange.send_data(&piece)?;
         }
-        self.exchange.end_body();
+        self.end_body(ctx);
         Ok(())
     }
 
@@ -359,6 +364,7 @@ impl Stream {
             }
             (None, _) => Framing::Chunked,
         };
+        let framing = self.framing(ctx, framing);
         if !self.exchange.begin_body(ctx.head(), framing)? {
             return Ok(());
         }
@@ -414,8 +420,32 @@ impl Stream {
                 "response stream shorter than its declared length",
             ));
         }
-        self.exchange.end_body();
+        self.end_body(ctx);
         Ok(())
+    }
+
+    /// Returns the trailers of the response, if the client takes them (RFC 9110 §6.5.1).
+    fn trailers<'a>(&self, ctx: &'a Context) -> Option<&'a Trailers> {
+        let (response, wire) = (ctx.get_response(), &self.exchange.wire);
+        let trailers = response.trailer_section()?;
+        let takes = wire.is_http2()
+            || response.has_header("trailer")
+            || ctx.get_request().get_headers().has_token("te", "trailers");
+        let has_chunks = !wire.facts.is_1_0 && !response.get_version().is_http1_0();
+        (takes && has_chunks).then_some(trailers)
+    }
+
+    /// Returns the framing of a body. Trailers follow only chunks, or the data of a stream of HTTP/2.
+    fn framing(&self, ctx: &Context, usual: Framing) -> Framing {
+        match self.trailers(ctx) {
+            Some(_) => Framing::Chunked,
+            None => usual,
+        }
+    }
+
+    fn end_body(&mut self, ctx: &Context) {
+        let trailers = self.trailers(ctx).map(Trailers::fields);
+        self.exchange.end_body(&trailers.unwrap_or_default());
     }
 
     /// Waits for the next piece. Returns an error if the client disconnects. During a shutdown, returns `Ok(None)` for

@@ -55,9 +55,7 @@ impl Stream {
         let read = match head {
             Ok(head) => match self.check_further(request) {
                 Ok(plan) => match self.exchange.start_body(request, head, plan) {
-                    Ok(false) => Box::pin(self.exchange.read_rest()).await.map(|body| {
-                        request.set_body(body);
-                    }),
+                    Ok(false) => Box::pin(self.exchange.read_rest(request)).await,
                     started => started.map(|_| ()),
                 },
                 Err(refused) => {

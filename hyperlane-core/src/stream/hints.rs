@@ -1,5 +1,7 @@
-//! Early hints (RFC 8297) and pushed responses.
+//! Early hints (RFC 8297), pushed responses, and tasks of single streams.
 
+#[cfg(feature = "http2")]
+use std::future::poll_fn;
 use std::io::{self, Read};
 
 use bytes::Bytes;
@@ -43,6 +45,40 @@ impl Stream {
             hints.add_header("link", link);
         }
         send_hints(&self.exchange, hints.get_headers())
+    }
+
+    /// Gives the handler of an HTTP/2 stream a task of its own, in which it goes on. The attribute `#[spawned]` calls this
+    /// method before the handler.
+    ///
+    /// One task polls the streams of an HTTP/2 connection, so a handler that computes long without an await holds up the
+    /// other streams of its client. In a task of its own it does not, and `tokio::task::block_in_place` holds up its own
+    /// stream alone. The price is a wake-up per event of the stream, and a write of its own.
+    /// [`ServerConfig::http2_spawned`](crate::ServerConfig) gives each stream its own task.
+    ///
+    /// Over HTTP/1.1 each connection has a task, and the method does nothing, as in a stream that has its own task already. So
+    /// does a server inside another stack.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the stream may get its own task later.
+    ///
+    /// ```
+    /// use hyperlane_core::{Context, Stream};
+    ///
+    /// // #[post("/render")]
+    /// async fn render(stream: &mut Stream, ctx: &mut Context) -> String {
+    ///     stream.spawned().await;
+    ///     compute(ctx.get_request().get_body())
+    /// }
+    /// # fn compute(_: &[u8]) -> String { String::new() }
+    /// ```
+    pub async fn spawned(&mut self) {
+        #[cfg(feature = "http2")]
+        {
+            let link = self.connection();
+            if link.lane.is_stream {
+                poll_fn(|_| link.driver.poll_own_task()).await;
+            }
+        }
     }
 }
 

@@ -233,7 +233,15 @@ hook! {
             stream.try_send(head).await.unwrap();
             stream.try_send(vec![b'x'; length]).await.unwrap();
         } else {
-            ctx.get_mut_response().set_body(vec![b'x'; length]);
+            let body = vec![b'x'; length];
+            match &*ctx.get_request().get_query("raw").to_owned() {
+                "stream" => {
+                    let piece = Ok::<_, std::io::Error>(Bytes::from(body));
+                    let pieces = futures_util::stream::iter([piece]);
+                    ctx.get_mut_response().set_body(Body::stream(pieces));
+                }
+                _ => _ = ctx.get_mut_response().set_body(body),
+            }
             hyperlane::__private::send(stream, ctx).await;
         }
         ctx.state::<Gate>().pass().await;
@@ -250,7 +258,7 @@ async fn a_whole_answer_ends_its_stream_whatever_its_handler_does() {
     settings.initial_window_size(1000);
     let mut client = Client::with(&control, &settings).await;
     for length in [10, 1000, 1001, 300_000] {
-        for raw in ["yes", "no"] {
+        for raw in ["yes", "no", "stream"] {
             let target = format!("/length?length={length}&raw={raw}");
             let answer = client.answer(client.request_to(Method::GET, &target)).await;
             // The end of the body is the end of the stream, for which the handler does not wait.

@@ -124,6 +124,72 @@ async fn a_plain_address_redirects_before_any_hook() {
 }
 
 #[tokio::test]
+async fn the_order_of_the_addresses_is_free() {
+    let authority = Authority::new();
+    let (one, two) = (
+        authority.issue(&["localhost"]),
+        authority.issue(&["localhost"]),
+    );
+    let mut server = Server::new();
+    server
+        .redirect_to_https(HttpsRedirect::at("127.0.0.1:0").except("/plain/"))
+        .bind_tls("127.0.0.1:0", one.tls())
+        .redirect_to_https(HttpsRedirect::at("127.0.0.1:0").port(443))
+        .bind_tls("127.0.0.1:0", two.tls())
+        .route::<Facts>("/plain/{name}");
+    server.get_mut_server_config().allowed_hosts = test_support::hosts();
+    let control = server.run().await.unwrap();
+    let [redirects, first, others, second] = [0, 1, 2, 3].map(|at| match control.addresses()[at] {
+        BoundAddress::Tcp(address) => address,
+        _ => panic!("no TCP address"),
+    });
+    assert_eq!(control.tls_addr(), Some(first));
+    // Each address has the settings of its own call, although all calls name the same address.
+    for (address, issued) in [(first, &one), (second, &two)] {
+        let stream = connect_tls(address, authority.client(None), "localhost").await;
+        let stream = stream.expect("a handshake");
+        let chain = stream.get_ref().1.peer_certificates().unwrap();
+        assert_eq!(chain[0].to_vec(), issued.der, "{address}");
+    }
+    let to_first = format!("https://localhost:{}/a", first.port());
+    for (address, location, status) in [
+        (redirects, &*to_first, 200),
+        (others, "https://localhost/a", 308),
+    ] {
+        let mut client = Client::connect(address).await;
+        assert_eq!(client.get("/a").await.header("location"), Some(location));
+        assert_eq!(client.get("/plain/a").await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn new_certificates_for_one_address_leave_the_others_alone() {
+    let authority = Authority::new();
+    let (old, new) = (
+        authority.issue(&["localhost"]),
+        authority.issue(&["localhost"]),
+    );
+    let control = start(old.tls(), |server| {
+        server.bind_tls("127.0.0.1:0", old.tls());
+        server.bind("127.0.0.1:0");
+    })
+    .await;
+    let [first, second, plain] = [0, 1, 2].map(|at| match control.addresses()[at] {
+        BoundAddress::Tcp(address) => address,
+        _ => panic!("no TCP address"),
+    });
+    control.replace_tls_at(second, new.tls()).await.unwrap();
+    for (address, issued) in [(first, &old), (second, &new)] {
+        let stream = connect_tls(address, authority.client(None), "localhost").await;
+        let stream = stream.expect("a handshake");
+        let chain = stream.get_ref().1.peer_certificates().unwrap();
+        assert_eq!(chain[0].to_vec(), issued.der, "{address}");
+    }
+    let error = control.replace_tls_at(plain, new.tls()).await.unwrap_err();
+    assert_eq!(error, TlsError::NoAddress { address: plain });
+}
+
+#[tokio::test]
 async fn a_redirect_names_the_configured_port() {
     let control = test_support::start(|server| {
         server

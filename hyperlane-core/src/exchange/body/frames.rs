@@ -11,7 +11,7 @@ use http_body::{Frame, SizeHint};
 use super::{BodyStream, Rest, Source};
 use crate::error::RequestError;
 
-/// All frames are data frames. The chunk decoder checks trailers and drops them.
+/// All frames are data frames. Services of other stacks get no trailers.
 impl http_body::Body for BodyStream {
     type Data = Bytes;
     type Error = RequestError;
@@ -26,7 +26,7 @@ impl http_body::Body for BodyStream {
     fn is_end_stream(&self) -> bool {
         self.ended
             || match &self.source {
-                Source::Buffered(bytes) => bytes.is_empty(),
+                Source::Buffered(bytes, _) => bytes.is_empty(),
                 Source::Incoming(reader) => {
                     let state = reader.0.lock();
                     state.is_done() && state.failed.is_none() && !state.request_over
@@ -37,7 +37,7 @@ impl http_body::Body for BodyStream {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             _ if self.ended => SizeHint::with_exact(0),
-            Source::Buffered(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Buffered(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
             Source::Incoming(reader) => match reader.0.lock().rest {
                 Rest::Length(rest) => SizeHint::with_exact(rest),
                 Rest::Chunked(_) | Rest::UntilEnd => SizeHint::default(),

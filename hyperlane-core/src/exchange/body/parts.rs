@@ -1,10 +1,13 @@
 //! Parts of reading a body that need no state of it.
 
+use std::str;
+
 use crate::{
     conn::{
         link::Link,
         send::{Limit, Order, Payload},
     },
+    http::Headers,
     proto::http::{chunked::ChunkedDecoder, write::CONTINUE},
 };
 
@@ -23,6 +26,18 @@ pub(super) fn ends_within_limit(mut decoder: ChunkedDecoder, mut unread: &[u8]) 
         }
     }
     false
+}
+
+/// Returns the fields of a trailer section. The decoder has checked its lines.
+pub(super) fn fields(section: &[u8]) -> Headers {
+    let mut fields = Headers::new();
+    for line in section.split(|byte| *byte == b'\n') {
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        if let (Some(Ok(name)), Some(value)) = (parts.next().map(str::from_utf8), parts.next()) {
+            fields.append_parsed(name, value.trim_ascii());
+        }
+    }
+    fields
 }
 
 /// Tells the client to send the body (RFC 9110 §15.2.1). An error is ignored here: the next read or send reports it.

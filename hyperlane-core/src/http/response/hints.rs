@@ -81,10 +81,10 @@ impl Response {
         self.pushes.take()
     }
 
-    /// Returns whether the response is sent by an asynchronous function: its body is a file or a stream, or it pushes
-    /// other responses.
+    /// Returns whether the response is sent by an asynchronous function: its body is a file or a stream, it pushes
+    /// other responses, or it has trailers.
     pub(crate) fn is_sent_apart(&self) -> bool {
-        self.is_body_streamed() || self.pushes.is_some()
+        self.is_body_streamed() || self.pushes.is_some() || self.has_trailers()
     }
 }
 

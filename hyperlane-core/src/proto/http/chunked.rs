@@ -120,6 +120,9 @@ impl ChunkedError {
 pub struct Step<'i> {
     /// The next piece of the body; empty if the consumed input contains no data of the body.
     pub data: &'i [u8],
+    /// The next piece of the trailer section: its lines with their ends, and the empty line at the end (RFC 9112 §7.1.2).
+    /// The decoder has checked each line.
+    pub trailers: &'i [u8],
     /// The number of input bytes consumed. `data` is at the end of the consumed bytes.
     pub consumed: usize,
     /// True once the body has ended. The bytes after `consumed` belong to the next message.
@@ -128,7 +131,7 @@ pub struct Step<'i> {
 
 /// An incremental decoder of chunked bodies. The decoder does not copy the data.
 ///
-/// The input may be split anywhere. The decoder checks trailer fields and then drops them (RFC 9110 §6.5.1). The
+/// The input may be split anywhere. The decoder checks trailer fields (RFC 9110 §6.5.1) and returns their lines. The
 /// decoder does not limit the length of the body. The caller receives every piece and can limit the total length.
 ///
 /// ```
@@ -215,7 +218,11 @@ impl ChunkedDecoder {
     /// error.
     pub fn decode<'i>(&mut self, input: &'i [u8]) -> Result<Step<'i>, ChunkedError> {
         let mut rest = input;
+        let mut trailers = None;
         while self.state != State::Done {
+            if trailers.is_none() && self.is_in_trailers() {
+                trailers = Some(rest);
+            }
             if self.state == State::Data {
                 let available = usize::try_from(self.remaining)
                     .unwrap_or(usize::MAX)
@@ -227,6 +234,7 @@ impl ChunkedDecoder {
                 }
                 return Ok(Step {
                     data,
+                    trailers: &[],
                     consumed: input.len() - rest.len(),
                     done: false,
                 });
@@ -239,9 +247,23 @@ impl ChunkedDecoder {
         }
         Ok(Step {
             data: &[],
+            trailers: trailers.map_or(&[], |from: &[u8]| {
+                from.get(..from.len() - rest.len()).unwrap_or_default()
+            }),
             consumed: input.len() - rest.len(),
             done: self.is_done(),
         })
+    }
+
+    const fn is_in_trailers(&self) -> bool {
+        matches!(
+            self.state,
+            State::TrailerStart
+                | State::TrailerName
+                | State::TrailerValue
+                | State::TrailerLf
+                | State::EndLf
+        )
     }
 
     /// Handles one byte outside of the chunks' data. Returns the next state.
