@@ -1,6 +1,8 @@
 //! The body of a request. The server reads the whole body before the hooks (the program's functions for a request) run,
 //! or the handler (the hook of the route) reads the body piece by piece.
 
+// Long: the states of a body and the streams that read it change together.
+
 #[cfg(feature = "tower")]
 mod frames;
 mod parts;

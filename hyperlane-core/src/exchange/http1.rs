@@ -42,7 +42,7 @@ use crate::{
     error::{RequestError, ResponseError},
     http::{Added, Framing, Head, Headers, Request},
     proto::http::{
-        chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head},
+        chunked::{CHUNK_END, LAST_CHUNK, encode_chunk_head, encode_last_chunk},
         head::HeadStorage,
         title_case::title_case,
     },
@@ -366,11 +366,8 @@ impl Wire {
         if trailers.is_empty() {
             return self.write(LAST_CHUNK);
         }
-        let mut last = b"0\r\n".to_vec();
-        for (name, value) in trailers.bytes() {
-            last.extend([name, b": ", value, b"\r\n"].concat());
-        }
-        last.extend(b"\r\n");
+        let mut last = Vec::new();
+        encode_last_chunk(trailers.bytes(), &mut last);
         if self.connection.env.config.title_case_headers {
             title_case(&mut last);
         }

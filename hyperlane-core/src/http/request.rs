@@ -275,8 +275,8 @@ impl Request {
         self
     }
 
-    /// Borrows the fields that the client has sent after the body (RFC 9110 §6.5). Empty if it has sent none, and on a route
-    /// that reads its body as a stream: [`BodyStream::trailers`](crate::BodyStream::trailers) has them there, and tells more.
+    /// Borrows the fields that the client has sent after the body (RFC 9110 §6.5). Empty if it has sent none. On a route that
+    /// reads its body as a stream they are always empty: see [`BodyStream::trailers`](crate::BodyStream::trailers).
     pub fn trailers(&self) -> &Headers {
         let trailers = self.rare.get().and_then(|rare| rare.trailers.as_deref());
         trailers.unwrap_or(&NO_TRAILERS)

@@ -183,12 +183,12 @@ impl Stream {
         match content {
             Content::Bytes(bytes) => {
                 ctx.get_mut_response().set_body_bytes(bytes.clone());
-                if self.trailers(ctx).is_none() {
+                if trailers(self, ctx).is_none() {
                     return self.exchange.send_response(ctx.head());
                 }
                 if self.exchange.begin_body(ctx.head(), Framing::Chunked)? {
                     self.exchange.send_data(&bytes)?;
-                    self.end_body(ctx);
+                    end_body(self, ctx);
                 }
                 Ok(())
             }
@@ -210,7 +210,7 @@ impl Stream {
                     io::ErrorKind::PermissionDenied => 403,
                     _ => 500,
                 };
-                return self.send_plain(ctx, status);
+                return send_plain(self, ctx, status);
             }
         };
         match self.describe_file(ctx, &body, &opened) {
@@ -286,7 +286,7 @@ impl Stream {
         part: Range<u64>,
     ) -> Result<(), ResponseError> {
         let mut left = part.end - part.start;
-        let framing = self.framing(ctx, Framing::Length(left));
+        let framing = framing_of(self, ctx, Framing::Length(left));
         if !self.exchange.begin_body(ctx.head(), framing)? {
             return Ok(());
         }
@@ -313,7 +313,7 @@ impl Stream {
             left -= piece.len() as u64;
             self.exchange.send_data(&piece)?;
         }
-        self.end_body(ctx);
+        end_body(self, ctx);
         Ok(())
     }
 
@@ -323,7 +323,7 @@ impl Stream {
         body: &StreamBody,
     ) -> Result<(), ResponseError> {
         let Some(mut pieces) = body.take() else {
-            let sent = self.send_plain(ctx, 500);
+            let sent = send_plain(self, ctx, 500);
             ctx.get_mut_response()
                 .fail_because("response stream already sent");
             return sent;
@@ -348,7 +348,7 @@ impl Stream {
             .await;
         }
         if let Some(Some(Err(failed))) = next {
-            let sent = self.send_plain(ctx, 500);
+            let sent = send_plain(self, ctx, 500);
             ctx.get_mut_response().fail_because(failed.0);
             return sent;
         }
@@ -364,7 +364,7 @@ impl Stream {
             }
             (None, _) => Framing::Chunked,
         };
-        let framing = self.framing(ctx, framing);
+        let framing = framing_of(self, ctx, framing);
         if !self.exchange.begin_body(ctx.head(), framing)? {
             return Ok(());
         }
@@ -420,32 +420,8 @@ impl Stream {
                 "response stream shorter than its declared length",
             ));
         }
-        self.end_body(ctx);
+        end_body(self, ctx);
         Ok(())
-    }
-
-    /// Returns the trailers of the response, if the client takes them (RFC 9110 §6.5.1).
-    fn trailers<'a>(&self, ctx: &'a Context) -> Option<&'a Trailers> {
-        let (response, wire) = (ctx.get_response(), &self.exchange.wire);
-        let trailers = response.trailer_section()?;
-        let takes = wire.is_http2()
-            || response.has_header("trailer")
-            || ctx.get_request().get_headers().has_token("te", "trailers");
-        let has_chunks = !wire.facts.is_1_0 && !response.get_version().is_http1_0();
-        (takes && has_chunks).then_some(trailers)
-    }
-
-    /// Returns the framing of a body. Trailers follow only chunks, or the data of a stream of HTTP/2.
-    fn framing(&self, ctx: &Context, usual: Framing) -> Framing {
-        match self.trailers(ctx) {
-            Some(_) => Framing::Chunked,
-            None => usual,
-        }
-    }
-
-    fn end_body(&mut self, ctx: &Context) {
-        let trailers = self.trailers(ctx).map(Trailers::fields);
-        self.exchange.end_body(&trailers.unwrap_or_default());
     }
 
     /// Waits for the next piece. Returns an error if the client disconnects. During a shutdown, returns `Ok(None)` for
@@ -471,15 +447,39 @@ impl Stream {
         .await
     }
 
-    /// Answers with a status and its name as text. Keeps the header fields of the response that do not describe the
-    /// body.
-    fn send_plain(&mut self, ctx: &mut Context, status: usize) -> Result<(), ResponseError> {
-        describe(ctx.get_mut_response(), status);
-        self.exchange.send_response(ctx.head())
-    }
-
     async fn body_room(&self) -> Result<(), ResponseError> {
         poll_fn(|cx| self.connection().lane().poll_body_room(cx)).await?;
         Ok(())
     }
+}
+
+/// Returns the trailers of a response, if the client takes them (RFC 9110 §6.5.1).
+fn trailers<'a>(stream: &Stream, ctx: &'a Context) -> Option<&'a Trailers> {
+    let (response, wire) = (ctx.get_response(), &stream.exchange.wire);
+    let trailers = response.trailer_section()?;
+    let takes = wire.is_http2()
+        || response.has_header("trailer")
+        || ctx.get_request().get_headers().has_token("te", "trailers");
+    let has_chunks = !wire.facts.is_1_0 && !response.get_version().is_http1_0();
+    (takes && has_chunks).then_some(trailers)
+}
+
+/// Returns the framing of a body. Trailers follow only chunks, or the data of a stream of HTTP/2.
+fn framing_of(stream: &Stream, ctx: &Context, usual: Framing) -> Framing {
+    match trailers(stream, ctx) {
+        Some(_) => Framing::Chunked,
+        None => usual,
+    }
+}
+
+/// Answers with a status and its name as text. Keeps the header fields of the response that do not describe the
+/// body.
+fn send_plain(stream: &mut Stream, ctx: &mut Context, status: usize) -> Result<(), ResponseError> {
+    describe(ctx.get_mut_response(), status);
+    stream.exchange.send_response(ctx.head())
+}
+
+fn end_body(stream: &mut Stream, ctx: &Context) {
+    let trailers = trailers(stream, ctx).map(Trailers::fields);
+    stream.exchange.end_body(&trailers.unwrap_or_default());
 }

@@ -8,6 +8,18 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// The end of a chunk's data.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
+/// Appends the last chunk with the fields after it (RFC 9112 §7.1.2).
+pub(crate) fn encode_last_chunk<'a>(
+    trailers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    out: &mut Vec<u8>,
+) {
+    out.extend(b"0\r\n");
+    for (name, value) in trailers {
+        out.extend([name, b": ", value, CHUNK_END].concat());
+    }
+    out.extend(CHUNK_END);
+}
+
 /// Maximum number of hexadecimal digits in a chunk size, including leading zeros. A `u64` has 16 hexadecimal digits.
 const MAX_SIZE_DIGITS: u8 = 16;
 
