@@ -17,4 +17,7 @@ pub async fn four(_: &mut Stream, _: &mut Context) {}
 #[closed(true)]
 pub async fn five(_: &mut Stream, _: &mut Context) {}
 
+#[spawned(now)]
+pub async fn six(_: &mut Stream, _: &mut Context) {}
+
 fn main() {}

@@ -10,6 +10,7 @@ async fn hello(ctx: &mut Context) -> impl IntoResponse {
 }
 
 #[get("/nothing")]
+#[spawned]
 async fn nothing() -> &'static str {
     "nothing"
 }
