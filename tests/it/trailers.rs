@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, stream as pieces};
 use hyperlane::{Trailers, prelude::*};
-use test_support::{Client, PATIENCE, address, hook, start};
+use test_support::{Client, PATIENCE, address, hook};
 use tokio::{net::TcpStream, time::timeout};
 
 fn text(body: &[u8], trailers: &Headers) -> String {
@@ -74,16 +74,19 @@ hook! {
 /// More than the window of the client.
 const LARGE: usize = 200_000;
 
+/// Starts a server without TLS in each run, since these clients use no bridge.
 async fn server() -> ServerControlHook {
-    start(|server| {
-        server
-            .state(test_support::Gate::default())
-            .route::<Whole>("/whole")
-            .route::<Pieces>("/pieces")
-            .route::<Answers>("/answers");
-        server.get_mut_server_config().max_header_count = 10;
-    })
-    .await
+    let mut server = Server::new();
+    server
+        .bind("127.0.0.1:0")
+        .state(test_support::Gate::default())
+        .route::<Whole>("/whole")
+        .route::<Pieces>("/pieces")
+        .route::<Answers>("/answers");
+    let config = server.get_mut_server_config();
+    config.max_header_count = 10;
+    config.allowed_hosts = test_support::hosts();
+    server.run().await.unwrap()
 }
 
 /// Connects without the bridge to HTTP/2, which would drop trailers.

@@ -171,7 +171,15 @@ async fn panics_and_ends_stay_in_a_stream_with_a_task_of_its_own() {
 
 #[tokio::test]
 async fn a_connection_of_http_1_has_a_task_already() {
-    let (control, _, _) = spawning(|_| {}).await;
-    let mut client = test_support::Client::connect(address(&control)).await;
+    let (control, _, _) = spawning(|server| {
+        server.bind("127.0.0.1:0");
+    })
+    .await;
+    // Beside the address of the run.
+    let BoundAddress::Tcp(plain) = control.addresses()[1] else {
+        panic!("no TCP address");
+    };
+    let socket = tokio::net::TcpStream::connect(plain).await.unwrap();
+    let mut client = test_support::Client::on(socket);
     assert_eq!(client.post("/echo-apart", "hello").await.text(), "hello");
 }

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::{BodyStream, Rest, Source};
+use super::{BodyStream, Rest, stream::Source};
 use crate::error::RequestError;
 
 /// All frames are data frames. Services of other stacks get no trailers.
