@@ -8,31 +8,18 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { connect, createServer } from 'node:net';
 import { join, resolve } from 'node:path';
+import { checks, children, chromiumOf, limit } from './support.mjs';
 
 const LIMIT_MS = 30_000;
 const [binaries, packages] = process.argv.slice(2);
-const { chromium } = createRequire(join(resolve(packages), 'package.json'))('playwright-core');
+const chromium = chromiumOf(packages);
 const doc = readFileSync(new URL('../../docs/channels.md', import.meta.url), 'utf8');
 const snippets = [...doc.matchAll(/^```js\n(.*?)^```/gms)].map(([, code]) => code).join('\n');
-const children = new Set();
-process.on('exit', () => children.forEach((child) => child.kill()));
-setTimeout(() => { console.error('not in time'); process.exit(1); }, 240_000).unref();
+limit(240);
 
-let passed = 0, failed = 0;
-/** Passes if `test` gives true. */
-async function check(what, test) {
-  let outcome;
-  try {
-    outcome = await test();
-  } catch (error) {
-    outcome = String(error.stack ?? error);
-  }
-  outcome === true ? passed++ : failed++;
-  console.log(outcome === true ? `ok - channels: ${what}` : `not ok - channels: ${what}\n    ${typeof outcome === 'string' ? outcome : JSON.stringify(outcome)}`);
-}
+const { check, finish } = checks('channels');
 
 /** Starts an example and gives its port. */
 async function start(name) {
@@ -326,5 +313,4 @@ try {
 } finally {
   await browser.close();
 }
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed > 0 ? 1 : 0);
+finish();

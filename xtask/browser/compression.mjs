@@ -6,15 +6,12 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createRequire } from 'node:module';
 import { connect, createServer } from 'node:net';
-import { join, resolve } from 'node:path';
+import { children, chromiumOf, limit } from './support.mjs';
 
 const [binary, packages] = process.argv.slice(2);
-const { chromium } = createRequire(join(resolve(packages), 'package.json'))('playwright-core');
-const children = new Set();
-process.on('exit', () => children.forEach((child) => child.kill()));
-setTimeout(() => { console.error('not in time'); process.exit(1); }, 120_000).unref();
+const chromium = chromiumOf(packages);
+limit(120);
 
 let passed = 0, failed = 0;
 function check(what, good, detail = '') {

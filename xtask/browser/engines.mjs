@@ -13,6 +13,7 @@ import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { checks, children, limit } from './support.mjs';
 
 const LIMIT_MS = 60_000;
 /** How far the clients of channels count. */
@@ -20,24 +21,9 @@ const LAST = 4_000;
 const [engine, binaries, packages] = process.argv.slice(2);
 const doc = readFileSync(new URL('../../docs/channels.md', import.meta.url), 'utf8');
 const snippets = [...doc.matchAll(/^```js\n(.*?)^```/gms)].map(([, code]) => code).join('\n');
-const children = new Set();
-process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130));
-setTimeout(() => { console.error('not in time'); process.exit(1); }, 240_000).unref();
+limit(240);
 
-let passed = 0, failed = 0;
-/** Passes if `test` gives true. */
-async function check(what, test) {
-  let outcome;
-  try {
-    outcome = await test();
-  } catch (error) {
-    outcome = String(error.stack ?? error);
-  }
-  const isGood = outcome === true;
-  isGood ? passed++ : failed++;
-  console.log(isGood ? `ok - ${engine}: ${what}` : `not ok - ${engine}: ${what}\n    ${typeof outcome === 'string' ? outcome : JSON.stringify(outcome)}`);
-}
+const { check, finish } = checks(engine);
 
 /** Starts an example and gives its port. */
 async function start(name, args, env) {
@@ -248,5 +234,4 @@ try {
 } finally {
   await browser?.close();
 }
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed > 0 ? 1 : 0);
+finish();

@@ -7,29 +7,16 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createRequire } from 'node:module';
 import { connect, createServer } from 'node:net';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
+import { checks, children, chromiumOf, limit } from './support.mjs';
 
 const TABS = 2, STREAMS = 10, SOCKETS = [3, 2], MESSAGES = 20;
 const [binary, packages] = process.argv.slice(2);
-const { chromium } = createRequire(join(resolve(packages), 'package.json'))('playwright-core');
-const children = new Set();
-process.on('exit', () => children.forEach((child) => child.kill()));
-setTimeout(() => { console.error('not in time'); process.exit(1); }, 120_000).unref();
+const chromium = chromiumOf(packages);
+limit(120);
 
-let passed = 0, failed = 0;
-/** Passes if `test` gives true. */
-async function check(what, test) {
-  let outcome;
-  try {
-    outcome = await test();
-  } catch (error) {
-    outcome = String(error.stack ?? error);
-  }
-  outcome === true ? passed++ : failed++;
-  console.log(outcome === true ? `ok - shared: ${what}` : `not ok - shared: ${what}\n    ${typeof outcome === 'string' ? outcome : JSON.stringify(outcome)}`);
-}
+const { check, finish } = checks('shared');
 const same = (got, wanted) => JSON.stringify(got) === JSON.stringify(wanted) || { got, wanted };
 
 /** Starts the chat with TLS and gives its port. */
@@ -174,5 +161,4 @@ try {
 } catch (error) {
   await check('the run comes to its end', () => Promise.reject(error));
 }
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed > 0 ? 1 : 0);
+finish();

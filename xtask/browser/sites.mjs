@@ -10,27 +10,13 @@ import { generateKeyPairSync, sign } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, request } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import { createRequire } from 'node:module';
-import { join, resolve } from 'node:path';
+import { checks, children, chromiumOf, limit } from './support.mjs';
 
 const [binary, packages] = process.argv.slice(2);
-const { chromium } = createRequire(join(resolve(packages), 'package.json'))('playwright-core');
-const children = new Set();
-process.on('exit', () => children.forEach((child) => child.kill()));
-setTimeout(() => { console.error('not in time'); process.exit(1); }, 120_000).unref();
+const chromium = chromiumOf(packages);
+limit(120);
 
-let passed = 0, failed = 0;
-/** Passes if `test` gives true. */
-async function check(what, test) {
-  let outcome;
-  try {
-    outcome = await test();
-  } catch (error) {
-    outcome = String(error.stack ?? error);
-  }
-  outcome === true ? passed++ : failed++;
-  console.log(outcome === true ? `ok - sites: ${what}` : `not ok - sites: ${what}\n    ${typeof outcome === 'string' ? outcome : JSON.stringify(outcome)}`);
-}
+const { check, finish } = checks('sites');
 
 /** A key and a certificate for `host` that it has signed itself: the browser is told to take any. */
 function certificate(host) {
@@ -232,5 +218,4 @@ try {
 } finally {
   await browser.close();
 }
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed > 0 ? 1 : 0);
+finish();

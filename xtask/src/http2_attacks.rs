@@ -9,7 +9,14 @@ use std::{
     time::Duration,
 };
 
-use crate::{Outcome, process, slow};
+use crate::{
+    Outcome,
+    http2_frames::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY,
+        RST_STREAM, SETTINGS, WHOLE, WINDOW_UPDATE, field, frame, request,
+    },
+    process, slow,
+};
 
 const USAGE: &str = "usage: cargo xtask http2-attacks";
 
@@ -30,22 +37,6 @@ const MOST_BYTES: u64 = 20 * 1000 * 1000;
 
 /// The factor by which the 99th percentile of the normal client may grow.
 const MOST_GROWTH: u32 = 2;
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const WHOLE: u8 = END_STREAM | END_HEADERS;
 
 /// The end that an attack has to meet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,11 +90,11 @@ fn measure(
     address: SocketAddr,
 ) -> Result<Vec<String>, String> {
     // One attack without the normal client shows what it costs the server.
-    let (cpu, memory) = (cpu_seconds(server)?, status(server, "VmRSS:")?);
+    let (cpu, memory) = (server.cpu_seconds()?, server.status("VmRSS:")?);
     reset_peak(server)?;
     let end = send(attack, address)?;
-    let cpu = cpu_seconds(server)? - cpu;
-    let memory = status(server, "VmHWM:")?.saturating_sub(memory);
+    let cpu = server.cpu_seconds()? - cpu;
+    let memory = server.status("VmHWM:")?.saturating_sub(memory);
     // Further attacks show what they cost the normal client.
     let (mut alone, mut beside) = (Duration::MAX, Duration::MAX);
     for _ in 0..ROUNDS {
@@ -218,7 +209,7 @@ fn attacks() -> Vec<Attack> {
         frames,
         end: End::Calm,
     };
-    let post = || head(HEADERS, END_HEADERS, 1, &request("POST", "/publish"));
+    let post = || frame(HEADERS, END_HEADERS, 1, &request("POST", "/publish"));
     let open = |name, window, times, frames| Attack {
         window,
         times,
@@ -235,16 +226,16 @@ fn attacks() -> Vec<Attack> {
             [get(number, "/sse"), reset].concat()
         }),
         attack("resets by the server", vec![], |number| {
-            head(HEADERS, WHOLE, stream(number), &field("x", b"no request"))
+            frame(HEADERS, WHOLE, stream(number), &field("x", b"no request"))
         }),
         attack(
             "CONTINUATION",
-            head(HEADERS, END_STREAM, 1, &request("GET", "/plaintext")),
-            |_| head(CONTINUATION, 0, 1, &field("x", b"1")),
+            frame(HEADERS, END_STREAM, 1, &request("GET", "/plaintext")),
+            |_| frame(CONTINUATION, 0, 1, &field("x", b"1")),
         ),
         attack(
             "empty CONTINUATION",
-            head(HEADERS, END_STREAM, 1, &request("GET", "/plaintext")),
+            frame(HEADERS, END_STREAM, 1, &request("GET", "/plaintext")),
             |_| frame(CONTINUATION, 0, 1, &[]),
         ),
         attack("SETTINGS", vec![], |_| frame(SETTINGS, 0, 0, &[])),
@@ -315,82 +306,11 @@ fn stream(number: u32) -> u32 {
     2 * number + 1
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let [_, a, b, c] = u32::try_from(payload.len())
-        .unwrap_or_default()
-        .to_be_bytes();
-    let mut bytes = vec![a, b, c, kind, flags];
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
-}
-
-fn head(kind: u8, flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
-    frame(kind, flags, stream, block)
-}
-
 fn get(number: u32, path: &str) -> Vec<u8> {
-    head(HEADERS, WHOLE, stream(number), &request("GET", path))
-}
-
-fn request(method: &str, path: &str) -> Vec<u8> {
-    [
-        field(":method", method.as_bytes()),
-        field(":scheme", b"http"),
-        field(":path", path.as_bytes()),
-        field(":authority", b"localhost"),
-    ]
-    .concat()
-}
-
-/// Returns a literal field that enters no table.
-fn field(name: &str, value: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0];
-    for text in [name.as_bytes(), value] {
-        // An integer with a prefix of seven bits.
-        match text.len().checked_sub(0x7F) {
-            None => bytes.extend(u8::try_from(text.len())),
-            Some(mut rest) => {
-                bytes.push(0x7F);
-                while rest >= 0x80 {
-                    bytes.extend(u8::try_from(0x80 | (rest & 0x7F)));
-                    rest >>= 7;
-                }
-                bytes.extend(u8::try_from(rest));
-            }
-        }
-        bytes.extend(text);
-    }
-    bytes
+    frame(HEADERS, WHOLE, stream(number), &request("GET", path))
 }
 
 // ---------------------------------------------------------------- the server's process
-
-/// Returns the time of the processors that the server has used.
-pub(crate) fn cpu_seconds(server: &process::Server) -> Result<f64, String> {
-    let path = format!("/proc/{}/stat", server.id());
-    let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
-    // The name of the program may have blanks. It ends with a parenthesis.
-    let fields = text.rsplit(')').next().unwrap_or_default();
-    let ticks: u32 = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|ticks| ticks.parse::<u32>().ok())
-        .sum();
-    Ok(f64::from(ticks) / 100.0)
-}
-
-/// Returns a number of bytes in the status of the server's process.
-pub(crate) fn status(server: &process::Server, name: &str) -> Result<u64, String> {
-    let path = format!("/proc/{}/status", server.id());
-    let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
-    text.lines()
-        .find_map(|line| line.strip_prefix(name))
-        .and_then(|value| value.trim().strip_suffix(" kB")?.parse::<u64>().ok())
-        .map(|kilobytes| kilobytes * 1024)
-        .ok_or_else(|| format!("{path} has no {name}"))
-}
 
 /// Resets the peak of the server's memory to what it uses now.
 fn reset_peak(server: &process::Server) -> Outcome {

@@ -17,7 +17,7 @@ use std::{
 
 use crate::{
     Outcome,
-    http2_attacks::{cpu_seconds, status},
+    http2_frames::{ACK, DATA, HEADERS, PREFACE, SETTINGS, WHOLE, WINDOW_UPDATE, frame, request},
     perf, process,
 };
 
@@ -52,14 +52,6 @@ const MOST_OF_STREAM: f64 = 2.0 * 1024.0;
 /// Writes of an event for each connection.
 const MOST_WRITES: f64 = 1.1;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const WINDOW_UPDATE: u8 = 8;
-const ACK: u8 = 1;
-/// `END_STREAM` and `END_HEADERS`.
-const WHOLE: u8 = 5;
 /// The largest window, beyond the one that a connection begins with.
 const WINDOW: u32 = (1 << 31) - 1;
 const FIRST_WINDOW: u32 = 65_535;
@@ -160,9 +152,9 @@ fn request_cost(
         )
     };
     load(WARM_UP)?;
-    let before = cpu_seconds(&server)?;
+    let before = server.cpu_seconds()?;
     let report = load(SECONDS)?;
-    let cost = cpu_seconds(&server)? - before;
+    let cost = server.cpu_seconds()? - before;
     let number = |name: &str| {
         let line = report.lines().find(|line| line.starts_with("requests:"))?;
         let part = line.split(", ").find(|part| part.ends_with(name))?;
@@ -222,7 +214,7 @@ fn event_cost(program: &Path, arg: &str, size: usize) -> Result<EventCost, Strin
     for _ in 0..CONNECTIONS {
         let mut follower = Connection::open(&server.address)?;
         for _ in 0..STREAMS {
-            follower.get(&server.address, "/sse")?;
+            follower.get("/sse")?;
         }
         follower.wait(|seen| seen.heads >= STREAMS)?;
         followers.push(follower);
@@ -238,9 +230,9 @@ fn event_cost(program: &Path, arg: &str, size: usize) -> Result<EventCost, Strin
         Ok(())
     };
     publish(COUNTED)?;
-    let before = cpu_seconds(&server)?;
+    let before = server.cpu_seconds()?;
     publish(EVENTS)?;
-    let time = (cpu_seconds(&server)? - before) * 1e6 / (EVENTS * CONNECTIONS * STREAMS) as f64;
+    let time = (server.cpu_seconds()? - before) * 1e6 / (EVENTS * CONNECTIONS * STREAMS) as f64;
     let writes = count_writes(&server, || publish(COUNTED))? as f64 / COUNTED as f64;
     Ok(EventCost { time, writes })
 }
@@ -338,7 +330,7 @@ fn growth(program: &Path, arg: &str, path: Option<&str>) -> Result<f64, String> 
     let idle = |count: usize, open: &mut Vec<Connection>| -> Outcome {
         for _ in 0..count {
             let mut connection = Connection::open(&server.address)?;
-            connection.get(&server.address, "/plaintext")?;
+            connection.get("/plaintext")?;
             connection.wait(|seen| seen.heads > 0)?;
             open.push(connection);
         }
@@ -355,7 +347,7 @@ fn growth(program: &Path, arg: &str, path: Option<&str>) -> Result<f64, String> 
     let stream = |open: &mut Vec<Connection>| -> Outcome {
         for connection in open {
             let heads = connection.seen.heads;
-            connection.get(&server.address, path)?;
+            connection.get(path)?;
             connection.wait(|seen| seen.heads > heads)?;
         }
         Ok(())
@@ -370,12 +362,12 @@ fn growth(program: &Path, arg: &str, path: Option<&str>) -> Result<f64, String> 
 
 /// Returns the resident memory once the server's tasks have come to rest.
 fn settled(server: &process::Server) -> Result<f64, String> {
-    let mut last = cpu_seconds(server)?;
+    let mut last = server.cpu_seconds()?;
     loop {
         thread::sleep(Duration::from_millis(500));
-        let now = cpu_seconds(server)?;
+        let now = server.cpu_seconds()?;
         if now - last < 0.02 {
-            return Ok(status(server, "VmRSS:")? as f64);
+            return Ok(server.status("VmRSS:")? as f64);
         }
         last = now;
     }
@@ -416,11 +408,10 @@ impl Connection {
         // 2 is ENABLE_PUSH, 4 is INITIAL_WINDOW_SIZE.
         let mut settings = vec![0, 2, 0, 0, 0, 0, 0, 4];
         settings.extend(WINDOW.to_be_bytes());
-        let mut bytes = PREFACE.to_vec();
-        frame(&mut bytes, SETTINGS, 0, 0, &settings);
-        let more = WINDOW - FIRST_WINDOW;
-        frame(&mut bytes, WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
-        connection.send(&bytes)?;
+        let more = (WINDOW - FIRST_WINDOW).to_be_bytes();
+        let settings = frame(SETTINGS, 0, 0, &settings);
+        let update = frame(WINDOW_UPDATE, 0, 0, &more);
+        connection.send(&[PREFACE, &settings, &update].concat())?;
         Ok(connection)
     }
 
@@ -428,15 +419,9 @@ impl Connection {
         self.socket.write_all(bytes).map_err(failed("cannot send"))
     }
 
-    /// Sends a GET. The fields are HPACK: two of the static table, and two literals with a name of it.
-    fn get(&mut self, address: &str, path: &str) -> Outcome {
-        let mut head = vec![0x82, 0x86];
-        for (name, value) in [(0x04, path), (0x01, address)] {
-            head.extend([name, value.len() as u8]);
-            head.extend(value.bytes());
-        }
-        let mut bytes = Vec::new();
-        frame(&mut bytes, HEADERS, WHOLE, self.next, &head);
+    /// Sends a GET.
+    fn get(&mut self, path: &str) -> Outcome {
+        let bytes = frame(HEADERS, WHOLE, self.next, &request("GET", path));
         self.next += 2;
         self.send(&bytes)
     }
@@ -473,18 +458,9 @@ impl Connection {
             }
             self.buffer.drain(..9 + length);
             if kind == SETTINGS && flags & ACK == 0 {
-                let mut bytes = Vec::new();
-                frame(&mut bytes, SETTINGS, ACK, 0, &[]);
-                self.send(&bytes)?;
+                self.send(&frame(SETTINGS, ACK, 0, &[]))?;
             }
         }
         Ok(())
     }
-}
-
-fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-    out.extend((payload.len() as u32).to_be_bytes().iter().skip(1));
-    out.extend([kind, flags]);
-    out.extend(stream.to_be_bytes());
-    out.extend(payload);
 }

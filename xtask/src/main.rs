@@ -11,6 +11,7 @@ mod fuzz;
 mod http2;
 mod http2_attacks;
 mod http2_cost;
+mod http2_frames;
 mod msrv;
 mod nginx;
 mod perf;

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -154,6 +155,34 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Returns the CPU time that the server has used, in seconds.
+    pub(crate) fn cpu_seconds(&self) -> Result<f64, String> {
+        let path = format!("/proc/{}/stat", self.id());
+        let text =
+            fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
+        // The name of the program may have blanks. It ends with a parenthesis.
+        let fields = text.rsplit(')').next().unwrap_or_default();
+        let ticks: u32 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|ticks| ticks.parse::<u32>().ok())
+            .sum();
+        Ok(f64::from(ticks) / 100.0)
+    }
+
+    /// Returns a number of bytes in the status of the server's process, such as `VmRSS:`.
+    pub(crate) fn status(&self, name: &str) -> Result<u64, String> {
+        let path = format!("/proc/{}/status", self.id());
+        let text =
+            fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
+        text.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .and_then(|value| value.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+            .map(|kilobytes| kilobytes * 1024)
+            .ok_or_else(|| format!("{path} has no {name}"))
+    }
+
     /// Starts a server that prints `http://host:port` when it listens.
     pub(crate) fn start(program: &Path, args: &[&str]) -> Result<Self, String> {
         Self::start_command(program, Command::new(program).args(args))

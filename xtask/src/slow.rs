@@ -1,7 +1,6 @@
 //! Slow and endless clients against a server with its default limits: what they cost it and everybody else.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     sync::{
@@ -108,7 +107,7 @@ fn slow_heads(
     problems: &mut Vec<String>,
 ) -> Outcome {
     let quiet = latencies(address, QUIET)?;
-    let before = memory(server)?;
+    let before = server.status("VmRSS:")?;
     let slow = Arc::new(Slow::default());
     let crowd = {
         let slow = slow.clone();
@@ -117,7 +116,7 @@ fn slow_heads(
     let busy = thread::spawn(move || latencies(address, time));
     let mut most = before;
     while !busy.is_finished() {
-        most = most.max(memory(server)?);
+        most = most.max(server.status("VmRSS:")?);
         thread::sleep(Duration::from_millis(100));
     }
     let busy = busy
@@ -357,11 +356,11 @@ const ENDLESS_MESSAGES: [(&str, &str, &str, &str); 8] = [
 
 fn endless(server: &process::Server, address: SocketAddr, problems: &mut Vec<String>) -> Outcome {
     for (name, begin, again, status) in ENDLESS_MESSAGES {
-        let before = memory(server)?;
+        let before = server.status("VmRSS:")?;
         let sender = thread::spawn(move || send_endless(address, begin, again));
         let mut most = before;
         while !sender.is_finished() {
-            most = most.max(memory(server)?);
+            most = most.max(server.status("VmRSS:")?);
             thread::sleep(Duration::from_millis(5));
         }
         let sent = sender.join().map_err(|_| "a client panicked".to_owned())?;
@@ -409,15 +408,4 @@ fn send_endless(address: SocketAddr, begin: &str, again: &str) -> std::io::Resul
     }
     drop(stream);
     Ok((sent, listener.join().unwrap_or_default()))
-}
-
-/// Bytes of memory that the server's process holds.
-fn memory(server: &process::Server) -> Result<u64, String> {
-    let path = format!("/proc/{}/status", server.id());
-    let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
-    text.lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|value| value.trim().strip_suffix(" kB")?.parse::<u64>().ok())
-        .map(|kilobytes| kilobytes * 1024)
-        .ok_or_else(|| format!("{path} tells no memory"))
 }

@@ -158,28 +158,14 @@ fn address(server: &process::Server) -> Result<SocketAddr, String> {
 
 /// Returns the bytes of memory of a server once they no longer change, or after a second.
 fn settled_memory(server: &process::Server) -> Result<u64, String> {
-    let mut last = memory(server)?;
+    let mut last = server.status("RssAnon:")?;
     for _ in 0..5 {
         thread::sleep(Duration::from_millis(200));
-        let now = memory(server)?;
+        let now = server.status("RssAnon:")?;
         if now == last {
             break;
         }
         last = now;
     }
     Ok(last)
-}
-
-/// Returns the bytes of memory that are not those of files.
-fn memory(server: &process::Server) -> Result<u64, String> {
-    let path = format!("/proc/{}/status", server.id());
-    let status =
-        fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    line.and_then(|line| line.trim().strip_suffix(" kB"))
-        .and_then(|kilobytes| kilobytes.parse::<u64>().ok())
-        .map(|kilobytes| kilobytes * 1024)
-        .ok_or_else(|| format!("no RssAnon in {path}"))
 }
